@@ -1,0 +1,51 @@
+# Sinawi: build it, run it, test it. `make help` lists the targets.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# One set of tags for everything, so that one build cache serves every target.
+export GOFLAGS := -buildvcs=false -tags=netgo,osusergo,seccomp,no_btrfs,no_zfs,no_devmapper
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X github.com/sinawi/sinawi/internal/version.build=$(VERSION)
+HELPER  := internal/runtime/helperbin/embedded/helper.zst
+PACKAGES ?= ./...
+
+.PHONY: help deps build helper up down test bench fuzz lint clean
+
+help: ## show this help
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+deps: ## install what a fresh machine lacks, or say what to install
+	@tools/deps.sh
+
+helper: deps ## build the small helper binary and compress it for embedding
+	@go run ./tools/buildhelper -out $(HELPER)
+
+build: helper ## build bin/sinawi
+	@echo "building bin/sinawi (the first time takes some minutes)"
+	@CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/sinawi ./cmd/sinawi
+	@ls -lh bin/sinawi | awk '{print "bin/sinawi", $$5}'
+
+up: build ## build, then bring up a one-node cluster on this machine
+	@bin/sinawi up --detach
+
+down: ## stop the cluster that `make up` brought up
+	@bin/sinawi down
+
+test: build lint ## build, lint and run every test, with real containers
+	@go test -p 2 -timeout 30m $(PACKAGES)
+
+bench: build ## measure the figures that the README names, in one table
+	@go run ./test/bench
+
+fuzz: ## run every fuzz test for FUZZTIME (default 60s)
+	@tools/fuzz.sh $(or $(FUZZTIME),60s)
+
+lint: helper ## gofmt, go vet, staticcheck
+	@out=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$out" ]; then echo "not gofmt-ed (run gofmt -w on them):"; echo "$$out"; exit 1; fi
+	@go vet $(PACKAGES)
+	@go tool staticcheck $(PACKAGES)
+
+clean: ## remove what was built
+	@rm -rf bin $(HELPER)
