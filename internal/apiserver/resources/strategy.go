@@ -1,0 +1,46 @@
+package resources
+
+import (
+	"context"
+
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// The adapters below let a row name functions on its concrete type.
+
+func onCreate[T runtime.Object](f func(obj T)) func(context.Context, runtime.Object) {
+	return func(_ context.Context, obj runtime.Object) { f(obj.(T)) }
+}
+
+func onUpdate[T runtime.Object](f func(obj, old T)) func(context.Context, runtime.Object, runtime.Object) {
+	return func(_ context.Context, obj, old runtime.Object) { f(obj.(T), old.(T)) }
+}
+
+func validate[T runtime.Object](f func(obj T) field.ErrorList) func(context.Context, runtime.Object) field.ErrorList {
+	return func(_ context.Context, obj runtime.Object) field.ErrorList { return f(obj.(T)) }
+}
+
+func validateUpdate[T runtime.Object](f func(obj, old T) field.ErrorList) func(context.Context, runtime.Object, runtime.Object) field.ErrorList {
+	return func(_ context.Context, obj, old runtime.Object) field.ErrorList { return f(obj.(T), old.(T)) }
+}
+
+func selectable[T runtime.Object](f func(obj T) fields.Set) func(runtime.Object) fields.Set {
+	return func(obj runtime.Object) fields.Set { return f(obj.(T)) }
+}
+
+// resetStatus and resetSpec are what the main resource and its status
+// subresource do not own.
+func resetStatus() [][]string { return [][]string{{"status"}} }
+func resetSpec() [][]string   { return [][]string{{"spec"}} }
+
+// bumpGeneration raises the generation of obj when its content differs from
+// old's; for kinds whose rule is other than AutoGeneration's.
+func bumpGeneration(obj, old metav1.Object, content, oldContent any) {
+	if !apiequality.Semantic.DeepEqual(content, oldContent) {
+		obj.SetGeneration(old.GetGeneration() + 1)
+	}
+}
