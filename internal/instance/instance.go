@@ -65,3 +65,21 @@ func (d Dir) Logs() string { return d.join("logs") }
 
 // RuntimeSocket is where the container runtime serves CRI.
 func (d Dir) RuntimeSocket() string { return d.join("run", "runtime.sock") }
+
+// Record is the file that remembers what the cluster was set up with.
+func (d Dir) Record() string { return d.join("cluster.json") }
+
+// ServerLock is held by the server for as long as it runs.
+func (d Dir) ServerLock() string { return d.join("run", "server.lock") }
+
+// ServerProcess remembers the server's process.
+func (d Dir) ServerProcess() string { return d.join("run", "server.process") }
+
+// RuntimeProcess remembers the container runtime's process.
+func (d Dir) RuntimeProcess() string { return d.join("run", "runtime.process") }
+
+// ServerLog is where a detached server logs.
+func (d Dir) ServerLog() string { return d.join("logs", "server.log") }
+
+// RuntimeLog is where the container runtime logs.
+func (d Dir) RuntimeLog() string { return d.join("logs", "runtime.log") }
