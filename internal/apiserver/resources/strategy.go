@@ -44,3 +44,35 @@ func bumpGeneration(obj, old metav1.Object, content, oldContent any) {
 		obj.SetGeneration(old.GetGeneration() + 1)
 	}
 }
+
+// mainStrategy is that of a kind whose status is written by a subresource
+// alone: a create starts with an empty status, an update keeps the old one.
+func mainStrategy[T runtime.Object, S any](status func(obj T) *S) Strategy {
+	return Strategy{
+		PrepareForCreate: onCreate(func(obj T) {
+			var none S
+			*status(obj) = none
+		}),
+		PrepareForUpdate:         onUpdate(func(obj, old T) { *status(obj) = *status(old) }),
+		AllowUnconditionalUpdate: true,
+		AutoGeneration:           true,
+		ResetFields:              resetStatus(),
+	}
+}
+
+// statusStrategy is that of a status subresource: the spec stays as it is.
+func statusStrategy[T runtime.Object, S any](spec func(obj T) *S) *Strategy {
+	return &Strategy{
+		PrepareForUpdate:         onUpdate(func(obj, old T) { *spec(obj) = *spec(old) }),
+		AllowUnconditionalUpdate: true,
+		ResetFields:              resetSpec(),
+	}
+}
+
+// keepMeta replaces the metadata of obj with old's, for status subresources
+// that own none of it. Managed fields were already written for this update.
+func keepMeta(obj, old *metav1.ObjectMeta) {
+	managed := obj.ManagedFields
+	*obj = *old
+	obj.ManagedFields = managed
+}
