@@ -1,0 +1,347 @@
+package resources
+
+import (
+	"context"
+	"slices"
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/sinawi/sinawi/internal/apiserver/columns"
+)
+
+// Core returns the rows of the core group. Subresources beyond status and
+// scale are in PodEphemeralContainers, PodResize and NamespaceFinalize.
+func Core() []Resource {
+	return []Resource{
+		namespaces(), nodes(), pods(), podTemplates(), coreServices(), endpoints(), configMaps(), secrets(),
+		serviceAccounts(), events(), replicationControllers(), persistentVolumes(), persistentVolumeClaims(),
+		limitRanges(), resourceQuotas(),
+	}
+}
+
+func coreRow[T, L any, PT objectPtr[T], PL objectPtr[L]](kind, plural string, short ...string) Resource {
+	return row[T, L, PT, PL](corev1.SchemeGroupVersion, kind, plural, short...)
+}
+
+func table(r *Resource, columns []metav1.TableColumnDefinition, cells func(runtime.Object) []any) {
+	r.Columns, r.Cells = columns, cells
+}
+
+func namespaces() Resource {
+	r := coreRow[corev1.Namespace, corev1.NamespaceList]("Namespace", "namespaces", "ns")
+	r.ClusterScoped = true
+	table(&r, columns.Namespace(), columns.NamespaceCells)
+	r.SelectableFields = selectable(func(n *corev1.Namespace) fields.Set {
+		return fields.Set{"status.phase": string(n.Status.Phase), "name": n.Name}
+	})
+	r.Strategy, r.Status = namespaceStrategy(), namespaceStatusStrategy()
+	return r
+}
+
+func nodes() Resource {
+	r := coreRow[corev1.Node, corev1.NodeList]("Node", "nodes", "no")
+	r.ClusterScoped = true
+	r.StoragePrefix = "minions"
+	table(&r, columns.Node(), columns.NodeCells)
+	r.SelectableFields = selectable(func(n *corev1.Node) fields.Set {
+		return fields.Set{"spec.unschedulable": strconv.FormatBool(n.Spec.Unschedulable)}
+	})
+	r.Strategy, r.Status = nodeStrategy(), nodeStatusStrategy()
+	return r
+}
+
+func pods() Resource {
+	r := coreRow[corev1.Pod, corev1.PodList]("Pod", "pods", "po")
+	r.Categories = []string{"all"}
+	table(&r, columns.Pod(), columns.PodCells)
+	r.SelectableFields = selectable(func(p *corev1.Pod) fields.Set {
+		ip := ""
+		if len(p.Status.PodIPs) > 0 {
+			ip = p.Status.PodIPs[0].IP
+		}
+		return fields.Set{
+			"spec.nodeName":            p.Spec.NodeName,
+			"spec.restartPolicy":       string(p.Spec.RestartPolicy),
+			"spec.schedulerName":       p.Spec.SchedulerName,
+			"spec.serviceAccountName":  p.Spec.ServiceAccountName,
+			"spec.hostNetwork":         strconv.FormatBool(p.Spec.HostNetwork),
+			"status.phase":             string(p.Status.Phase),
+			"status.podIP":             ip,
+			"status.podIPs":            ip,
+			"status.nominatedNodeName": p.Status.NominatedNodeName,
+		}
+	})
+	r.Strategy, r.Status = podStrategy(), podStatusStrategy()
+	return r
+}
+
+func podTemplates() Resource {
+	r := coreRow[corev1.PodTemplate, corev1.PodTemplateList]("PodTemplate", "podtemplates")
+	table(&r, columns.PodTemplate(), columns.PodTemplateCells)
+	r.Strategy = podTemplateStrategy()
+	return r
+}
+
+// coreServices is the row of Service; addresses and node ports are given out
+// by package services, which wraps the storage.
+func coreServices() Resource {
+	r := coreRow[corev1.Service, corev1.ServiceList]("Service", "services", "svc")
+	r.Categories = []string{"all"}
+	r.StoragePrefix = "services/specs"
+	table(&r, columns.Service(), columns.ServiceCells)
+	r.SelectableFields = selectable(func(s *corev1.Service) fields.Set {
+		return fields.Set{"spec.clusterIP": s.Spec.ClusterIP, "spec.type": string(s.Spec.Type)}
+	})
+	r.Strategy, r.Status = serviceStrategy(), serviceStatusStrategy()
+	return r
+}
+
+func endpoints() Resource {
+	r := coreRow[corev1.Endpoints, corev1.EndpointsList]("Endpoints", "endpoints", "ep")
+	r.StoragePrefix = "services/endpoints"
+	table(&r, columns.Endpoints(), columns.EndpointsCells)
+	r.Strategy = endpointsStrategy()
+	return r
+}
+
+func configMaps() Resource {
+	r := coreRow[corev1.ConfigMap, corev1.ConfigMapList]("ConfigMap", "configmaps", "cm")
+	table(&r, columns.ConfigMap(), columns.ConfigMapCells)
+	r.Strategy = configMapStrategy()
+	return r
+}
+
+func secrets() Resource {
+	r := coreRow[corev1.Secret, corev1.SecretList]("Secret", "secrets")
+	table(&r, columns.Secret(), columns.SecretCells)
+	r.SelectableFields = selectable(func(s *corev1.Secret) fields.Set { return fields.Set{"type": string(s.Type)} })
+	r.Strategy = secretStrategy()
+	return r
+}
+
+func serviceAccounts() Resource {
+	r := coreRow[corev1.ServiceAccount, corev1.ServiceAccountList]("ServiceAccount", "serviceaccounts", "sa")
+	table(&r, columns.ServiceAccount(), columns.ServiceAccountCells)
+	r.Strategy = serviceAccountStrategy()
+	return r
+}
+
+func events() Resource {
+	r := coreRow[corev1.Event, corev1.EventList]("Event", "events", "ev")
+	r.TTLSeconds = 60 * 60
+	table(&r, columns.Event(), columns.EventCells)
+	r.SelectableFields = selectable(func(e *corev1.Event) fields.Set {
+		source := e.Source.Component
+		if source == "" {
+			source = e.ReportingController
+		}
+		o := &e.InvolvedObject
+		return fields.Set{
+			"involvedObject.kind":            o.Kind,
+			"involvedObject.namespace":       o.Namespace,
+			"involvedObject.name":            o.Name,
+			"involvedObject.uid":             string(o.UID),
+			"involvedObject.apiVersion":      o.APIVersion,
+			"involvedObject.resourceVersion": o.ResourceVersion,
+			"involvedObject.fieldPath":       o.FieldPath,
+			"reason":                         e.Reason,
+			"reportingComponent":             e.ReportingController,
+			"source":                         source,
+			"type":                           e.Type,
+		}
+	})
+	r.Strategy = eventStrategy()
+	return r
+}
+
+func replicationControllers() Resource {
+	r := coreRow[corev1.ReplicationController, corev1.ReplicationControllerList]("ReplicationController", "replicationcontrollers", "rc")
+	r.Categories = []string{"all"}
+	r.StoragePrefix = "controllers"
+	table(&r, columns.ReplicationController(), columns.ReplicationControllerCells)
+	r.SelectableFields = selectable(func(rc *corev1.ReplicationController) fields.Set {
+		return fields.Set{"status.replicas": strconv.Itoa(int(rc.Status.Replicas))}
+	})
+	r.Strategy, r.Status = replicationControllerStrategy(), replicationControllerStatusStrategy()
+	r.Scale = &Scale{
+		Replicas:    func(o runtime.Object) int32 { return deref(o.(*corev1.ReplicationController).Spec.Replicas, 1) },
+		SetReplicas: func(o runtime.Object, n int32) { o.(*corev1.ReplicationController).Spec.Replicas = &n },
+		Status:      func(o runtime.Object) int32 { return o.(*corev1.ReplicationController).Status.Replicas },
+		Selector: func(o runtime.Object) string {
+			return labels.Set(o.(*corev1.ReplicationController).Spec.Selector).AsSelector().String()
+		},
+	}
+	return r
+}
+
+func persistentVolumes() Resource {
+	r := coreRow[corev1.PersistentVolume, corev1.PersistentVolumeList]("PersistentVolume", "persistentvolumes", "pv")
+	r.ClusterScoped = true
+	table(&r, columns.PersistentVolume(), columns.PersistentVolumeCells)
+	r.SelectableFields = selectable(func(v *corev1.PersistentVolume) fields.Set { return fields.Set{"name": v.Name} })
+	r.Strategy, r.Status = persistentVolumeStrategy(), persistentVolumeStatusStrategy()
+	return r
+}
+
+func persistentVolumeClaims() Resource {
+	r := coreRow[corev1.PersistentVolumeClaim, corev1.PersistentVolumeClaimList]("PersistentVolumeClaim", "persistentvolumeclaims", "pvc")
+	table(&r, columns.PersistentVolumeClaim(), columns.PersistentVolumeClaimCells)
+	r.SelectableFields = selectable(func(c *corev1.PersistentVolumeClaim) fields.Set { return fields.Set{"name": c.Name} })
+	r.Strategy, r.Status = persistentVolumeClaimStrategy(), persistentVolumeClaimStatusStrategy()
+	return r
+}
+
+func limitRanges() Resource {
+	r := coreRow[corev1.LimitRange, corev1.LimitRangeList]("LimitRange", "limitranges", "limits")
+	table(&r, columns.LimitRange(), columns.LimitRangeCells)
+	r.Strategy = limitRangeStrategy()
+	return r
+}
+
+func resourceQuotas() Resource {
+	r := coreRow[corev1.ResourceQuota, corev1.ResourceQuotaList]("ResourceQuota", "resourcequotas", "quota")
+	table(&r, columns.ResourceQuota(), columns.ResourceQuotaCells)
+	r.Strategy, r.Status = resourceQuotaStrategy(), resourceQuotaStatusStrategy()
+	return r
+}
+
+// plain is the strategy of kinds that are written as a whole.
+func plain() Strategy { return Strategy{AllowUnconditionalUpdate: true} }
+
+func podTemplateStrategy() Strategy {
+	s := plain()
+	s.AutoGeneration = true
+	return s
+}
+
+func endpointsStrategy() Strategy {
+	s := plain()
+	s.AllowCreateOnUpdate = true
+	return s
+}
+
+func configMapStrategy() Strategy { return plain() }
+
+func secretStrategy() Strategy { return plain() }
+
+func serviceAccountStrategy() Strategy {
+	s := plain()
+	// References to secrets by kind, uid or version are older than the rule
+	// that only names count.
+	clean := func(a *corev1.ServiceAccount) {
+		for i := range a.Secrets {
+			a.Secrets[i] = corev1.ObjectReference{Name: a.Secrets[i].Name}
+		}
+	}
+	s.PrepareForCreate = onCreate(clean)
+	s.PrepareForUpdate = onUpdate(func(a, _ *corev1.ServiceAccount) { clean(a) })
+	return s
+}
+
+func eventStrategy() Strategy {
+	s := plain()
+	s.AllowCreateOnUpdate = true
+	return s
+}
+
+func limitRangeStrategy() Strategy {
+	s := plain()
+	s.AllowCreateOnUpdate = true
+	return s
+}
+
+func resourceQuotaStrategy() Strategy {
+	s := plain()
+	s.PrepareForCreate = onCreate(func(q *corev1.ResourceQuota) { q.Status = corev1.ResourceQuotaStatus{} })
+	s.PrepareForUpdate = onUpdate(func(q, old *corev1.ResourceQuota) { q.Status = old.Status })
+	s.ResetFields = resetStatus()
+	return s
+}
+
+func resourceQuotaStatusStrategy() *Strategy {
+	s := plain()
+	s.PrepareForUpdate = onUpdate(func(q, old *corev1.ResourceQuota) { q.Spec = old.Spec })
+	s.ResetFields = resetSpec()
+	return &s
+}
+
+func replicationControllerStrategy() Strategy {
+	s := plain()
+	s.AutoGeneration = true
+	s.OrphanDependents = true
+	s.PrepareForCreate = onCreate(func(rc *corev1.ReplicationController) { rc.Status = corev1.ReplicationControllerStatus{} })
+	s.PrepareForUpdate = onUpdate(func(rc, old *corev1.ReplicationController) { rc.Status = old.Status })
+	s.ResetFields = resetStatus()
+	return s
+}
+
+func replicationControllerStatusStrategy() *Strategy {
+	s := plain()
+	s.PrepareForUpdate = onUpdate(func(rc, old *corev1.ReplicationController) { rc.Spec = old.Spec })
+	s.ResetFields = resetSpec()
+	return &s
+}
+
+func namespaceStrategy() Strategy {
+	s := Strategy{}
+	s.PrepareForCreate = onCreate(func(n *corev1.Namespace) {
+		n.Status = corev1.NamespaceStatus{Phase: corev1.NamespaceActive}
+		// The kubernetes finalizer is what lets the namespace controller empty
+		// a namespace before it goes.
+		if !slices.Contains(n.Spec.Finalizers, corev1.FinalizerKubernetes) {
+			n.Spec.Finalizers = append(n.Spec.Finalizers, corev1.FinalizerKubernetes)
+		}
+	})
+	s.PrepareForUpdate = onUpdate(func(n, old *corev1.Namespace) {
+		n.Spec.Finalizers = old.Spec.Finalizers
+		n.Status = old.Status
+	})
+	s.AllowUnconditionalUpdate = true
+	s.ResetFields = resetStatus()
+	s.Canonicalize = func(obj runtime.Object) {
+		n := obj.(*corev1.Namespace)
+		if n.Labels == nil {
+			n.Labels = map[string]string{}
+		}
+		n.Labels[corev1.LabelMetadataName] = n.Name
+	}
+	return s
+}
+
+func namespaceStatusStrategy() *Strategy {
+	s := namespaceStrategy()
+	s.PrepareForUpdate = onUpdate(func(n, old *corev1.Namespace) { n.Spec = old.Spec })
+	s.ResetFields = resetSpec()
+	return &s
+}
+
+// NamespaceFinalize is the finalize subresource: it alone writes
+// spec.finalizers.
+func NamespaceFinalize() Strategy {
+	s := namespaceStrategy()
+	s.PrepareForUpdate = onUpdate(func(n, old *corev1.Namespace) { n.Status = old.Status })
+	s.ResetFields = resetStatus()
+	return s
+}
+
+func nodeStrategy() Strategy {
+	s := plain()
+	s.PrepareForUpdate = onUpdate(func(n, old *corev1.Node) { n.Status = old.Status })
+	s.ResetFields = resetStatus()
+	return s
+}
+
+func nodeStatusStrategy() *Strategy {
+	s := plain()
+	s.PrepareForUpdate = func(_ context.Context, obj, old runtime.Object) {
+		n, o := obj.(*corev1.Node), old.(*corev1.Node)
+		n.Spec = o.Spec
+	}
+	s.ResetFields = resetSpec()
+	return &s
+}

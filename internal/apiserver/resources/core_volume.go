@@ -1,0 +1,73 @@
+package resources
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+func persistentVolumeStrategy() Strategy {
+	s := plain()
+	s.PrepareForCreate = onCreate(func(v *corev1.PersistentVolume) {
+		now := metav1.Now()
+		v.Status = corev1.PersistentVolumeStatus{Phase: corev1.VolumePending, LastPhaseTransitionTime: &now}
+	})
+	s.PrepareForUpdate = onUpdate(func(v, old *corev1.PersistentVolume) { v.Status = old.Status })
+	s.ResetFields = resetStatus()
+	return s
+}
+
+func persistentVolumeStatusStrategy() *Strategy {
+	s := plain()
+	s.PrepareForUpdate = onUpdate(func(v, old *corev1.PersistentVolume) {
+		v.Spec = old.Spec
+		switch t := v.Status.LastPhaseTransitionTime; {
+		case old.Status.Phase != v.Status.Phase && (t == nil || t.Equal(old.Status.LastPhaseTransitionTime)):
+			now := metav1.Now()
+			v.Status.LastPhaseTransitionTime = &now
+		case t == nil:
+			v.Status.LastPhaseTransitionTime = old.Status.LastPhaseTransitionTime
+		}
+	})
+	s.ResetFields = resetSpec()
+	return &s
+}
+
+func persistentVolumeClaimStrategy() Strategy {
+	s := plain()
+	s.PrepareForCreate = onCreate(func(c *corev1.PersistentVolumeClaim) {
+		c.Status = corev1.PersistentVolumeClaimStatus{Phase: corev1.ClaimPending}
+		normalizeDataSource(&c.Spec)
+	})
+	s.PrepareForUpdate = onUpdate(func(c, old *corev1.PersistentVolumeClaim) {
+		c.Status = old.Status
+		normalizeDataSource(&c.Spec)
+		// Claims bound before modes had a default are read as they were.
+		if old.Spec.VolumeMode == nil {
+			c.Spec.VolumeMode = nil
+		}
+	})
+	s.ResetFields = resetStatus()
+	return s
+}
+
+// normalizeDataSource keeps dataSource and dataSourceRef saying the same where
+// only one was given and no other namespace is meant.
+func normalizeDataSource(spec *corev1.PersistentVolumeClaimSpec) {
+	switch {
+	case spec.DataSource != nil && spec.DataSourceRef == nil:
+		spec.DataSourceRef = &corev1.TypedObjectReference{
+			APIGroup: spec.DataSource.APIGroup, Kind: spec.DataSource.Kind, Name: spec.DataSource.Name,
+		}
+	case spec.DataSource == nil && spec.DataSourceRef != nil && deref(spec.DataSourceRef.Namespace, "") == "":
+		spec.DataSource = &corev1.TypedLocalObjectReference{
+			APIGroup: spec.DataSourceRef.APIGroup, Kind: spec.DataSourceRef.Kind, Name: spec.DataSourceRef.Name,
+		}
+	}
+}
+
+func persistentVolumeClaimStatusStrategy() *Strategy {
+	s := plain()
+	s.PrepareForUpdate = onUpdate(func(c, old *corev1.PersistentVolumeClaim) { c.Spec = old.Spec })
+	s.ResetFields = resetSpec()
+	return &s
+}
