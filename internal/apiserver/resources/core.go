@@ -6,10 +6,12 @@ import (
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/sinawi/sinawi/internal/apiserver/columns"
 )
@@ -134,6 +136,7 @@ func serviceAccounts() Resource {
 func events() Resource {
 	r := coreRow[corev1.Event, corev1.EventList]("Event", "events", "ev")
 	r.TTLSeconds = 60 * 60
+	r.ServedAs = []schema.GroupVersion{eventsv1.SchemeGroupVersion}
 	table(&r, columns.Event(), columns.EventCells)
 	r.SelectableFields = selectable(func(e *corev1.Event) fields.Set {
 		source := e.Source.Component

@@ -57,6 +57,13 @@ type Resource struct {
 	// without metadata.name and metadata.namespace, which every kind has.
 	SelectableFields func(obj runtime.Object) fields.Set
 
+	// IndexedField is the selectable field by which watchers most often
+	// select one value (spec.nodeName of pods); the watch cache keeps an index.
+	IndexedField string
+
+	// ReturnsDeleted makes a deletion answer with the object instead of a status.
+	ReturnsDeleted bool
+
 	// NamesUnchecked is for kinds whose object name is no DNS label or
 	// subdomain by rule (RBAC): path segment rules alone apply.
 	NamesUnchecked bool
