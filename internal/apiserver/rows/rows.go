@@ -1,0 +1,153 @@
+// Package rows turns rows of the resource table into REST storage: the generic
+// registry with the row's rules, its status and scale subresources, its table
+// columns and its field selectors. It knows no kind by name.
+package rows
+
+import (
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/registry/generic"
+	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
+	"k8s.io/apiserver/pkg/registry/rest"
+	apistorage "k8s.io/apiserver/pkg/storage"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/sinawi/sinawi/internal/apiserver/resources"
+	"github.com/sinawi/sinawi/internal/apiserver/storage"
+)
+
+// Served is one row as REST storage.
+type Served struct {
+	Row    resources.Resource
+	Store  *Store
+	Status *StatusStore // nil when the row has no status subresource
+	Scale  *ScaleStore  // nil when the row has no scale subresource
+}
+
+// GroupResource names the resource.
+func (s *Served) GroupResource() schema.GroupResource {
+	return schema.GroupResource{Group: s.Row.GroupVersion.Group, Resource: s.Row.Plural}
+}
+
+// Store is the main resource.
+type Store struct {
+	*genericregistry.Store
+	row resources.Resource
+}
+
+// ShortNames and Categories are what discovery tells of the resource.
+func (s *Store) ShortNames() []string { return s.row.ShortNames }
+
+// Categories are the groups of kinds that it belongs to, such as "all".
+func (s *Store) Categories() []string { return s.row.Categories }
+
+// New returns the REST storage of row on backend. Its watch cache starts to
+// fill at once.
+func New(row resources.Resource, scheme *runtime.Scheme, backend *storage.Backend) (*Served, error) {
+	group := row.GroupVersion.Group
+	resource := schema.GroupResource{Group: group, Resource: row.Plural}
+	options, err := backend.For(storage.Resource{
+		GroupResource: resource,
+		Version:       row.GroupVersion,
+		KeyPrefix:     row.StoragePrefix,
+		NoCache:       row.TTLSeconds != 0,
+	})
+	if err != nil {
+		return nil, err
+	}
+	main := newStrategy(scheme, row, row.Strategy)
+	attrs := attrFunc(row)
+	indexes, indexers, indexFields := indexes(row)
+	store := &genericregistry.Store{
+		NewFunc:                   row.New,
+		NewListFunc:               row.NewList,
+		DefaultQualifiedResource:  resource,
+		SingularQualifiedResource: schema.GroupResource{Group: group, Resource: row.Singular},
+		PredicateFunc: func(label labels.Selector, field fields.Selector) apistorage.SelectionPredicate {
+			return apistorage.SelectionPredicate{Label: label, Field: field, GetAttrs: attrs, IndexFields: indexFields}
+		},
+		CreateStrategy:      main,
+		UpdateStrategy:      main,
+		DeleteStrategy:      main,
+		ResetFieldsStrategy: main,
+		ReturnDeletedObject: row.ReturnsDeleted,
+		TableConvertor:      tableConvertor(row),
+	}
+	if row.TTLSeconds != 0 {
+		store.TTLFunc = func(runtime.Object, uint64, bool) (uint64, error) { return row.TTLSeconds, nil }
+	}
+	err = store.CompleteWithOptions(&generic.StoreOptions{
+		RESTOptions: options, AttrFunc: attrs, TriggerFunc: indexes, Indexers: indexers,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("registry of %s: %w", resource, err)
+	}
+	served := &Served{Row: row, Store: &Store{Store: store, row: row}}
+	if row.Status != nil {
+		served.Status = newStatusStore(store, newStrategy(scheme, row, *row.Status))
+	}
+	if row.Scale != nil {
+		served.Scale = &ScaleStore{store: store, scale: *row.Scale, row: row}
+	}
+	return served, nil
+}
+
+// Storage returns what is served below the resource's path, by subresource:
+// the resource itself under "".
+func (s *Served) Storage() map[string]rest.Storage {
+	out := map[string]rest.Storage{"": s.Store}
+	if s.Status != nil {
+		out["status"] = s.Status
+	}
+	if s.Scale != nil {
+		out["scale"] = s.Scale
+	}
+	return out
+}
+
+// attrFunc returns what selectors see of an object.
+func attrFunc(row resources.Resource) apistorage.AttrFunc {
+	return func(obj runtime.Object) (labels.Set, fields.Set, error) {
+		m, err := meta.Accessor(obj)
+		if err != nil {
+			return nil, nil, err
+		}
+		var set fields.Set
+		if row.SelectableFields != nil {
+			set = row.SelectableFields(obj)
+		}
+		if set == nil {
+			set = make(fields.Set, 2)
+		}
+		set["metadata.name"] = m.GetName()
+		if !row.ClusterScoped {
+			set["metadata.namespace"] = m.GetNamespace()
+		}
+		return m.GetLabels(), set, nil
+	}
+}
+
+// indexes returns the watch cache's index over the row's indexed field, so
+// that a watch that selects one value wakes up for that value alone.
+func indexes(row resources.Resource) (apistorage.IndexerFuncs, *cache.Indexers, []string) {
+	field := row.IndexedField
+	if field == "" || row.SelectableFields == nil {
+		return nil, nil, nil
+	}
+	value := func(obj runtime.Object) string { return row.SelectableFields(obj)[field] }
+	indexers := cache.Indexers{
+		apistorage.FieldIndex(field): func(obj any) ([]string, error) {
+			o, ok := obj.(runtime.Object)
+			if !ok {
+				return nil, fmt.Errorf("index %s: unexpected %T", field, obj)
+			}
+			return []string{value(o)}, nil
+		},
+	}
+	return apistorage.IndexerFuncs{field: value}, &indexers, []string{field}
+}

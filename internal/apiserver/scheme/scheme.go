@@ -1,0 +1,167 @@
+// Package scheme builds the type registry of the API server: every version of
+// every Kubernetes type under its own name, and for each kind one version as
+// the hub that the server works with in memory.
+//
+// The hub is the versioned Go type itself, registered a second time under the
+// internal version. Converting between the two is therefore no work at all;
+// functions exist only for kinds that are served in two versions.
+package scheme
+
+import (
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	apimachineryversion "k8s.io/apimachinery/pkg/version"
+	clientscheme "k8s.io/client-go/kubernetes/scheme"
+	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
+
+	"github.com/sinawi/sinawi/internal/apiserver/resources"
+)
+
+// New returns the registry for rows. Defaulting functions are registered by
+// the caller.
+func New(rows []resources.Resource) (*runtime.Scheme, error) {
+	s := runtime.NewScheme()
+	v1 := schema.GroupVersion{Version: "v1"}
+	metav1.AddToGroupVersion(s, v1)
+	for _, add := range []func(*runtime.Scheme) error{
+		clientscheme.AddToScheme, apiregistrationv1.AddToScheme, apiextensionsv1.AddToScheme,
+	} {
+		if err := add(s); err != nil {
+			return nil, fmt.Errorf("register types: %w", err)
+		}
+	}
+	s.AddUnversionedTypes(v1, &metav1.Status{}, &metav1.APIVersions{}, &metav1.APIGroupList{}, &metav1.APIGroup{}, &metav1.APIResourceList{})
+
+	addHubs(s, rows)
+	if err := prioritise(s, rows); err != nil {
+		return nil, err
+	}
+	for _, add := range []func(*runtime.Scheme) error{
+		addEvents, addConnectOptions,
+	} {
+		if err := add(s); err != nil {
+			return nil, fmt.Errorf("register conversions: %w", err)
+		}
+	}
+	return s, addFieldLabels(s, rows)
+}
+
+// addHubs registers one version of each kind as internal: that of its row, or
+// else the most mature one.
+func addHubs(s *runtime.Scheme, rows []resources.Resource) {
+	internal := map[schema.GroupKind]reflect.Type{}
+	for _, r := range rows {
+		internal[schema.GroupKind{Group: r.GroupVersion.Group, Kind: r.Kind}] = reflect.TypeOf(r.New()).Elem()
+		if r.NewList != nil {
+			internal[schema.GroupKind{Group: r.GroupVersion.Group, Kind: r.Kind + "List"}] = reflect.TypeOf(r.NewList()).Elem()
+		}
+	}
+	known := s.AllKnownTypes()
+	gvks := slices.SortedFunc(maps.Keys(known), func(a, b schema.GroupVersionKind) int {
+		if a.Group != b.Group {
+			return strings.Compare(a.Group, b.Group)
+		}
+		if a.Version != b.Version {
+			return apimachineryversion.CompareKubeAwareVersionStrings(b.Version, a.Version)
+		}
+		return strings.Compare(a.Kind, b.Kind)
+	})
+	for _, gvk := range gvks {
+		t := known[gvk]
+		// events has its hub in the core group; see addEvents.
+		if gvk.Version == runtime.APIVersionInternal || gvk.Group == "events.k8s.io" || isMeta(t) {
+			continue
+		}
+		if _, found := internal[gvk.GroupKind()]; !found {
+			internal[gvk.GroupKind()] = t
+		}
+	}
+	for gk, t := range internal {
+		gvk := gk.WithVersion(runtime.APIVersionInternal)
+		if !s.Recognizes(gvk) {
+			s.AddKnownTypeWithName(gvk, reflect.New(t).Interface().(runtime.Object))
+		}
+	}
+}
+
+// isMeta tells the options and events that every group version carries from
+// the kinds of the group itself.
+func isMeta(t reflect.Type) bool { return strings.HasSuffix(t.PkgPath(), "apis/meta/v1") }
+
+// prioritise puts the hub first, then the versions that are also served, then
+// the rest by age: the order in which clients are offered versions.
+func prioritise(s *runtime.Scheme, rows []resources.Resource) error {
+	order := map[string][]schema.GroupVersion{}
+	add := func(gv schema.GroupVersion) {
+		if !slices.Contains(order[gv.Group], gv) {
+			order[gv.Group] = append(order[gv.Group], gv)
+		}
+	}
+	for _, r := range rows {
+		if !r.Beta {
+			add(r.GroupVersion)
+		}
+	}
+	for _, r := range rows {
+		add(r.GroupVersion)
+		for _, gv := range r.ServedAs {
+			add(gv)
+		}
+	}
+	for group, gvs := range order {
+		if err := s.SetVersionPriority(gvs...); err != nil {
+			return fmt.Errorf("versions of group %q: %w", group, err)
+		}
+	}
+	return nil
+}
+
+// addFieldLabels tells which field selectors each kind takes, in every version
+// that serves it.
+func addFieldLabels(s *runtime.Scheme, rows []resources.Resource) error {
+	for _, r := range rows {
+		labels := map[string]bool{"metadata.name": true, "metadata.namespace": !r.ClusterScoped}
+		if r.SelectableFields != nil {
+			for label := range r.SelectableFields(r.New()) {
+				labels[label] = true
+			}
+		}
+		for _, gv := range append([]schema.GroupVersion{r.GroupVersion}, r.ServedAs...) {
+			gvk := gv.WithKind(r.Kind)
+			renamed := renamedLabels(gvk)
+			err := s.AddFieldLabelConversionFunc(gvk, func(label, value string) (string, string, error) {
+				if to, ok := renamed[label]; ok {
+					label = to
+				}
+				if !labels[label] {
+					return "", "", fmt.Errorf("field label not supported: %s", label)
+				}
+				return label, value, nil
+			})
+			if err != nil {
+				return fmt.Errorf("field labels of %s: %w", gvk, err)
+			}
+		}
+	}
+	return nil
+}
+
+// renamedLabels maps the field labels that one version spells differently from
+// its hub.
+func renamedLabels(gvk schema.GroupVersionKind) map[string]string {
+	switch gvk {
+	case schema.GroupVersionKind{Group: "events.k8s.io", Version: "v1", Kind: "Event"}:
+		return eventLabels()
+	case schema.GroupVersionKind{Version: "v1", Kind: "Pod"}:
+		return map[string]string{"spec.host": "spec.nodeName"}
+	}
+	return nil
+}

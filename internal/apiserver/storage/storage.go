@@ -1,0 +1,186 @@
+// Package storage connects the registries of the API server to the store: one
+// etcd client for all resources, a watch cache before each, and a tee between
+// the two from which other parts of this process learn what changed.
+package storage
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/client/v3/kubernetes"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apiserver/pkg/registry/generic"
+	apistorage "k8s.io/apiserver/pkg/storage"
+	"k8s.io/apiserver/pkg/storage/cacher"
+	"k8s.io/apiserver/pkg/storage/etcd3"
+	"k8s.io/apiserver/pkg/storage/storagebackend"
+	"k8s.io/apiserver/pkg/storage/storagebackend/factory"
+	"k8s.io/apiserver/pkg/storage/value"
+	"k8s.io/apiserver/pkg/storage/value/encrypt/identity"
+	flowcontrol "k8s.io/apiserver/pkg/util/flowcontrol/request"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/utils/clock"
+
+	"github.com/sinawi/sinawi/internal/store/feed"
+)
+
+// Prefix is where all objects lie in the store, the same as upstream's.
+const Prefix = "/registry"
+
+// Resource says how one resource is stored.
+type Resource struct {
+	GroupResource schema.GroupResource
+	Version       schema.GroupVersion // what is written
+	KeyPrefix     string              // below Prefix: "pods"
+	// NoCache reads from the store directly; for what is written often and
+	// read seldom (events).
+	NoCache bool
+}
+
+// Backend makes the storage of every resource.
+type Backend struct {
+	client       *kubernetes.Client
+	codecs       serializer.CodecFactory
+	compactor    compactor
+	feed         *feed.Feed
+	transformers map[schema.GroupResource]value.Transformer
+	counts       flowcontrol.StorageObjectCountTracker
+}
+
+// compactor forgets old revisions; etcd3 keeps its type to itself.
+type compactor interface {
+	etcd3.Compactor
+	Stop()
+}
+
+// Options of a Backend; the zero value stores everything in the clear.
+type Options struct {
+	// Transformers encrypt the values of some resources.
+	Transformers map[schema.GroupResource]value.Transformer
+	// Counts learns how many objects there are, for fair queuing.
+	Counts flowcontrol.StorageObjectCountTracker
+}
+
+const (
+	compactionInterval  = 5 * time.Minute
+	countInterval       = time.Minute
+	eventsHistoryWindow = 75 * time.Second
+)
+
+// New returns a backend on client. Close stops its compactor.
+func New(client *clientv3.Client, codecs serializer.CodecFactory, changes *feed.Feed, opts Options) *Backend {
+	k := &kubernetes.Client{Client: client}
+	k.Kubernetes = k
+	k.KV = etcd3.NewETCDLatencyTracker(client.KV)
+	return &Backend{
+		client:       k,
+		codecs:       codecs,
+		compactor:    etcd3.NewCompactor(client, compactionInterval, clock.RealClock{}, func() {}),
+		feed:         changes,
+		transformers: opts.Transformers,
+		counts:       opts.Counts,
+	}
+}
+
+// Close stops compaction. The client belongs to the store.
+func (b *Backend) Close() { b.compactor.Stop() }
+
+// For returns the options with which a registry makes the storage of r.
+func (b *Backend) For(r Resource) (generic.RESTOptions, error) {
+	info, ok := runtime.SerializerInfoForMediaType(b.codecs.SupportedMediaTypes(), runtime.ContentTypeProtobuf)
+	if !ok {
+		return generic.RESTOptions{}, fmt.Errorf("store %s: no protobuf serializer", r.GroupResource)
+	}
+	hub := schema.GroupVersion{Group: r.GroupResource.Group, Version: runtime.APIVersionInternal}
+	versioner := runtime.NewMultiGroupVersioner(r.Version,
+		schema.GroupKind{Group: r.Version.Group}, schema.GroupKind{Group: hub.Group})
+	codec := b.codecs.CodecForVersions(info.Serializer, b.codecs.UniversalDeserializer(), versioner, hub)
+	return b.options(r, codec, versioner), nil
+}
+
+// ForCustomResources is For with a codec of the caller's: custom resources
+// have no Go type.
+func (b *Backend) ForCustomResources(r Resource, codec runtime.Codec) generic.RESTOptions {
+	return b.options(r, codec, r.Version)
+}
+
+func (b *Backend) options(r Resource, codec runtime.Codec, versioner runtime.GroupVersioner) generic.RESTOptions {
+	config := storagebackend.NewDefaultConfig(Prefix, codec)
+	config.EncodeVersioner = versioner
+	config.EventsHistoryWindow = eventsHistoryWindow
+	config.StorageObjectCountTracker = b.counts
+	config.Transformer = b.transformers[r.GroupResource]
+	return generic.RESTOptions{
+		StorageConfig:             config.ForResource(r.GroupResource),
+		Decorator:                 b.decorator(r),
+		EnableGarbageCollection:   true,
+		DeleteCollectionWorkers:   4,
+		ResourcePrefix:            "/" + r.KeyPrefix,
+		CountMetricPollPeriod:     countInterval,
+		StorageObjectCountTracker: b.counts,
+	}
+}
+
+// decorator returns what a registry calls to make its storage:
+// registry → cacher → tee → etcd3.
+func (b *Backend) decorator(r Resource) generic.StorageDecorator {
+	return func(
+		config *storagebackend.ConfigForResource,
+		prefix string,
+		keyFunc func(runtime.Object) (string, error),
+		newFunc, newListFunc func() runtime.Object,
+		attrs apistorage.AttrFunc,
+		triggers apistorage.IndexerFuncs,
+		indexers *cache.Indexers,
+	) (apistorage.Interface, factory.DestroyFunc, error) {
+		raw, closeRaw, err := b.raw(config, newFunc, newListFunc, prefix)
+		if err != nil {
+			return nil, nil, fmt.Errorf("storage of %s: %w", r.GroupResource, err)
+		}
+		if r.NoCache {
+			return raw, closeRaw, nil
+		}
+		c, err := cacher.NewCacherFromConfig(cacher.Config{
+			Storage:             feed.Tee(raw, b.feed.Log(r.GroupResource), keyFunc),
+			Versioner:           apistorage.APIObjectVersioner{},
+			GroupResource:       r.GroupResource,
+			EventsHistoryWindow: config.EventsHistoryWindow,
+			ResourcePrefix:      prefix,
+			KeyFunc:             keyFunc,
+			NewFunc:             newFunc,
+			NewListFunc:         newListFunc,
+			GetAttrsFunc:        attrs,
+			IndexerFuncs:        triggers,
+			Indexers:            indexers,
+			Codec:               config.Codec,
+		})
+		if err != nil {
+			closeRaw()
+			return nil, nil, fmt.Errorf("watch cache of %s: %w", r.GroupResource, err)
+		}
+		delegator := cacher.NewCacheDelegator(c, raw)
+		return delegator, sync.OnceFunc(func() {
+			delegator.Stop()
+			c.Stop()
+			closeRaw()
+		}), nil
+	}
+}
+
+func (b *Backend) raw(config *storagebackend.ConfigForResource, newFunc, newListFunc func() runtime.Object, prefix string) (apistorage.Interface, func(), error) {
+	transformer := config.Transformer
+	if transformer == nil {
+		transformer = identity.NewEncryptCheckTransformer()
+	}
+	versioner := apistorage.APIObjectVersioner{}
+	s, err := etcd3.New(b.client, b.compactor, config.Codec, newFunc, newListFunc, config.Prefix, prefix,
+		config.GroupResource, transformer, config.LeaseManagerConfig, etcd3.NewDefaultDecoder(config.Codec, versioner), versioner)
+	if err != nil {
+		return nil, nil, err
+	}
+	return s, sync.OnceFunc(s.Close), nil
+}
