@@ -193,11 +193,7 @@ func writeRecord(file string, r record) error {
 	if err != nil {
 		return fmt.Errorf("encode record: %w", err)
 	}
-	tmp := file + ".new"
-	if err := os.WriteFile(tmp, append(data, '\n'), 0o600); err != nil {
-		return fmt.Errorf("write data directory: %w", err)
-	}
-	if err := os.Rename(tmp, file); err != nil {
+	if err := replaceFile(file, append(data, '\n')); err != nil {
 		return fmt.Errorf("write data directory: %w", err)
 	}
 	return nil

@@ -1,0 +1,143 @@
+package cluster
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"time"
+
+	"github.com/sinawi/sinawi/internal/instance"
+	"github.com/sinawi/sinawi/internal/process"
+)
+
+// The container runtime is a process of its own that outlives this one: a
+// server that starts again finds it and its containers as they were.
+
+const (
+	runtimeStartTimeout = time.Minute
+	runtimeRestartPause = time.Second
+)
+
+// runtimeProcess starts the runtime and keeps it running.
+type runtimeProcess struct {
+	dir     instance.Dir
+	program string
+	current process.Process
+}
+
+func newRuntimeProcess(dir instance.Dir) (*runtimeProcess, error) {
+	program, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find the program's own file: %w", err)
+	}
+	return &runtimeProcess{dir: dir, program: program}, nil
+}
+
+// ensure returns when a runtime answers: the one that is there, or a new one.
+func (r *runtimeProcess) ensure(ctx context.Context) error {
+	found, err := process.Find(r.dir.RuntimeProcess())
+	if err == nil && answers(r.dir.RuntimeSocket()) {
+		r.current = found
+		return nil
+	}
+	if err == nil {
+		// It lives but does not listen: it is still starting, or stuck.
+		if err := found.Stop(ctx, 5*time.Second); err != nil {
+			return err
+		}
+	} else if !errors.Is(err, process.ErrNotRunning) {
+		return err
+	}
+	return r.startNew(ctx)
+}
+
+func answers(socket string) bool {
+	conn, err := net.DialTimeout("unix", socket, time.Second)
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
+}
+
+func (r *runtimeProcess) startNew(ctx context.Context) error {
+	ready, child, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("make a pipe: %w", err)
+	}
+	defer ready.Close()
+	before := logSize(r.dir.RuntimeLog())
+	p, _, err := process.Start(r.dir.RuntimeLog(), []*os.File{child}, r.program, "runtime", "--ready-fd=3", "--data-dir="+string(r.dir))
+	child.Close()
+	if err != nil {
+		return err
+	}
+	r.current = p
+	if err := process.Remember(r.dir.RuntimeProcess(), p); err != nil {
+		return err
+	}
+	if err := ready.SetReadDeadline(time.Now().Add(runtimeStartTimeout)); err != nil {
+		return fmt.Errorf("wait for the container runtime: %w", err)
+	}
+	stop := context.AfterFunc(ctx, func() { _ = ready.SetReadDeadline(time.Now()) })
+	defer stop()
+	if _, err := bufio.NewReader(ready).ReadString('\n'); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return fmt.Errorf("container runtime did not start; the end of %s:\n%s", r.dir.RuntimeLog(), logTail(r.dir.RuntimeLog(), before))
+	}
+	return nil
+}
+
+// run starts the runtime again whenever it ends. When ctx ends the runtime is
+// left alone.
+func (r *runtimeProcess) run(ctx context.Context) error {
+	for {
+		if err := r.current.Wait(ctx); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		slog.Warn("container runtime ended, starting it again", "pid", r.current.PID)
+		for {
+			err := r.startNew(ctx)
+			if err == nil {
+				break
+			}
+			if ctx.Err() != nil {
+				return nil
+			}
+			slog.Error("container runtime not started, trying again", "err", err)
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(runtimeRestartPause):
+			}
+		}
+	}
+}
+
+func logSize(file string) int64 {
+	info, err := os.Stat(file)
+	if err != nil {
+		return 0
+	}
+	return info.Size()
+}
+
+// logTail returns the end of what was written to a log after from.
+func logTail(file string, from int64) string {
+	data, err := os.ReadFile(file)
+	if err != nil || from > int64(len(data)) {
+		return ""
+	}
+	const most = 2000
+	data = data[from:]
+	return string(data[max(0, len(data)-most):])
+}
