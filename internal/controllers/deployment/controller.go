@@ -1,0 +1,283 @@
+package deployment
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sinawi/sinawi/internal/controllers/expect"
+	"github.com/sinawi/sinawi/internal/controllers/loop"
+	"github.com/sinawi/sinawi/internal/controllers/workload"
+)
+
+// Controller reconciles Deployments.
+type Controller struct {
+	loop.Deps
+	loop    *loop.Loop
+	pending *expect.Tracker
+}
+
+var (
+	kind    = appsv1.SchemeGroupVersion.WithKind("Deployment")
+	setKind = appsv1.SchemeGroupVersion.WithKind("ReplicaSet")
+)
+
+// New returns a controller that works with the given dependencies.
+func New(deps loop.Deps) *Controller {
+	c := &Controller{Deps: deps, pending: expect.New()}
+	c.loop = loop.New("deployment", 5, deps, c.reconcile)
+	c.loop.WatchSelf(&appsv1.Deployment{})
+	c.loop.WatchChanges(&appsv1.ReplicaSet{}, c.setChanged)
+	c.loop.WatchChanges(&corev1.Pod{}, c.podChanged)
+	return c
+}
+
+// Run reconciles until ctx ends.
+func (c *Controller) Run(ctx context.Context) error { return c.loop.Run(ctx) }
+
+func (c *Controller) setChanged(before, after client.Object) []loop.Key {
+	var keys []loop.Key
+	if before != nil {
+		keys = workload.OwnerKey(before, kind)
+	}
+	if after == nil {
+		c.pending.Seen(before)
+		return keys
+	}
+	c.pending.Seen(after)
+	keys = append(keys, workload.OwnerKey(after, kind)...)
+	if metav1.GetControllerOfNoCopy(after) == nil && after.GetDeletionTimestamp() == nil {
+		keys = append(keys, c.candidates(after)...)
+	}
+	return keys
+}
+
+// candidates are the deployments that could adopt an orphan set.
+func (c *Controller) candidates(set client.Object) []loop.Key {
+	var list appsv1.DeploymentList
+	err := c.Cache.List(context.Background(), &list, client.InNamespace(set.GetNamespace()), client.UnsafeDisableDeepCopy)
+	if err != nil {
+		c.Log.Error("list deployments for an orphan", "replicaset", set.GetName(), "err", err)
+		return nil
+	}
+	var keys []loop.Key
+	for i := range list.Items {
+		selector, err := metav1.LabelSelectorAsSelector(list.Items[i].Spec.Selector)
+		if err == nil && !selector.Empty() && selector.Matches(labels.Set(set.GetLabels())) {
+			keys = append(keys, client.ObjectKeyFromObject(&list.Items[i]))
+		}
+	}
+	return keys
+}
+
+// podChanged wakes a deployment that waits for its old pods to be gone.
+func (c *Controller) podChanged(before, after client.Object) []loop.Key {
+	if after != nil {
+		return nil
+	}
+	var keys []loop.Key
+	for _, key := range workload.OwnerKey(before, setKind) {
+		set := &appsv1.ReplicaSet{}
+		if err := c.Cache.Get(context.Background(), key, set, client.UnsafeDisableDeepCopy); err != nil {
+			continue
+		}
+		for _, key := range workload.OwnerKey(set, kind) {
+			d := &appsv1.Deployment{}
+			err := c.Cache.Get(context.Background(), key, d, client.UnsafeDisableDeepCopy)
+			if err == nil && d.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType {
+				keys = append(keys, key)
+			}
+		}
+	}
+	return keys
+}
+
+func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration, error) {
+	d := &appsv1.Deployment{}
+	if err := c.Cache.Get(ctx, key, d); err != nil {
+		return 0, client.IgnoreNotFound(err)
+	}
+	selector, err := metav1.LabelSelectorAsSelector(d.Spec.Selector)
+	if err != nil {
+		c.Log.Error("deployment has an invalid selector", "key", key.String(), "err", err)
+		return 0, nil
+	}
+	if selector.Empty() {
+		c.Events.Eventf(d, corev1.EventTypeWarning, "SelectingAll",
+			"This deployment is selecting all pods. A non-empty selector is required.")
+		status := d.Status
+		status.ObservedGeneration = d.Generation
+		return 0, c.updateStatus(ctx, d, status)
+	}
+	snap := snapshot{deployment: d}
+	if snap.sets, err = c.claim(ctx, d, selector); err != nil {
+		return 0, err
+	}
+	now := time.Now()
+	if settled, again := expect.Settled(c.pending, d.UID, snap.sets, now); !settled {
+		return again, nil
+	}
+	if d.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType {
+		if snap.oldPodsRunning, err = c.oldPodsRunning(ctx, d, snap.sets); err != nil {
+			return 0, err
+		}
+	}
+	p := decide(snap, now)
+	return p.again, c.act(ctx, d, p)
+}
+
+func (c *Controller) claim(ctx context.Context, d *appsv1.Deployment, selector labels.Selector) ([]*appsv1.ReplicaSet, error) {
+	var owned, orphans appsv1.ReplicaSetList
+	if err := workload.ListOwned(ctx, c.Cache, &owned, d.Namespace, d.UID); err != nil {
+		return nil, fmt.Errorf("list replica sets of deployment: %w", err)
+	}
+	if err := workload.ListOrphans(ctx, c.Cache, &orphans, d.Namespace); err != nil {
+		return nil, fmt.Errorf("list orphan replica sets: %w", err)
+	}
+	claimer := workload.Claimer{Client: c.Client, Owner: d, Kind: kind, Selector: selector}
+	var mine []*appsv1.ReplicaSet
+	var errs []error
+	for _, list := range [][]appsv1.ReplicaSet{owned.Items, orphans.Items} {
+		for i := range list {
+			yes, err := claimer.Take(ctx, &list[i])
+			if err != nil {
+				errs = append(errs, err)
+			} else if yes {
+				mine = append(mine, &list[i])
+			}
+		}
+	}
+	return mine, errors.Join(errs...)
+}
+
+// oldPodsRunning says whether a pod of an old set still runs, terminating ones
+// included.
+func (c *Controller) oldPodsRunning(ctx context.Context, d *appsv1.Deployment, sets []*appsv1.ReplicaSet) (bool, error) {
+	for _, set := range sets {
+		if SameTemplate(&set.Spec.Template, &d.Spec.Template) {
+			continue
+		}
+		var pods corev1.PodList
+		if err := workload.ListOwned(ctx, c.Cache, &pods, d.Namespace, set.UID); err != nil {
+			return false, fmt.Errorf("list pods of replica set: %w", err)
+		}
+		for i := range pods.Items {
+			if !workload.Finished(&pods.Items[i]) {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
+}
+
+// act writes the plan: new set, changed sets, the deployment's revision, old
+// sets' removal, status. What was written is expected to show in the cache
+// before the next decision.
+func (c *Controller) act(ctx context.Context, d *appsv1.Deployment, p plan) error {
+	if p.create != nil {
+		if again, err := c.create(ctx, d, &p); err != nil || again {
+			return err
+		}
+	}
+	for _, set := range p.update {
+		if err := c.Client.Update(ctx, set); err != nil {
+			return fmt.Errorf("update replica set %s: %w", set.Name, err)
+		}
+		c.pending.Updated(d.UID, set, time.Now())
+	}
+	for _, s := range p.scaled {
+		direction := "up"
+		if s.to < s.from {
+			direction = "down"
+		}
+		c.Events.Eventf(d, corev1.EventTypeNormal, "ScalingReplicaSet",
+			"Scaled %s replica set %s from %d to %d", direction, s.set, s.from, s.to)
+	}
+	for _, set := range p.remove {
+		err := c.Client.Delete(ctx, set, client.Preconditions{UID: &set.UID, ResourceVersion: &set.ResourceVersion})
+		if client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("delete old replica set %s: %w", set.Name, err)
+		}
+		if err == nil {
+			c.pending.Deleted(d.UID, set.UID, time.Now())
+		}
+	}
+	if p.revision != "" && p.revision != d.Annotations[RevisionAnnotation] {
+		changed := d.DeepCopy()
+		changed.Annotations = withLabel(changed.Annotations, RevisionAnnotation, p.revision)
+		if err := c.Client.Update(ctx, changed); err != nil {
+			return client.IgnoreNotFound(fmt.Errorf("set revision: %w", err))
+		}
+		changed.Status = *d.Status.DeepCopy()
+		d = changed
+	}
+	return c.updateStatus(ctx, d, p.status)
+}
+
+// create makes the new set. It returns true when the plan must be made again.
+func (c *Controller) create(ctx context.Context, d *appsv1.Deployment, p *plan) (again bool, err error) {
+	set := p.create.DeepCopy()
+	err = c.Client.Create(ctx, set)
+	switch {
+	case err == nil:
+		c.pending.Created(d.UID, set, time.Now())
+		return false, nil
+	case apierrors.IsAlreadyExists(err):
+		return true, c.resolveCollision(ctx, d, p.create)
+	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+		return true, nil // nothing can be created here any more
+	}
+	message := fmt.Sprintf("Failed to create new replica set %q: %v", set.Name, err)
+	r := rollout{d: d, now: time.Now(), status: *d.Status.DeepCopy()}
+	if hasDeadline(d) {
+		r.setCondition(appsv1.DeploymentProgressing, corev1.ConditionFalse, "ReplicaSetCreateError", message)
+		if err := c.updateStatus(ctx, d, r.status); err != nil {
+			c.Log.Error("update status of deployment", "name", d.Name, "err", err)
+		}
+	}
+	c.Events.Eventf(d, corev1.EventTypeWarning, "ReplicaSetCreateError", "%s", message)
+	return true, fmt.Errorf("create replica set %s: %w", set.Name, err)
+}
+
+// resolveCollision handles a set of the wanted name: if it is the one meant, the
+// cache will show it; if it belongs to other content, the hash must change.
+func (c *Controller) resolveCollision(ctx context.Context, d *appsv1.Deployment, want *appsv1.ReplicaSet) error {
+	have := &appsv1.ReplicaSet{}
+	if err := c.Client.Get(ctx, client.ObjectKeyFromObject(want), have); err != nil {
+		return fmt.Errorf("read replica set %s: %w", want.Name, err)
+	}
+	ref := metav1.GetControllerOfNoCopy(have)
+	if ref != nil && ref.UID == d.UID && SameTemplate(&have.Spec.Template, &want.Spec.Template) {
+		c.pending.Created(d.UID, have, time.Now())
+		return nil
+	}
+	status := *d.Status.DeepCopy()
+	count := int32(1)
+	if status.CollisionCount != nil {
+		count += *status.CollisionCount
+	}
+	status.CollisionCount = &count
+	c.Log.Warn("replica set name is taken, trying another hash", "deployment", d.Name, "replicaset", want.Name)
+	return c.updateStatus(ctx, d, status)
+}
+
+func (c *Controller) updateStatus(ctx context.Context, d *appsv1.Deployment, next appsv1.DeploymentStatus) error {
+	if equality.Semantic.DeepEqual(d.Status, next) {
+		return nil
+	}
+	changed := d.DeepCopy()
+	changed.Status = next
+	if err := c.Client.Status().Update(ctx, changed); err != nil {
+		return client.IgnoreNotFound(fmt.Errorf("update status of deployment: %w", err))
+	}
+	return nil
+}
