@@ -7,8 +7,11 @@ SHELL := /bin/bash
 export GOFLAGS := -buildvcs=false -tags=netgo,osusergo,seccomp,no_btrfs,no_zfs,no_devmapper
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-LDFLAGS := -s -w -X github.com/sinawi/sinawi/internal/version.build=$(VERSION)
+KUBE    := k8s.io/component-base/version
+LDFLAGS := -s -w -X github.com/sinawi/sinawi/internal/version.build=$(VERSION) \
+	-X $(KUBE).gitVersion=v1.37.2+sinawi -X $(KUBE).gitMajor=1 -X $(KUBE).gitMinor=37
 HELPER  := internal/runtime/helperbin/embedded/helper.zst
+DEMO    := internal/demo/embedded/web.zst
 PACKAGES ?= ./...
 
 .PHONY: help deps build helper up down test bench fuzz lint clean
@@ -19,8 +22,9 @@ help: ## show this help
 deps: ## install what a fresh machine lacks, or say what to install
 	@tools/deps.sh
 
-helper: deps ## build the small helper binary and compress it for embedding
-	@go run ./tools/buildhelper -out $(HELPER)
+helper: deps ## build the small programs that the main binary carries
+	@go run ./tools/buildhelper -package ./cmd/sinawi-helper -out $(HELPER)
+	@go run ./tools/buildhelper -package ./cmd/sinawi-demo -cgo=false -out $(DEMO)
 
 build: helper ## build bin/sinawi
 	@echo "building bin/sinawi (the first time takes some minutes)"
@@ -48,4 +52,4 @@ lint: helper ## gofmt, go vet, staticcheck
 	@go tool staticcheck $(PACKAGES)
 
 clean: ## remove what was built
-	@rm -rf bin $(HELPER)
+	@rm -rf bin $(HELPER) $(DEMO)

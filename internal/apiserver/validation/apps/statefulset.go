@@ -1,0 +1,182 @@
+package apps
+
+import (
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/sinawi/sinawi/internal/apiserver/validation/rule"
+)
+
+// StatefulSet validates a new StatefulSet. Its name becomes part of the names
+// of its pods, so it is a label.
+func StatefulSet(s *appsv1.StatefulSet) field.ErrorList {
+	return append(rule.Namespaced(&s.ObjectMeta, apivalidation.NameIsDNSLabel), statefulSetSpec(&s.Spec, nil, field.NewPath("spec"))...)
+}
+
+// StatefulSetUpdate validates a changed StatefulSet.
+func StatefulSetUpdate(s, old *appsv1.StatefulSet) field.ErrorList {
+	errs := rule.All(
+		rule.MetaUpdate(&s.ObjectMeta, &old.ObjectMeta),
+		statefulSetSpec(&s.Spec, &old.Spec, field.NewPath("spec")),
+	)
+	same := s.Spec.DeepCopy()
+	same.Replicas = old.Spec.Replicas
+	same.Template = old.Spec.Template
+	same.UpdateStrategy = old.Spec.UpdateStrategy
+	same.MinReadySeconds = old.Spec.MinReadySeconds
+	same.Ordinals = old.Spec.Ordinals
+	same.RevisionHistoryLimit = old.Spec.RevisionHistoryLimit
+	same.PersistentVolumeClaimRetentionPolicy = old.Spec.PersistentVolumeClaimRetentionPolicy
+	if !apiequality.Semantic.DeepEqual(*same, old.Spec) {
+		errs = append(errs, field.Forbidden(field.NewPath("spec"), "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden"))
+	}
+	return errs
+}
+
+// StatefulSetStatusUpdate validates a changed status.
+func StatefulSetStatusUpdate(s, old *appsv1.StatefulSet) field.ErrorList {
+	path, st := field.NewPath("status"), &s.Status
+	return rule.All(
+		rule.NonNegative(st.Replicas, path.Child("replicas")),
+		rule.NonNegative(st.ReadyReplicas, path.Child("readyReplicas")),
+		rule.NonNegative(st.CurrentReplicas, path.Child("currentReplicas")),
+		rule.NonNegative(st.UpdatedReplicas, path.Child("updatedReplicas")),
+		rule.NonNegative(st.AvailableReplicas, path.Child("availableReplicas")),
+		rule.NonNegative(st.ObservedGeneration, path.Child("observedGeneration")),
+		rule.OptionalNonNegative(st.CollisionCount, path.Child("collisionCount")),
+		rule.NotAbove(st.ReadyReplicas, st.Replicas, "status.replicas", path.Child("readyReplicas")),
+		rule.NotAbove(st.CurrentReplicas, st.Replicas, "status.replicas", path.Child("currentReplicas")),
+		rule.NotAbove(st.UpdatedReplicas, st.Replicas, "status.replicas", path.Child("updatedReplicas")),
+		rule.NotAbove(st.AvailableReplicas, st.Replicas, "status.replicas", path.Child("availableReplicas")),
+		rule.NotAbove(st.AvailableReplicas, st.ReadyReplicas, "status.readyReplicas", path.Child("availableReplicas")),
+		rule.MetaUpdate(&s.ObjectMeta, &old.ObjectMeta),
+		rule.NotDecremented(st.CollisionCount, old.Status.CollisionCount, path.Child("collisionCount")),
+	)
+}
+
+func statefulSetSpec(spec, old *appsv1.StatefulSetSpec, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	switch spec.PodManagementPolicy {
+	case "":
+		errs = append(errs, field.Required(path.Child("podManagementPolicy"), ""))
+	case appsv1.OrderedReadyPodManagement, appsv1.ParallelPodManagement:
+	default:
+		errs = append(errs, field.Invalid(path.Child("podManagementPolicy"), spec.PodManagementPolicy,
+			fmt.Sprintf("must be '%s' or '%s'", appsv1.OrderedReadyPodManagement, appsv1.ParallelPodManagement)))
+	}
+	errs = append(errs, rule.All(
+		statefulSetStrategy(&spec.UpdateStrategy, path.Child("updateStrategy")),
+		claimRetention(spec.PersistentVolumeClaimRetentionPolicy, path.Child("persistentVolumeClaimRetentionPolicy")),
+		rule.OptionalNonNegative(spec.Replicas, path.Child("replicas")),
+		rule.NonNegative(spec.MinReadySeconds, path.Child("minReadySeconds")),
+		rule.OptionalNonNegative(spec.RevisionHistoryLimit, path.Child("revisionHistoryLimit")),
+	)...)
+	if spec.Ordinals != nil {
+		errs = append(errs, rule.NonNegative(spec.Ordinals.Start, path.Child("ordinals.start"))...)
+	}
+	if (old == nil || old.ServiceName != spec.ServiceName) && spec.ServiceName != "" {
+		errs = append(errs, rule.Invalid(path.Child("serviceName"), spec.ServiceName, validation.IsDNS1123Subdomain(spec.ServiceName))...)
+	}
+	errs = append(errs, rule.RequiredSelector(spec.Selector, "statefulset", path.Child("selector"))...)
+	template := path.Child("template")
+	if _, err := metav1.LabelSelectorAsSelector(spec.Selector); err != nil {
+		errs = append(errs, field.Invalid(path.Child("selector"), spec.Selector, ""))
+	} else {
+		errs = append(errs, statefulTemplate(spec, template)...)
+	}
+	return append(errs, runsForever(&spec.Template, "StatefulSet", template)...)
+}
+
+// statefulTemplate checks the template's metadata alone: its volumes are
+// complete only together with the claims that each pod gets.
+func statefulTemplate(spec *appsv1.StatefulSetSpec, path *field.Path) field.ErrorList {
+	return rule.All(
+		rule.SelectsTemplate(spec.Selector, &spec.Template, path),
+		metav1validation.ValidateLabels(spec.Template.Labels, path.Child("labels")),
+		apivalidation.ValidateAnnotations(spec.Template.Annotations, path.Child("annotations")),
+	)
+}
+
+func statefulSetStrategy(s *appsv1.StatefulSetUpdateStrategy, path *field.Path) field.ErrorList {
+	rolling := path.Child("rollingUpdate")
+	switch s.Type {
+	case "":
+		return field.ErrorList{field.Required(path, "")}
+	case appsv1.OnDeleteStatefulSetStrategyType:
+		if s.RollingUpdate != nil {
+			return field.ErrorList{field.Invalid(rolling, s.RollingUpdate,
+				fmt.Sprintf("only allowed for updateStrategy '%s'", appsv1.RollingUpdateStatefulSetStrategyType))}
+		}
+		return nil
+	case appsv1.RollingUpdateStatefulSetStrategyType:
+		if s.RollingUpdate == nil {
+			return nil
+		}
+		return rollingStatefulSet(s.RollingUpdate, rolling)
+	}
+	return field.ErrorList{field.Invalid(path, *s, fmt.Sprintf("must be '%s' or '%s'",
+		appsv1.RollingUpdateStatefulSetStrategyType, appsv1.OnDeleteStatefulSetStrategyType))}
+}
+
+func rollingStatefulSet(r *appsv1.RollingUpdateStatefulSetStrategy, path *field.Path) field.ErrorList {
+	errs := rule.OptionalNonNegative(r.Partition, path.Child("partition"))
+	if m := r.MaxUnavailable; m != nil {
+		p := path.Child("maxUnavailable")
+		errs = append(errs, rule.IntOrPercent(*m, p)...)
+		if rule.Amount(*m) == 0 {
+			errs = append(errs, field.Invalid(p, *m, "cannot be 0"))
+		}
+		errs = append(errs, rule.AtMostAll(*m, p)...)
+	}
+	return errs
+}
+
+func claimRetention(p *appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy, path *field.Path) field.ErrorList {
+	if p == nil {
+		return nil
+	}
+	one := func(v appsv1.PersistentVolumeClaimRetentionPolicyType, path *field.Path) field.ErrorList {
+		valid := []appsv1.PersistentVolumeClaimRetentionPolicyType{appsv1.RetainPersistentVolumeClaimRetentionPolicyType, appsv1.DeletePersistentVolumeClaimRetentionPolicyType}
+		if v == valid[0] || v == valid[1] {
+			return nil
+		}
+		return field.ErrorList{field.NotSupported(path, v, valid)}
+	}
+	return append(one(p.WhenDeleted, path.Child("whenDeleted")), one(p.WhenScaled, path.Child("whenScaled"))...)
+}
+
+// ControllerRevision validates a new ControllerRevision.
+func ControllerRevision(r *appsv1.ControllerRevision) field.ErrorList {
+	errs := rule.Namespaced(&r.ObjectMeta, rule.Subdomain)
+	if r.Data.Object == nil && len(r.Data.Raw) == 0 {
+		errs = append(errs, field.Required(field.NewPath("data"), "data is mandatory"))
+	}
+	return append(errs, rule.NonNegative(r.Revision, field.NewPath("revision"))...)
+}
+
+// ControllerRevisionUpdate validates a changed ControllerRevision: its data
+// never changes.
+func ControllerRevisionUpdate(r, old *appsv1.ControllerRevision) field.ErrorList {
+	return rule.All(
+		rule.MetaUpdate(&r.ObjectMeta, &old.ObjectMeta),
+		ControllerRevision(r),
+		rule.Immutable(r.Data, old.Data, field.NewPath("data")),
+	)
+}
+
+// PodTemplate validates the template that a workload makes pods from; old is
+// the stored one of an update.
+func PodTemplate(t, old *corev1.PodTemplateSpec, path *field.Path) field.ErrorList {
+	return rule.All(
+		metav1validation.ValidateLabels(t.Labels, path.Child("labels")),
+		apivalidation.ValidateAnnotations(t.Annotations, path.Child("annotations")),
+	)
+}

@@ -1,0 +1,148 @@
+package podnet
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/google/nftables"
+	"golang.org/x/sys/unix"
+
+	"github.com/sinawi/sinawi/internal/podnet/cni"
+	"github.com/sinawi/sinawi/internal/podnet/nft"
+)
+
+// Priorities beside the standard ones: host ports are translated after services.
+const hostPortPriority = -99
+
+// applyTable makes the pod table's chains and rules anew in one transaction and
+// keeps the elements of the host port maps, which belong to running pods.
+func applyTable(n Names, o Options) error {
+	c, err := nft.Open()
+	if err != nil {
+		return err
+	}
+	defer c.CloseLasting()
+	h := cni.HostPortsOf(n.PodTable)
+	c.AddTable(h.Table)
+	for _, set := range []*nftables.Set{h.Any, h.ByAddr, h.Self} {
+		if err := c.AddSet(set, nil); err != nil {
+			return err
+		}
+	}
+	for _, b := range chains(n, o, h) {
+		b.chain.Table = h.Table
+		c.AddChain(b.chain)
+		c.FlushChain(b.chain)
+		for _, rule := range b.rules {
+			c.AddRule(&nftables.Rule{Table: h.Table, Chain: b.chain, Exprs: nft.Rule(rule...)})
+		}
+	}
+	return c.Flush()
+}
+
+// chain is a chain with its rules, each a list of matches and a statement.
+type chain struct {
+	chain *nftables.Chain
+	rules [][]nft.Expr
+}
+
+func chains(n Names, o Options, h cni.HostPorts) []chain {
+	lookup := [][]nft.Expr{
+		// ip daddr . meta l4proto . th dport → endpoint, then without the address
+		{nft.DestLocal(), nft.LoadDest(nft.Reg(0)), nft.LoadProto(nft.Reg(1)), nft.LoadDestPort(nft.Reg(2)), nft.Map(nft.Reg(0), h.ByAddr.Name, nft.Reg(4)), nft.DNAT(nft.Reg(4), nft.Reg(5))},
+		{nft.DestLocal(), nft.LoadProto(nft.Reg(0)), nft.LoadDestPort(nft.Reg(1)), nft.Map(nft.Reg(0), h.Any.Name, nft.Reg(4)), nft.DNAT(nft.Reg(4), nft.Reg(5))},
+	}
+	const icmpRedirect = 5
+	return []chain{
+		{base("hostports-in", nftables.ChainTypeNAT, nftables.ChainHookPrerouting, hostPortPriority), lookup},
+		{base("hostports-out", nftables.ChainTypeNAT, nftables.ChainHookOutput, hostPortPriority), lookup},
+		{base("masquerade", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, *nftables.ChainPriorityNATSource), [][]nft.Expr{
+			{nft.StatusDNAT(), nft.LoadSource(nft.Reg(0)), nft.LoadDest(nft.Reg(1)), nft.InSet(nft.Reg(0), h.Self.Name), nft.Masquerade()},
+			{nft.SourceIn(o.PodCIDR), nft.DestNotIn(o.ClusterCIDR), nft.OutNotTo(n.Bridge), nft.OutNotTo(n.Local), nft.Masquerade()},
+		}},
+		// Pods come in and go out by the same link, but a shorter way is not theirs to take.
+		{base("no-redirects", nftables.ChainTypeFilter, nftables.ChainHookOutput, *nftables.ChainPriorityFilter), [][]nft.Expr{
+			{nft.OutTo(n.Bridge), nft.ICMPType(icmpRedirect), nft.Drop()},
+		}},
+	}
+}
+
+func base(name string, kind nftables.ChainType, hook *nftables.ChainHook, priority nftables.ChainPriority) *nftables.Chain {
+	return &nftables.Chain{Name: name, Type: kind, Hooknum: hook, Priority: &priority}
+}
+
+// openForward lets pod traffic through other programs' chains that drop what is
+// forwarded by default: an accept of ours would not overrule them. The rules
+// carry the instance's comment and are plain enough for iptables to list.
+func openForward(n Names) error {
+	return editForward(n, func(c *nftables.Conn, chain *nftables.Chain, ours []*nftables.Rule) error {
+		if len(ours) > 0 || chain.Policy == nil || *chain.Policy != nftables.ChainPolicyDrop {
+			return nil
+		}
+		for _, match := range []nft.Expr{nft.InFrom(n.Bridge), nft.OutTo(n.Bridge)} {
+			c.InsertRule(&nftables.Rule{Table: chain.Table, Chain: chain, Exprs: nft.Rule(match, nft.Accept()), UserData: nft.Comment(n.Comment)})
+		}
+		return nil
+	})
+}
+
+// closeForward takes the rules of openForward back.
+func closeForward(n Names) error {
+	return editForward(n, func(c *nftables.Conn, _ *nftables.Chain, ours []*nftables.Rule) error {
+		for _, r := range ours {
+			if err := c.DelRule(r); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// editForward calls f with every foreign base chain on the forward hook and the
+// instance's rules in it.
+func editForward(n Names, f func(*nftables.Conn, *nftables.Chain, []*nftables.Rule) error) error {
+	c, err := nft.Open()
+	if err != nil {
+		return err
+	}
+	defer c.CloseLasting()
+	all, err := c.ListChains()
+	if err != nil {
+		return fmt.Errorf("list nftables chains: %w", explain(err))
+	}
+	for _, chain := range all {
+		ip := chain.Table.Family == nftables.TableFamilyIPv4 || chain.Table.Family == nftables.TableFamilyINet
+		if !ip || chain.Hooknum == nil || *chain.Hooknum != *nftables.ChainHookForward || strings.HasPrefix(chain.Table.Name, "sinawi") {
+			continue
+		}
+		rules, err := c.GetRules(chain.Table, chain)
+		if err != nil {
+			return fmt.Errorf("read rules of %s %s: %w", chain.Table.Name, chain.Name, err)
+		}
+		var ours []*nftables.Rule
+		for _, r := range rules {
+			if nft.CommentOf(r.UserData) == n.Comment {
+				ours = append(ours, r)
+			}
+		}
+		if err := f(c, chain, ours); err != nil {
+			return err
+		}
+	}
+	if err := c.Flush(); err != nil {
+		return fmt.Errorf("let pod traffic through the host's firewall: %w", err)
+	}
+	return nil
+}
+
+// explain names the kernel feature whose absence an error of nftables means.
+func explain(err error) error {
+	if err == nil || !(errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT)) {
+		return err
+	}
+	if missing := nft.Missing(); missing != "" {
+		return fmt.Errorf("the kernel lacks %s: %w", missing, err)
+	}
+	return err
+}

@@ -1,0 +1,102 @@
+// Package helperbin carries the helper binary inside the main one, compressed, and
+// unpacks it. It owns the directory it is told to unpack to.
+package helperbin
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+//go:embed all:embedded
+var embedded embed.FS
+
+// ErrMissing says that this binary was built without the helper.
+var ErrMissing = errors.New("this sinawi was built without its helper binary and cannot run containers: run `make helper`, then build again")
+
+// names are what the helper answers to: the shim, the OCI runtime, the CNI plugin.
+func names() []string { return []string{"containerd-shim-runc-v2", "runc", "sinawi-cni"} }
+
+// CNIPlugin is the "type" of our plugin in a CNI configuration.
+const CNIPlugin = "sinawi-cni"
+
+// Unpack makes sure that the helper lies below dir and returns the directory that
+// holds it under each of its names. Every version has a directory of its own, named
+// by its hash: a running shim keeps the file it was started from.
+func Unpack(dir string) (string, error) {
+	packed, err := embedded.ReadFile("embedded/helper.zst")
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", ErrMissing
+	}
+	if err != nil {
+		return "", fmt.Errorf("read embedded helper: %w", err)
+	}
+	sum := sha256.Sum256(packed)
+	target := filepath.Join(dir, hex.EncodeToString(sum[:6]))
+	if _, err := os.Stat(target); err == nil {
+		return target, nil
+	}
+	if err := unpack(packed, dir, target); err != nil {
+		return "", fmt.Errorf("unpack helper: %w", err)
+	}
+	return target, nil
+}
+
+// unpack fills a temporary directory and renames it, so that target is whole or
+// not there.
+func unpack(packed []byte, dir, target string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	temporary, err := os.MkdirTemp(dir, ".unpack-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(temporary)
+	if err := os.Chmod(temporary, 0o755); err != nil {
+		return err
+	}
+	if err := write(packed, filepath.Join(temporary, "sinawi-helper")); err != nil {
+		return err
+	}
+	for _, name := range names() {
+		if err := os.Symlink("sinawi-helper", filepath.Join(temporary, name)); err != nil {
+			return err
+		}
+	}
+	err = os.Rename(temporary, target)
+	if errors.Is(err, fs.ErrExist) {
+		return nil // another process unpacked the same
+	}
+	return err
+}
+
+func write(packed []byte, path string) error {
+	r, err := zstd.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o755)
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(f, r); err != nil {
+		f.Close()
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		f.Close()
+		return err
+	}
+	return f.Close()
+}

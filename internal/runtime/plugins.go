@@ -1,0 +1,122 @@
+package runtime
+
+import (
+	"path/filepath"
+	goruntime "runtime"
+
+	"github.com/containerd/containerd/v2/cmd/containerd/server/config"
+	"github.com/containerd/containerd/v2/version"
+
+	// The parts of containerd that serve CRI, and no others: each registers itself.
+	_ "github.com/containerd/containerd/v2/core/runtime/v2"
+	_ "github.com/containerd/containerd/v2/plugins/content/local/plugin"
+	_ "github.com/containerd/containerd/v2/plugins/cri"
+	_ "github.com/containerd/containerd/v2/plugins/cri/images"
+	_ "github.com/containerd/containerd/v2/plugins/cri/runtime"
+	_ "github.com/containerd/containerd/v2/plugins/diff/walking/plugin"
+	_ "github.com/containerd/containerd/v2/plugins/events"
+	_ "github.com/containerd/containerd/v2/plugins/gc"
+	_ "github.com/containerd/containerd/v2/plugins/leases"
+	_ "github.com/containerd/containerd/v2/plugins/metadata"
+	_ "github.com/containerd/containerd/v2/plugins/mount"
+	_ "github.com/containerd/containerd/v2/plugins/sandbox"
+	_ "github.com/containerd/containerd/v2/plugins/server/grpc"
+	_ "github.com/containerd/containerd/v2/plugins/server/ttrpc"
+	_ "github.com/containerd/containerd/v2/plugins/services/containers"
+	_ "github.com/containerd/containerd/v2/plugins/services/content"
+	_ "github.com/containerd/containerd/v2/plugins/services/diff"
+	_ "github.com/containerd/containerd/v2/plugins/services/events"
+	_ "github.com/containerd/containerd/v2/plugins/services/images"
+	_ "github.com/containerd/containerd/v2/plugins/services/introspection"
+	_ "github.com/containerd/containerd/v2/plugins/services/leases"
+	_ "github.com/containerd/containerd/v2/plugins/services/namespaces"
+	_ "github.com/containerd/containerd/v2/plugins/services/sandbox"
+	_ "github.com/containerd/containerd/v2/plugins/services/snapshots"
+	_ "github.com/containerd/containerd/v2/plugins/services/tasks"
+	_ "github.com/containerd/containerd/v2/plugins/services/version"
+	_ "github.com/containerd/containerd/v2/plugins/services/warning"
+	_ "github.com/containerd/containerd/v2/plugins/snapshots/native/plugin"
+	_ "github.com/containerd/containerd/v2/plugins/snapshots/overlay/plugin"
+	_ "github.com/containerd/containerd/v2/plugins/streaming"
+	_ "github.com/containerd/containerd/v2/plugins/transfer"
+
+	"github.com/sinawi/sinawi/internal/runtime/image"
+	"github.com/sinawi/sinawi/internal/runtime/shim"
+)
+
+// handler is the one runtime handler; a RuntimeClass's default.
+const handler = "runc"
+
+// table is a section of containerd's configuration.
+type table = map[string]any
+
+// serverConfig is containerd's configuration for c. helper is the directory the
+// helper binary was unpacked to, snapshotter where images are unpacked to, and
+// restrictOOM whether this process may not lower OOM scores.
+func (c Config) serverConfig(helper, snapshotter string, restrictOOM bool) *config.Config {
+	unset := ""
+	if c.DefaultSeccomp {
+		unset = "runtime/default"
+	}
+	cri := table{
+		"containerd": table{
+			"default_runtime_name": handler,
+			"runtimes": table{handler: table{
+				"runtime_type": shim.Runtime,
+				"sandboxer":    "podsandbox",
+				"options": table{
+					"BinaryName": filepath.Join(helper, "runc"),
+					"Root":       c.ociRoot(),
+				},
+			}},
+		},
+		"cni": table{
+			"bin_dirs":              append([]string{helper}, c.CNIBinDirs...),
+			"conf_dir":              c.CNIConfDir,
+			"max_conf_num":          1,
+			"use_internal_loopback": true,
+		},
+		"restrict_oom_score_adj":       restrictOOM,
+		"netns_mounts_under_state_dir": true,
+		"unset_seccomp_profile":        unset,
+		"disable_hugetlb_controller":   false,
+		"enable_criu":                  false,
+		// Usage per second is derived from two samples; the shortest question that
+		// is asked of it (the metrics API's) spans 15 seconds.
+		"stats_collect_period": "10s",
+		"cdi_spec_dirs":        []string{"/etc/cdi", "/var/run/cdi"},
+	}
+	return &config.Config{
+		Version:         version.ConfigVersion,
+		Root:            c.Root,
+		State:           c.State,
+		TempDir:         filepath.Join(c.State, "tmp"),
+		DisabledPlugins: []string{"io.containerd.server.v1.grpc-tcp", "io.containerd.metrics.v1.grpc-prometheus", "io.containerd.metrics.v1.grpc-otel"},
+		RequiredPlugins: []string{"io.containerd.grpc.v1.cri"},
+		Plugins: table{
+			"io.containerd.server.v1.grpc":  table{"address": c.Socket},
+			"io.containerd.server.v1.ttrpc": table{"address": c.Socket + ".ttrpc"},
+			"io.containerd.shim.v1.manager": table{"socket_dir": c.shimDir()},
+			"io.containerd.grpc.v1.cri": table{
+				"stream_server_address": "127.0.0.1",
+				"stream_server_port":    "0",
+			},
+			"io.containerd.cri.v1.runtime": cri,
+			"io.containerd.cri.v1.images": table{
+				"snapshotter":          snapshotter,
+				"pinned_images":        table{"sandbox": image.PauseName},
+				"registry":             table{"config_path": c.registryConfDir()},
+				"stats_collect_period": 30,
+			},
+			"io.containerd.transfer.v1.local": table{
+				"config_path": c.registryConfDir(),
+				"unpack_config": []table{{
+					"platform":    "linux/" + goruntime.GOARCH,
+					"snapshotter": snapshotter,
+					"differ":      "walking",
+				}},
+			},
+			"io.containerd.service.v1.diff-service": table{"default": []string{"walking"}},
+		},
+	}
+}
