@@ -1,0 +1,141 @@
+// Package controllers runs all controllers beside each other.
+//
+// It owns the list of them and nothing else: each one lives in a package named
+// after the kind it reconciles, decides in a pure plan and writes in a thin
+// shell. They meet only through API objects, so any of them may be left out and
+// another program do its work.
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/record"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+
+	"github.com/sinawi/sinawi/internal/controllers/deployment"
+	"github.com/sinawi/sinawi/internal/controllers/loop"
+	"github.com/sinawi/sinawi/internal/controllers/nodeipam"
+	"github.com/sinawi/sinawi/internal/controllers/replicaset"
+	"github.com/sinawi/sinawi/internal/controllers/rootca"
+	"github.com/sinawi/sinawi/internal/controllers/serviceaccount"
+	"github.com/sinawi/sinawi/internal/controllers/workload"
+)
+
+// Options say what the controllers cannot learn from the API.
+type Options struct {
+	// Config reaches the API server for those who work on resources of any kind
+	// (namespace, garbage collector).
+	Config *rest.Config
+	// PodCIDR is cut into the nodes' pod ranges; the zero value leaves them alone.
+	PodCIDR netip.Prefix
+	// ServiceCIDR is the range of service addresses.
+	ServiceCIDR netip.Prefix
+	// RootCA is the PEM bundle published in every namespace.
+	RootCA []byte
+	// Recorder returns the event recorder of one controller, named as events
+	// name their source. Nil: all share that of the dependencies.
+	Recorder func(source string) record.EventRecorder
+	// Without names controllers to leave out.
+	Without []string
+}
+
+// Set is all controllers.
+type Set struct {
+	parts []part
+}
+
+// part is one controller.
+type part struct {
+	name string
+	run  func(context.Context) error
+}
+
+// Index tells the cache what the controllers look up by. It is called once for a
+// cache, before its readers run.
+func Index(ctx context.Context, c cache.Cache) error {
+	return workload.Index(ctx, c)
+}
+
+// New returns the controllers; none runs yet.
+func New(deps loop.Deps, opts Options) (*Set, error) {
+	any, err := newGeneric(opts.Config)
+	if err != nil {
+		return nil, err
+	}
+	s := &Set{}
+	add := func(name string, build func(loop.Deps) func(context.Context) error) {
+		if slices.Contains(opts.Without, name) {
+			return
+		}
+		own := deps
+		if opts.Recorder != nil {
+			own.Events = opts.Recorder(name + "-controller")
+		}
+		s.parts = append(s.parts, part{name: name, run: build(own)})
+	}
+	s.workloads(add)
+	s.cluster(add, opts, any)
+	return s, nil
+}
+
+type adder func(name string, build func(loop.Deps) func(context.Context) error)
+
+func (s *Set) workloads(add adder) {
+	add("replicaset", func(d loop.Deps) func(context.Context) error { return replicaset.New(d).Run })
+	add("deployment", func(d loop.Deps) func(context.Context) error { return deployment.New(d).Run })
+}
+
+func (s *Set) cluster(add adder, opts Options, _ generic) {
+	add("serviceaccount", func(d loop.Deps) func(context.Context) error { return serviceaccount.New(d).Run })
+	if len(opts.RootCA) > 0 {
+		add("rootca", func(d loop.Deps) func(context.Context) error { return rootca.New(d, opts.RootCA).Run })
+	}
+	if opts.PodCIDR.IsValid() {
+		add("nodeipam", func(d loop.Deps) func(context.Context) error {
+			return nodeipam.New(d, []netip.Prefix{opts.PodCIDR}).Run
+		})
+	}
+}
+
+// Run runs all controllers until ctx ends or one of them cannot go on.
+func (s *Set) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, p := range s.parts {
+		group.Go(func() error {
+			if err := p.run(ctx); err != nil {
+				return fmt.Errorf("%s controller: %w", p.name, err)
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// generic reaches resources of any kind.
+type generic struct {
+	discovery discovery.DiscoveryInterface
+	metadata  metadata.Interface
+}
+
+func newGeneric(config *rest.Config) (generic, error) {
+	if config == nil {
+		return generic{}, errors.New("controllers: Options.Config is not set: give the configuration that Deps.Client was made of")
+	}
+	d, err := discovery.NewDiscoveryClientForConfig(config)
+	if err != nil {
+		return generic{}, fmt.Errorf("build discovery client: %w", err)
+	}
+	m, err := metadata.NewForConfig(config)
+	if err != nil {
+		return generic{}, fmt.Errorf("build metadata client: %w", err)
+	}
+	return generic{discovery: d, metadata: m}, nil
+}
