@@ -82,7 +82,7 @@ func formatMap(m map[string]string) string {
 }
 
 // Resource returns what ref asks about a container of pod. A limit that is not
-// set is the node's allocatable amount.
+// set is the whole pod's, else the node's allocatable amount.
 func Resource(ref *corev1.ResourceFieldSelector, pod *corev1.Pod, container *corev1.Container, allocatable corev1.ResourceList) (string, error) {
 	if ref.ContainerName != "" && (container == nil || container.Name != ref.ContainerName) {
 		if container = find(pod, ref.ContainerName); container == nil {
@@ -106,6 +106,9 @@ func Resource(ref *corev1.ResourceFieldSelector, pod *corev1.Pod, container *cor
 	amount := container.Resources.Requests[res]
 	if kind == "limits" {
 		amount = container.Resources.Limits[res]
+		if amount.IsZero() && pod.Spec.Resources != nil {
+			amount = pod.Spec.Resources.Limits[res]
+		}
 		if amount.IsZero() {
 			amount = allocatable[res]
 		}
