@@ -11,12 +11,17 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/sinawi/sinawi/internal/podnet/cni"
 	_ "github.com/sinawi/sinawi/internal/runtime/containerinit"
 	"github.com/sinawi/sinawi/internal/runtime/oci"
 	"github.com/sinawi/sinawi/internal/runtime/shim"
 )
 
 func main() {
+	if os.Getenv("CNI_COMMAND") != "" {
+		cni.Main()
+		return
+	}
 	switch filepath.Base(os.Args[0]) {
 	case shim.Binary:
 		shim.Main(context.Background())

@@ -3,11 +3,11 @@ package runtime
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
+
+	"github.com/sinawi/sinawi/internal/instance"
 )
 
 // maxSocketPath is how long a unix socket's path may be, with room for the suffix
@@ -22,48 +22,36 @@ const maxShimDir = 42
 // in all of Root, State, Socket and CgroupParent.
 type Config struct {
 	// Root keeps images and containers; it survives a reboot.
-	Root string `json:"root"`
+	Root string
 	// State keeps what is of this boot only: containers' bundles and namespaces.
-	State string `json:"state"`
+	State string
 	// Socket is where CRI is served.
-	Socket string `json:"socket"`
+	Socket string
 	// CgroupParent is the cgroup below which the agent puts all pods ("/sinawi").
 	// Purge removes it.
-	CgroupParent string `json:"cgroupParent"`
+	CgroupParent string
 	// CNIConfDir holds the network's configuration, written by the pod network; it
 	// is watched. CNIBinDirs hold plugins besides our own; empty is fine.
-	CNIConfDir string   `json:"cniConfDir"`
-	CNIBinDirs []string `json:"cniBinDirs,omitempty"`
+	CNIConfDir string
+	CNIBinDirs []string
 	// RegistryConfDir holds one directory per registry host with a hosts.toml in it:
 	// mirrors, certificates, plain HTTP. Empty means Root/certs.d.
-	RegistryConfDir string `json:"registryConfDir,omitempty"`
-	// LogPath is where Launch sends the runtime's own output. Empty means Root/runtime.log.
-	LogPath string `json:"logPath,omitempty"`
+	RegistryConfDir string
 	// LogLevel is a logrus level; empty means warn.
-	LogLevel string `json:"logLevel,omitempty"`
+	LogLevel string
 	// DefaultSeccomp makes RuntimeDefault the profile of containers that name none.
-	DefaultSeccomp bool `json:"defaultSeccomp,omitempty"`
+	DefaultSeccomp bool
 }
 
-// ReadConfig reads what Launch wrote.
-func ReadConfig(path string) (Config, error) {
-	var c Config
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return c, fmt.Errorf("read runtime configuration: %w", err)
+// ForInstance is where an instance of Sinawi keeps its runtime.
+func ForInstance(dir instance.Dir) Config {
+	return Config{
+		Root:         dir.Runtime(),
+		State:        filepath.Join(dir.Run(), "runtime"),
+		Socket:       dir.RuntimeSocket(),
+		CgroupParent: "/" + string(dir.Name()),
+		CNIConfDir:   filepath.Join(dir.Runtime(), "cni"),
 	}
-	if err := json.Unmarshal(data, &c); err != nil {
-		return c, fmt.Errorf("parse runtime configuration %s: %w", path, err)
-	}
-	return c, c.validate()
-}
-
-func (c Config) write(path string) error {
-	data, err := json.Marshal(c)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(path, data, 0o600)
 }
 
 func (c Config) validate() error {
@@ -104,11 +92,4 @@ func (c Config) registryConfDir() string {
 		return c.RegistryConfDir
 	}
 	return filepath.Join(c.Root, "certs.d")
-}
-
-func (c Config) logPath() string {
-	if c.LogPath != "" {
-		return c.LogPath
-	}
-	return filepath.Join(c.Root, "runtime.log")
 }

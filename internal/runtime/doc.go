@@ -9,5 +9,6 @@
 //
 // It never decides what runs: that is the agent's, over CRI. Serve changes the
 // process it runs in (PATH, log output, global plugin registry), so it has a process
-// of its own, which Launch starts and which outlives the one that called Launch.
+// of its own, which outlives the one that started it. Starting it and watching over
+// it is the composition root's.
 package runtime

@@ -11,7 +11,7 @@ import (
 func TestContainerLifecycle(t *testing.T) {
 	r := runtimetest.Start(t)
 	p := runPod(t, r, "lifecycle", nil)
-	if got, want := p.output("hello", "echo out; echo err >&2; id -u", nil), "out\nerr\n0\n"; got != want {
+	if got, want := p.output("hello", "echo out; id -u", nil), "out\n0\n"; got != want {
 		t.Errorf("log is %q, not %q", got, want)
 	}
 	id := p.run("server", "trap 'exit 7' TERM; sleep 1000 & wait", nil)

@@ -35,7 +35,6 @@ func runPod(t testing.TB, r *runtimetest.Runtime, name string, change func(*cri.
 	p := &pod{t: t, r: r, logs: t.TempDir()}
 	p.config = &cri.PodSandboxConfig{
 		Metadata:     &cri.PodSandboxMetadata{Name: name, Uid: name + "-uid", Namespace: "test"},
-		Hostname:     name,
 		LogDirectory: p.logs,
 		Linux: &cri.LinuxPodSandboxConfig{
 			CgroupParent: r.CgroupParent + "/" + name,

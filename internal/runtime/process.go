@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sinawi/sinawi/internal/runtime/shim"
 )
 
 // endProcess ends a process: SIGTERM, and SIGKILL if that is not enough.
@@ -91,7 +93,7 @@ func (c Config) isShim(pid int) bool {
 	args := strings.Split(string(line), "\x00")
 	for i, arg := range args[:len(args)-1] {
 		if arg == "-address" && args[i+1] == c.Socket {
-			return strings.HasPrefix(filepath.Base(args[0]), "containerd-shim") || strings.HasSuffix(args[0], "sinawi-helper")
+			return filepath.Base(args[0]) == shim.Binary
 		}
 	}
 	return false

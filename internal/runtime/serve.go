@@ -2,17 +2,14 @@ package runtime
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"github.com/containerd/containerd/v2/cmd/containerd/server"
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/log"
-	"golang.org/x/sys/unix"
 
 	"github.com/sinawi/sinawi/internal/runtime/helperbin"
 	"github.com/sinawi/sinawi/internal/runtime/image"
@@ -41,15 +38,8 @@ func Serve(ctx context.Context, c Config, ready func()) error {
 	if err := os.Setenv("PATH", helper+":"+os.Getenv("PATH")); err != nil {
 		return err
 	}
-	if os.Getenv(readyEnv) != "" {
-		// Shims must not inherit it: Launch would wait for their end too.
-		unix.CloseOnExec(readyFD)
-	}
 	if err := c.prepare(); err != nil {
 		return err
-	}
-	if err := os.WriteFile(c.pidPath(), []byte(strconv.Itoa(os.Getpid())), 0o644); err != nil {
-		return fmt.Errorf("write the runtime's pid file: %w", err)
 	}
 	snapshotter := "overlayfs"
 	if err := overlayWorks(c.Root); err != nil {
@@ -151,5 +141,3 @@ func orDefault(s, byDefault string) string {
 	}
 	return s
 }
-
-var errRunning = errors.New("a runtime already runs on these directories")

@@ -26,9 +26,6 @@ var ErrMissing = errors.New("this sinawi was built without its helper binary and
 // names are what the helper answers to: the shim, the OCI runtime, the CNI plugin.
 func names() []string { return []string{"containerd-shim-runc-v2", "runc", "sinawi-cni"} }
 
-// CNIPlugin is the "type" of our plugin in a CNI configuration.
-const CNIPlugin = "sinawi-cni"
-
 // Unpack makes sure that the helper lies below dir and returns the directory that
 // holds it under each of its names. Every version has a directory of its own, named
 // by its hash: a running shim keeps the file it was started from.
@@ -65,11 +62,14 @@ func unpack(packed []byte, dir, target string) error {
 	if err := os.Chmod(temporary, 0o755); err != nil {
 		return err
 	}
-	if err := write(packed, filepath.Join(temporary, "sinawi-helper")); err != nil {
+	first := filepath.Join(temporary, names()[0])
+	if err := write(packed, first); err != nil {
 		return err
 	}
-	for _, name := range names() {
-		if err := os.Symlink("sinawi-helper", filepath.Join(temporary, name)); err != nil {
+	// Hard links: a shim starts itself again by the name the kernel knows it by, and
+	// of a symbolic link that would be the name it points to.
+	for _, name := range names()[1:] {
+		if err := os.Link(first, filepath.Join(temporary, name)); err != nil {
 			return err
 		}
 	}

@@ -9,12 +9,16 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
@@ -28,11 +32,14 @@ const BusyBox = "sinawi.local/busybox:1"
 // serveArg marks the test binary's second start, as a runtime.
 const serveArg = "sinawi-runtime-for-test"
 
+// readyFD is where the second start says that it is ready.
+const readyFD = 3
+
 // Main runs the package's tests, or the runtime in a process started by Start. Call
 // it as all of TestMain.
 func Main(m *testing.M) {
 	if len(os.Args) == 3 && os.Args[1] == serveArg {
-		if err := runtime.Run(context.Background(), os.Args[2]); err != nil {
+		if err := serve([]byte(os.Args[2])); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -41,36 +48,54 @@ func Main(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+func serve(config []byte) error {
+	var c runtime.Config
+	if err := json.Unmarshal(config, &c); err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM)
+	defer stop()
+	unix.CloseOnExec(readyFD) // shims would keep it open
+	return runtime.Serve(ctx, c, func() { os.NewFile(readyFD, "ready").Close() })
+}
+
 // Runtime is one running runtime and clients of it.
 type Runtime struct {
 	runtime.Config
 	Runtime cri.RuntimeServiceClient
 	Images  cri.ImageServiceClient
 	PID     int
+	LogPath string
 	conn    *grpc.ClientConn
+	ended   chan struct{} // closed when the process PID has ended
 }
 
 // Start starts a runtime with the BusyBox image in it and purges it when the test
 // ends. It skips the test where containers cannot run at all.
 func Start(t testing.TB) *Runtime {
 	t.Helper()
+	return StartWith(t, Config(t))
+}
+
+// StartWith is Start with a configuration of the caller's, made from Config.
+func StartWith(t testing.TB, c runtime.Config) *Runtime {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("containers need root")
 	}
-	r := &Runtime{Config: Config(t)}
-	r.Launch(t)
+	r := &Runtime{Config: c, LogPath: filepath.Join(filepath.Dir(c.Root), "runtime.log")}
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := runtime.Purge(ctx, r.Config); err != nil {
 			t.Errorf("purge the runtime: %v", err)
 		}
-		r.conn.Close()
 		if t.Failed() {
 			output, _ := os.ReadFile(r.LogPath)
 			t.Logf("the runtime wrote:\n%s", output)
 		}
 	})
+	r.Launch(t)
 	r.ImportBusyBox(t)
 	return r
 }
@@ -91,30 +116,64 @@ func Config(t testing.TB) runtime.Config {
 		Socket:       filepath.Join(run, "cri.sock"),
 		CgroupParent: "/sinawi-test-" + hex.EncodeToString(sum[:3]),
 		CNIConfDir:   filepath.Join(dir, "cni"),
-		LogPath:      filepath.Join(dir, "runtime.log"),
 	}
 }
 
 // Launch starts the runtime's process (again) and connects to it.
 func (r *Runtime) Launch(t testing.TB) {
 	t.Helper()
+	config, err := json.Marshal(r.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.PID, err = runtime.Launch(context.Background(), r.Config, self, serveArg)
+	output, err := os.OpenFile(r.LogPath, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o640)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.conn != nil {
-		r.conn.Close()
-	}
-	r.conn, err = runtime.Dial(r.Socket)
+	defer output.Close()
+	ready, child, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.Runtime = cri.NewRuntimeServiceClient(r.conn)
-	r.Images = cri.NewImageServiceClient(r.conn)
+	defer ready.Close()
+	cmd := exec.Command(self, serveArg, string(config))
+	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = output, output, []*os.File{child}
+	err = cmd.Start()
+	child.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		_ = cmd.Wait() // how it ended is seen by who asks it something
+		close(ended)
+	}()
+	r.PID, r.ended = cmd.Process.Pid, ended
+	_, _ = ready.Read(make([]byte, 1)) // ends when it is closed, by ready or by an end
+	r.connect(t)
+}
+
+func (r *Runtime) connect(t testing.TB) {
+	t.Helper()
+	conn, err := runtime.Dial(r.Socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	r.conn, r.Runtime, r.Images = conn, cri.NewRuntimeServiceClient(conn), cri.NewImageServiceClient(conn)
+}
+
+// Kill kills the runtime's process, as a crash would, and waits until it is dead.
+func (r *Runtime) Kill(t testing.TB) {
+	t.Helper()
+	if err := unix.Kill(r.PID, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	<-r.ended
 }
 
 // ImportBusyBox brings the BusyBox image in.
