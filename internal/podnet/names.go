@@ -10,10 +10,8 @@ import (
 // functions of the instance's name alone, so that a later process finds and
 // removes what an earlier one made.
 type Names struct {
-	// Bridge is the pods' gateway.
-	Bridge string
-	// Local carries the addresses that every node serves itself.
-	Local string
+	// Gateway carries the address through which pods reach everything.
+	Gateway string
 	// Overlay is the tunnel device between nodes.
 	Overlay string
 	// VethPrefix begins the host's end of every pod's link; 8 hex digits follow.
@@ -36,8 +34,7 @@ const MaxLinkName = 15
 func NamesOf(instance string) Names {
 	tag := tagOf(instance)
 	return Names{
-		Bridge:       "snw" + tag,
-		Local:        "snw" + tag + "-lo",
+		Gateway:      "snw" + tag,
 		Overlay:      "snw" + tag + "-vx",
 		VethPrefix:   "v" + tag,
 		PodTable:     instance + "-podnet",

@@ -14,7 +14,7 @@ func TestNamesFitAndDiffer(t *testing.T) {
 	}
 	for _, instance := range instances {
 		n := NamesOf(instance)
-		for _, link := range []string{n.Bridge, n.Local, n.Overlay, n.VethPrefix + "12345678"} {
+		for _, link := range []string{n.Gateway, n.Overlay, n.VethPrefix + "12345678"} {
 			if len(link) > MaxLinkName {
 				t.Errorf("instance %s: link name %q has %d characters, the kernel takes %d", instance, link, len(link), MaxLinkName)
 			}
@@ -31,8 +31,8 @@ func TestNamesFitAndDiffer(t *testing.T) {
 }
 
 func TestNamesKeepTheInstancesDigits(t *testing.T) {
-	if got := NamesOf("sinawi-1a2b3c").Bridge; got != "snw1a2b3c" {
-		t.Errorf("bridge is called %s, want snw1a2b3c", got)
+	if got := NamesOf("sinawi-1a2b3c").Gateway; got != "snw1a2b3c" {
+		t.Errorf("gateway is called %s, want snw1a2b3c", got)
 	}
 	if a, b := NamesOf("sinawi"), NamesOf("sinawi"); a != b {
 		t.Errorf("names differ from one call to the next: %v, %v", a, b)

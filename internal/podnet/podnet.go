@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/google/nftables"
@@ -29,8 +27,6 @@ type Options struct {
 	PodCIDR netip.Prefix
 	// ClusterCIDR is the range of all pods: traffic within it is never masqueraded.
 	ClusterCIDR netip.Prefix
-	// LocalIPs are service addresses that every node answers itself, as the cluster DNS's.
-	LocalIPs []netip.Addr
 	// MTU of pod links; 0 takes that of the link with the default route.
 	MTU int
 	// CNIConfDir gets the network configuration for the runtime.
@@ -76,15 +72,7 @@ func Setup(_ context.Context, o Options) error {
 	if err := setSysctl("net/ipv4/ip_forward", "1"); err != nil {
 		return err
 	}
-	gateway := netip.PrefixFrom(ipam.Gateway(o.PodCIDR), o.PodCIDR.Bits())
-	if err := ensureLink(n.Bridge, o.MTU, []netip.Prefix{gateway}); err != nil {
-		return err
-	}
-	var local []netip.Prefix
-	for _, ip := range o.LocalIPs {
-		local = append(local, netip.PrefixFrom(ip, ip.BitLen()))
-	}
-	if err := ensureLink(n.Local, o.MTU, local); err != nil {
+	if err := ensureGateway(n.Gateway, o); err != nil {
 		return err
 	}
 	if err := applyTable(n, o); err != nil {
@@ -131,99 +119,6 @@ func Teardown(_ context.Context, o Options) error {
 func removeFile(path string) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove %s: %w", path, err)
-	}
-	return nil
-}
-
-// deleteLinks removes every link that carries the instance's names.
-func deleteLinks(n Names) error {
-	links, err := netlink.LinkList()
-	if err != nil {
-		return fmt.Errorf("list links: %w", err)
-	}
-	var errs []error
-	for _, l := range links {
-		name := l.Attrs().Name
-		ours := name == n.Bridge || name == n.Local || name == n.Overlay ||
-			(l.Type() == "veth" && strings.HasPrefix(name, n.VethPrefix) && len(name) == MaxLinkName)
-		if !ours {
-			continue
-		}
-		if err := netlink.LinkDel(l); err != nil && !errors.Is(err, unix.ENODEV) {
-			errs = append(errs, fmt.Errorf("delete link %s: %w", name, err))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// ensureLink makes a bridge that is up and has exactly the addresses. A bridge
-// without ports serves as a link for local addresses too: every kernel that can
-// run pods has it.
-func ensureLink(name string, mtu int, want []netip.Prefix) error {
-	link, err := netlink.LinkByName(name)
-	if errors.As(err, &netlink.LinkNotFoundError{}) {
-		link, err = addBridge(name, mtu, want)
-	}
-	if err != nil {
-		return fmt.Errorf("set up link %s: %w", name, err)
-	}
-	if link.Type() != "bridge" {
-		return fmt.Errorf("link %s exists and is no bridge but %s: remove it", name, link.Type())
-	}
-	if link.Attrs().MTU != mtu {
-		if err := netlink.LinkSetMTU(link, mtu); err != nil {
-			return fmt.Errorf("set MTU of %s: %w", name, err)
-		}
-	}
-	if err := syncAddresses(link, want); err != nil {
-		return err
-	}
-	if err := netlink.LinkSetUp(link); err != nil {
-		return fmt.Errorf("bring %s up: %w", name, err)
-	}
-	return setSysctl("net/ipv4/conf/"+name+"/send_redirects", "0")
-}
-
-func addBridge(name string, mtu int, want []netip.Prefix) (netlink.Link, error) {
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.MTU = name, mtu
-	if len(want) > 0 {
-		attrs.HardwareAddr = cni.MAC(want[0].Addr()) // fixed, whatever ports come and go
-	}
-	snooping := false
-	err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: attrs, MulticastSnooping: &snooping})
-	if errors.Is(err, unix.EOPNOTSUPP) {
-		return nil, fmt.Errorf("the kernel lacks bridges (CONFIG_BRIDGE): %w", err)
-	}
-	if err != nil && !errors.Is(err, unix.EEXIST) {
-		return nil, err
-	}
-	return netlink.LinkByName(name)
-}
-
-func syncAddresses(link netlink.Link, want []netip.Prefix) error {
-	have, err := netlink.AddrList(link, unix.AF_INET)
-	if err != nil {
-		return fmt.Errorf("list addresses of %s: %w", link.Attrs().Name, err)
-	}
-	var missing = slices.Clone(want)
-	for _, a := range have {
-		ip, _ := netip.AddrFromSlice(a.IP.To4())
-		ones, _ := a.Mask.Size()
-		p := netip.PrefixFrom(ip, ones)
-		if i := slices.Index(missing, p); i >= 0 {
-			missing = slices.Delete(missing, i, i+1)
-			continue
-		}
-		if err := netlink.AddrDel(link, &a); err != nil {
-			return fmt.Errorf("remove address %s from %s: %w", p, link.Attrs().Name, err)
-		}
-	}
-	for _, p := range missing {
-		ipnet := &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
-		if err := netlink.AddrAdd(link, &netlink.Addr{IPNet: ipnet}); err != nil {
-			return fmt.Errorf("add address %s to %s: %w", p, link.Attrs().Name, err)
-		}
 	}
 	return nil
 }
@@ -286,7 +181,7 @@ func linkPlugin(o Options) error {
 }
 
 func writeConf(n Names, o Options) error {
-	conf := cni.Config{Bridge: n.Bridge, VethPrefix: n.VethPrefix, PodCIDR: o.PodCIDR.Masked(), MTU: o.MTU, StateDir: o.StateDir, Table: n.PodTable}
+	conf := cni.Config{GatewayLink: n.Gateway, VethPrefix: n.VethPrefix, PodCIDR: o.PodCIDR.Masked(), MTU: o.MTU, StateDir: o.StateDir, Table: n.PodTable}
 	conf.Name = o.Instance
 	data, err := cni.Marshal(conf)
 	if err != nil {

@@ -3,12 +3,14 @@ package podnet
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 
 	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
 
 	"github.com/sinawi/sinawi/internal/podnet/cni"
+	"github.com/sinawi/sinawi/internal/podnet/ipam"
 	"github.com/sinawi/sinawi/internal/podnet/nft"
 )
 
@@ -53,17 +55,19 @@ func chains(n Names, o Options, h cni.HostPorts) []chain {
 		{nft.DestLocal(), nft.LoadDest(nft.Reg(0)), nft.LoadProto(nft.Reg(1)), nft.LoadDestPort(nft.Reg(2)), nft.Map(nft.Reg(0), h.ByAddr.Name, nft.Reg(4)), nft.DNAT(nft.Reg(4), nft.Reg(5))},
 		{nft.DestLocal(), nft.LoadProto(nft.Reg(0)), nft.LoadDestPort(nft.Reg(1)), nft.Map(nft.Reg(0), h.Any.Name, nft.Reg(4)), nft.DNAT(nft.Reg(4), nft.Reg(5))},
 	}
-	const icmpRedirect = 5
+	gateway, loopback := ipam.Gateway(o.PodCIDR), netip.MustParsePrefix("127.0.0.0/8")
 	return []chain{
 		{base("hostports-in", nftables.ChainTypeNAT, nftables.ChainHookPrerouting, hostPortPriority), lookup},
 		{base("hostports-out", nftables.ChainTypeNAT, nftables.ChainHookOutput, hostPortPriority), lookup},
 		{base("masquerade", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, *nftables.ChainPriorityNATSource), [][]nft.Expr{
-			{nft.StatusDNAT(), nft.LoadSource(nft.Reg(0)), nft.LoadDest(nft.Reg(1)), nft.InSet(nft.Reg(0), h.Self.Name), nft.Masquerade()},
-			{nft.SourceIn(o.PodCIDR), nft.DestNotIn(o.ClusterCIDR), nft.OutNotTo(n.Bridge), nft.OutNotTo(n.Local), nft.Masquerade()},
+			{nft.StatusDNAT(), nft.LoadSource(nft.Reg(0)), nft.LoadDest(nft.Reg(1)), nft.InSet(nft.Reg(0), h.Self.Name), nft.SNAT(gateway)},
+			{nft.SourceIn(loopback), nft.OutToAny(n.VethPrefix), nft.SNAT(gateway)},
+			{nft.SourceIn(o.PodCIDR), nft.DestNotIn(o.ClusterCIDR), nft.Masquerade()},
 		}},
-		// Pods come in and go out by the same link, but a shorter way is not theirs to take.
-		{base("no-redirects", nftables.ChainTypeFilter, nftables.ChainHookOutput, *nftables.ChainPriorityFilter), [][]nft.Expr{
-			{nft.OutTo(n.Bridge), nft.ICMPType(icmpRedirect), nft.Drop()},
+		// The node's own connections to 127.0.0.1 may be translated to pods, for
+		// which their links admit loopback addresses: pods themselves may not use them.
+		{base("loopback", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, *nftables.ChainPriorityRaw), [][]nft.Expr{
+			{nft.InFromAny(n.VethPrefix), nft.DestIn(loopback), nft.Drop()},
 		}},
 	}
 }
@@ -80,7 +84,7 @@ func openForward(n Names) error {
 		if len(ours) > 0 || chain.Policy == nil || *chain.Policy != nftables.ChainPolicyDrop {
 			return nil
 		}
-		for _, match := range []nft.Expr{nft.InFrom(n.Bridge), nft.OutTo(n.Bridge)} {
+		for _, match := range []nft.Expr{nft.InFromAny(n.VethPrefix), nft.OutToAny(n.VethPrefix)} {
 			c.InsertRule(&nftables.Rule{Table: chain.Table, Chain: chain, Exprs: nft.Rule(match, nft.Accept()), UserData: nft.Comment(n.Comment)})
 		}
 		return nil

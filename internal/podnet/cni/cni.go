@@ -75,16 +75,15 @@ func add(args *skel.CmdArgs) error {
 func connect(conf *Config, netns string, lease ipam.Lease) (*current.Result, error) {
 	link, err := attach(conf, netns, lease)
 	if err != nil {
-		return nil, fmt.Errorf("attach pod to %s: %w", conf.Bridge, err)
+		return nil, fmt.Errorf("attach pod to network %s: %w", conf.Name, err)
 	}
 	if err := publish(conf.Table, lease); err != nil {
 		return nil, err
 	}
-	podInterface := 2
+	podInterface := 1
 	return &current.Result{
 		CNIVersion: current.ImplementedSpecVersion,
 		Interfaces: []*current.Interface{
-			{Name: conf.Bridge, Mac: link.bridgeMAC},
 			{Name: link.host, Mac: link.hostMAC},
 			{Name: lease.Interface, Mac: link.podMAC, Sandbox: netns, Mtu: conf.MTU},
 		},
@@ -162,7 +161,7 @@ func status(args *skel.CmdArgs) error {
 	if conf.Type == LoopbackType {
 		return nil
 	}
-	if err := checkBridge(conf.Bridge); err != nil {
+	if err := checkGateway(conf); err != nil {
 		return types.NewError(notAvailable, err.Error(), "the node's agent sets the pod network up when it starts")
 	}
 	pool, err := conf.pool()

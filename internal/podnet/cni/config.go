@@ -18,13 +18,20 @@ const LoopbackType = "loopback"
 
 // Config is the plugin's network configuration, as podnet writes it.
 type Config struct {
-	types.PluginConf
+	// The fields of every plugin. types.PluginConf has them too, but embedded it
+	// would render itself alone.
+	CNIVersion       string               `json:"cniVersion,omitempty"`
+	Name             string               `json:"name,omitempty"`
+	Type             string               `json:"type,omitempty"`
+	Capabilities     map[string]bool      `json:"capabilities,omitempty"`
+	ValidAttachments []types.GCAttachment `json:"cni.dev/valid-attachments,omitempty"`
 
-	Bridge     string       `json:"bridge"`
-	VethPrefix string       `json:"vethPrefix"`
-	PodCIDR    netip.Prefix `json:"podCIDR"`
-	MTU        int          `json:"mtu"`
-	StateDir   string       `json:"stateDir"`
+	// GatewayLink holds the gateway's address; without it the network is not set up.
+	GatewayLink string       `json:"gatewayLink"`
+	VethPrefix  string       `json:"vethPrefix"`
+	PodCIDR     netip.Prefix `json:"podCIDR"`
+	MTU         int          `json:"mtu"`
+	StateDir    string       `json:"stateDir"`
 	// Table is the nftables table with the maps of host ports.
 	Table string `json:"table"`
 
@@ -50,8 +57,8 @@ func parse(stdin []byte) (*Config, error) {
 	if c.Type == LoopbackType {
 		return &c, nil
 	}
-	if c.Bridge == "" || c.VethPrefix == "" || c.StateDir == "" || !c.PodCIDR.Addr().Is4() {
-		return nil, types.NewError(types.ErrInvalidNetworkConfig, "bridge, vethPrefix, stateDir and an IPv4 podCIDR are required", "")
+	if c.GatewayLink == "" || c.VethPrefix == "" || c.StateDir == "" || !c.PodCIDR.Addr().Is4() {
+		return nil, types.NewError(types.ErrInvalidNetworkConfig, "gatewayLink, vethPrefix, stateDir and an IPv4 podCIDR are required", "")
 	}
 	return &c, nil
 }

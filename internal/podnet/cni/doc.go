@@ -1,5 +1,5 @@
 // Package cni is Sinawi's CNI plugin, called once per pod by the container
-// runtime: it gives the pod a veth pair to the node's bridge, a /32 address from
+// runtime: it gives the pod a veth pair to the node, a /32 address from
 // the node's range, a route through the gateway, and its host ports. The same
 // program answers to the name "loopback" and brings a pod's own loopback up.
 //

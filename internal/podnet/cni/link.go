@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 
 	"github.com/containernetworking/cni/pkg/skel"
@@ -21,8 +22,8 @@ import (
 
 // link is a pod's link as it was made.
 type link struct {
-	host                       string
-	hostMAC, podMAC, bridgeMAC string
+	host            string
+	hostMAC, podMAC string
 }
 
 // MAC derives a hardware address from an IPv4 address: an address that comes
@@ -52,11 +53,10 @@ func inside(path string) (*netlink.Handle, netns.NsHandle, error) {
 	return h, ns, nil
 }
 
-// attach makes the veth pair with its pod end configured.
+// attach makes the veth pair, its pod end configured, and the route to the pod.
 func attach(conf *Config, nsPath string, lease ipam.Lease) (link, error) {
-	bridge, err := netlink.LinkByName(conf.Bridge)
-	if err != nil {
-		return link{}, fmt.Errorf("find bridge %s (the node's agent makes it when it starts): %w", conf.Bridge, err)
+	if err := checkGateway(conf); err != nil {
+		return link{}, fmt.Errorf("%w: the node's agent sets the network up when it starts", err)
 	}
 	pod, ns, err := inside(nsPath)
 	if err != nil {
@@ -65,21 +65,64 @@ func attach(conf *Config, nsPath string, lease ipam.Lease) (link, error) {
 	defer ns.Close()
 	defer pod.Close()
 
-	l := link{host: vethName(conf.VethPrefix, lease.Owner), bridgeMAC: bridge.Attrs().HardwareAddr.String(), podMAC: MAC(lease.Addr).String()}
+	l := link{host: vethName(conf.VethPrefix, lease.Owner), podMAC: MAC(lease.Addr).String()}
 	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.MTU, attrs.MasterIndex, attrs.Flags = l.host, conf.MTU, bridge.Attrs().Index, net.FlagUp
+	attrs.Name, attrs.MTU = l.host, conf.MTU
+	attrs.HardwareAddr = MAC(ipam.Gateway(conf.PodCIDR))
+	l.hostMAC = attrs.HardwareAddr.String()
 	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: lease.Interface, PeerHardwareAddr: MAC(lease.Addr), PeerMTU: uint32(conf.MTU), PeerNamespace: netlink.NsFd(ns)}
 	if err := addVeth(conf, pod, veth, lease); err != nil {
 		return link{}, err
 	}
-	if veth.HardwareAddr != nil {
-		l.hostMAC = veth.HardwareAddr.String()
+	if err := configure(pod, lease, conf); err != nil {
+		return link{}, err
 	}
-	// Ports are isolated: pods reach each other through the node's IP hooks only.
-	if err := netlink.LinkSetIsolated(veth, true); err != nil {
-		return link{}, fmt.Errorf("isolate bridge port %s: %w", l.host, err)
+	return l, lead(conf, l.host, lease)
+}
+
+// lead makes the node's end of the link lead to the pod.
+func lead(conf *Config, name string, lease ipam.Lease) error {
+	host, err := netlink.LinkByName(name)
+	if err != nil {
+		return fmt.Errorf("find host end %s: %w", name, err)
 	}
-	return l, configure(pod, lease, ipam.Gateway(conf.PodCIDR))
+	settings := []struct{ name, value string }{
+		{"rp_filter", "1"},      // a pod sends from its own address only
+		{"route_localnet", "1"}, // 127.0.0.1 on the node may lead to a host port; podnet's table keeps pods out
+		{"send_redirects", "0"}, // a pod that reaches itself through the node has no shorter way
+		{"forwarding", "1"},     // whatever the default for new links is
+		{"accept_redirects", "0"},
+	}
+	for _, s := range settings {
+		if err := setLink(name, s.name, s.value); err != nil {
+			return err
+		}
+	}
+	if err := netlink.LinkSetUp(host); err != nil {
+		return fmt.Errorf("bring %s up: %w", name, err)
+	}
+	index, to := host.Attrs().Index, hostNet(lease.Addr)
+	err = netlink.NeighSet(&netlink.Neigh{LinkIndex: index, State: netlink.NUD_PERMANENT, IP: lease.Addr.AsSlice(), HardwareAddr: MAC(lease.Addr)})
+	if err != nil {
+		return fmt.Errorf("add neighbour %s on %s: %w", lease.Addr, name, err)
+	}
+	route := &netlink.Route{LinkIndex: index, Scope: netlink.SCOPE_LINK, Dst: &to, Src: ipam.Gateway(conf.PodCIDR).AsSlice()}
+	if err := netlink.RouteReplace(route); err != nil {
+		return fmt.Errorf("add route to %s: %w", lease.Addr, err)
+	}
+	return nil
+}
+
+// setLink sets an IPv4 setting of a link, if it is not right already.
+func setLink(link, name, value string) error {
+	path := "/proc/sys/net/ipv4/conf/" + link + "/" + name
+	if have, err := os.ReadFile(path); err == nil && strings.TrimSpace(string(have)) == value {
+		return nil
+	}
+	if err := os.WriteFile(path, []byte(value), 0o644); err != nil {
+		return fmt.Errorf("set %s of link %s to %s: %w", name, link, value, err)
+	}
+	return nil
 }
 
 // addVeth makes the pair, in the place of what a cut-off ADD left.
@@ -107,7 +150,8 @@ func addVeth(conf *Config, pod *netlink.Handle, veth *netlink.Veth, lease ipam.L
 }
 
 // configure gives the pod's end its address and routes and brings loopback up.
-func configure(pod *netlink.Handle, lease ipam.Lease, gateway netip.Addr) error {
+func configure(pod *netlink.Handle, lease ipam.Lease, conf *Config) error {
+	gateway := ipam.Gateway(conf.PodCIDR)
 	if err := loopbackUp(pod); err != nil {
 		return err
 	}
@@ -123,6 +167,11 @@ func configure(pod *netlink.Handle, lease ipam.Lease, gateway netip.Addr) error 
 		return fmt.Errorf("bring %s up: %w", lease.Interface, err)
 	}
 	index, gw := eth.Attrs().Index, hostNet(gateway)
+	// Both ends know each other's hardware address: a first packet asks nobody.
+	err = pod.NeighSet(&netlink.Neigh{LinkIndex: index, State: netlink.NUD_PERMANENT, IP: gateway.AsSlice(), HardwareAddr: MAC(gateway)})
+	if err != nil {
+		return fmt.Errorf("add neighbour %s: %w", gateway, err)
+	}
 	routes := []*netlink.Route{
 		{LinkIndex: index, Scope: netlink.SCOPE_LINK, Dst: &gw},
 		{LinkIndex: index, Gw: gateway.AsSlice()},
@@ -186,30 +235,31 @@ func detachUnknown(conf *Config, valid map[ipam.Owner]bool) error {
 	return errors.Join(errs...)
 }
 
-func checkBridge(name string) error {
-	bridge, err := netlink.LinkByName(name)
+// checkGateway says whether the node's side of the network is there.
+func checkGateway(conf *Config) error {
+	l, err := netlink.LinkByName(conf.GatewayLink)
 	if err != nil {
-		return fmt.Errorf("bridge %s: %w", name, err)
+		return fmt.Errorf("gateway link %s: %w", conf.GatewayLink, err)
 	}
-	if bridge.Attrs().Flags&net.FlagUp == 0 {
-		return fmt.Errorf("bridge %s is down", name)
+	if l.Attrs().Flags&net.FlagUp == 0 {
+		return fmt.Errorf("gateway link %s is down", conf.GatewayLink)
 	}
 	return nil
 }
 
 // checkLink compares both ends of a pod's link with its lease.
 func checkLink(conf *Config, nsPath string, lease ipam.Lease) error {
-	bridge, err := netlink.LinkByName(conf.Bridge)
-	if err != nil {
-		return fmt.Errorf("bridge %s: %w", conf.Bridge, err)
-	}
 	name := vethName(conf.VethPrefix, lease.Owner)
 	veth, err := netlink.LinkByName(name)
 	if err != nil {
 		return fmt.Errorf("host end %s: %w", name, err)
 	}
-	if veth.Attrs().MasterIndex != bridge.Attrs().Index {
-		return fmt.Errorf("host end %s is no port of bridge %s", name, conf.Bridge)
+	routes, err := netlink.RouteGet(lease.Addr.AsSlice())
+	if err != nil {
+		return fmt.Errorf("find route to %s: %w", lease.Addr, err)
+	}
+	if len(routes) == 0 || routes[0].LinkIndex != veth.Attrs().Index {
+		return fmt.Errorf("the route to %s does not lead by %s", lease.Addr, name)
 	}
 	pod, ns, err := inside(nsPath)
 	if err != nil {

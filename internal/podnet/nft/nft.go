@@ -130,26 +130,14 @@ func mask(bits int) []byte {
 	return binaryutil.BigEndian.PutUint32(^uint32(0) << (32 - bits))
 }
 
-// ifname pads a link's name as the kernel compares it.
-func ifname(name string) []byte {
-	b := make([]byte, 16)
-	copy(b, name)
-	return b
+// InFromAny matches packets that came in by a link whose name begins with prefix.
+func InFromAny(prefix string) Expr {
+	return Expr{&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: Reg(0)}, &expr.Cmp{Op: expr.CmpOpEq, Register: Reg(0), Data: []byte(prefix)}}
 }
 
-// InFrom matches packets that came in by a link.
-func InFrom(link string) Expr {
-	return Expr{&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: Reg(0)}, &expr.Cmp{Op: expr.CmpOpEq, Register: Reg(0), Data: ifname(link)}}
-}
-
-// OutTo matches packets that leave by a link.
-func OutTo(link string) Expr {
-	return Expr{&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: Reg(0)}, &expr.Cmp{Op: expr.CmpOpEq, Register: Reg(0), Data: ifname(link)}}
-}
-
-// OutNotTo matches packets that leave by any other link.
-func OutNotTo(link string) Expr {
-	return Expr{&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: Reg(0)}, &expr.Cmp{Op: expr.CmpOpNeq, Register: Reg(0), Data: ifname(link)}}
+// OutToAny matches packets that leave by a link whose name begins with prefix.
+func OutToAny(prefix string) Expr {
+	return Expr{&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: Reg(0)}, &expr.Cmp{Op: expr.CmpOpEq, Register: Reg(0), Data: []byte(prefix)}}
 }
 
 // DestLocal matches packets to an address of this host.
@@ -227,6 +215,14 @@ func DNAT(addr, port uint32) Expr {
 
 // Masquerade translates the source to the address of the outgoing link.
 func Masquerade() Expr { return Expr{&expr.Masq{FullyRandom: true}} }
+
+// SNAT translates the source to an address.
+func SNAT(to netip.Addr) Expr {
+	return Expr{
+		&expr.Immediate{Register: Reg(0), Data: to.AsSlice()},
+		&expr.NAT{Type: expr.NATTypeSourceNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: Reg(0), FullyRandom: true},
+	}
+}
 
 // SetMark sets bits of the packet's mark.
 func SetMark(bits uint32) Expr { return changeMark(^bits, bits) }

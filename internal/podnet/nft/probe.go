@@ -1,7 +1,8 @@
 package nft
 
 import (
-	"github.com/google/nftables")
+	"github.com/google/nftables"
+)
 
 // feature is something of the kernel that rules need, with a rule that uses it.
 type feature struct {
