@@ -20,7 +20,10 @@ import (
 	"k8s.io/client-go/tools/record"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 
+	"github.com/sinawi/sinawi/internal/controllers/backend"
 	"github.com/sinawi/sinawi/internal/controllers/deployment"
+	"github.com/sinawi/sinawi/internal/controllers/endpoints"
+	"github.com/sinawi/sinawi/internal/controllers/endpointslice"
 	"github.com/sinawi/sinawi/internal/controllers/loop"
 	"github.com/sinawi/sinawi/internal/controllers/nodeipam"
 	"github.com/sinawi/sinawi/internal/controllers/replicaset"
@@ -61,7 +64,7 @@ type part struct {
 // Index tells the cache what the controllers look up by. It is called once for a
 // cache, before its readers run.
 func Index(ctx context.Context, c cache.Cache) error {
-	return workload.Index(ctx, c)
+	return errors.Join(workload.Index(ctx, c), backend.Index(ctx, c))
 }
 
 // New returns the controllers; none runs yet.
@@ -82,6 +85,7 @@ func New(deps loop.Deps, opts Options) (*Set, error) {
 		s.parts = append(s.parts, part{name: name, run: build(own)})
 	}
 	s.workloads(add)
+	s.network(add)
 	s.cluster(add, opts, any)
 	return s, nil
 }
@@ -91,6 +95,11 @@ type adder func(name string, build func(loop.Deps) func(context.Context) error)
 func (s *Set) workloads(add adder) {
 	add("replicaset", func(d loop.Deps) func(context.Context) error { return replicaset.New(d).Run })
 	add("deployment", func(d loop.Deps) func(context.Context) error { return deployment.New(d).Run })
+}
+
+func (s *Set) network(add adder) {
+	add("endpointslice", func(d loop.Deps) func(context.Context) error { return endpointslice.New(d).Run })
+	add("endpoints", func(d loop.Deps) func(context.Context) error { return endpoints.New(d).Run })
 }
 
 func (s *Set) cluster(add adder, opts Options, _ generic) {

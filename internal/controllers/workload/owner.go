@@ -23,6 +23,8 @@ import (
 const (
 	ownerIndex = "metadata.controllerUID"
 	orphan     = "none"
+
+	nodeIndex = "spec.nodeNameOfPod"
 )
 
 // Index tells the cache to index the kinds that workloads own by their owner. It
@@ -40,7 +42,27 @@ func Index(ctx context.Context, c cache.Cache) error {
 			return fmt.Errorf("index %T by owner: %w", kind, err)
 		}
 	}
+	err := c.IndexField(ctx, &corev1.Pod{}, nodeIndex, func(obj client.Object) []string {
+		return []string{obj.(*corev1.Pod).Spec.NodeName}
+	})
+	if err != nil {
+		return fmt.Errorf("index pods by node: %w", err)
+	}
 	return nil
+}
+
+// PodsOn returns the pods bound to a node; those of the empty name are bound to
+// none. They are shared with the cache: read-only.
+func PodsOn(ctx context.Context, r client.Reader, node string) ([]*corev1.Pod, error) {
+	var list corev1.PodList
+	if err := r.List(ctx, &list, client.MatchingFields{nodeIndex: node}, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list pods on node %q: %w", node, err)
+	}
+	pods := make([]*corev1.Pod, len(list.Items))
+	for i := range list.Items {
+		pods[i] = &list.Items[i]
+	}
+	return pods, nil
 }
 
 // ListOwned fills list with the objects in the namespace that the owner with

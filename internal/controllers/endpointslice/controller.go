@@ -1,0 +1,161 @@
+package endpointslice
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sinawi/sinawi/internal/controllers/backend"
+	"github.com/sinawi/sinawi/internal/controllers/expect"
+	"github.com/sinawi/sinawi/internal/controllers/loop"
+	"github.com/sinawi/sinawi/internal/controllers/workload"
+)
+
+// Controller reconciles services.
+type Controller struct {
+	loop.Deps
+	loop    *loop.Loop
+	pending *expect.Tracker
+}
+
+var kind = corev1.SchemeGroupVersion.WithKind("Service")
+
+// New returns a controller that works with the given dependencies.
+func New(deps loop.Deps) *Controller {
+	c := &Controller{Deps: deps, pending: expect.New()}
+	c.loop = loop.New("endpointslice", 5, deps, c.reconcile)
+	c.loop.WatchSelf(&corev1.Service{})
+	c.loop.WatchChanges(&corev1.Pod{}, c.podChanged)
+	c.loop.WatchChanges(&corev1.Node{}, c.nodeChanged)
+	c.loop.Watch(&discoveryv1.EndpointSlice{}, c.sliceChanged)
+	return c
+}
+
+// Run reconciles until ctx ends.
+func (c *Controller) Run(ctx context.Context) error { return c.loop.Run(ctx) }
+
+func (c *Controller) podChanged(before, after client.Object) []loop.Key {
+	old, _ := before.(*corev1.Pod)
+	next, _ := after.(*corev1.Pod)
+	keys, err := backend.Affected(context.Background(), c.Cache, old, next)
+	if err != nil {
+		c.Log.Error("find services of a pod", "err", err)
+	}
+	return keys
+}
+
+// nodeChanged wakes the services of a node's pods when the node comes, goes or
+// moves to another zone.
+func (c *Controller) nodeChanged(before, after client.Object) []loop.Key {
+	node := after
+	if after == nil {
+		node = before
+	} else if before != nil && before.GetLabels()[corev1.LabelTopologyZone] == after.GetLabels()[corev1.LabelTopologyZone] {
+		return nil
+	}
+	var keys []loop.Key
+	pods, err := workload.PodsOn(context.Background(), c.Cache, node.GetName())
+	for _, pod := range pods {
+		var of []loop.Key
+		if of, err = backend.Services(context.Background(), c.Cache, pod.Namespace, pod.Labels); err != nil {
+			break
+		}
+		keys = append(keys, of...)
+	}
+	if err != nil {
+		c.Log.Error("find services on a node", "node", node.GetName(), "err", err)
+	}
+	return keys
+}
+
+func (c *Controller) sliceChanged(obj client.Object) []loop.Key {
+	if obj.GetLabels()[discoveryv1.LabelManagedBy] != manager {
+		return nil
+	}
+	c.pending.Seen(obj)
+	return []loop.Key{{Namespace: obj.GetNamespace(), Name: obj.GetLabels()[discoveryv1.LabelServiceName]}}
+}
+
+func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration, error) {
+	service := &corev1.Service{}
+	if err := c.Cache.Get(ctx, key, service, client.UnsafeDisableDeepCopy); err != nil {
+		return 0, client.IgnoreNotFound(err) // the garbage collector takes the slices
+	}
+	if service.DeletionTimestamp != nil || len(service.Spec.Selector) == 0 {
+		return 0, nil
+	}
+	snap, err := c.snapshot(ctx, service)
+	if err != nil {
+		return 0, err
+	}
+	if settled, again := expect.Settled(c.pending, service.UID, snap.slices, time.Now()); !settled {
+		return again, nil
+	}
+	return 0, c.act(ctx, service, decide(snap))
+}
+
+func (c *Controller) snapshot(ctx context.Context, service *corev1.Service) (snapshot, error) {
+	snap := snapshot{service: service, zones: map[string]string{}}
+	var err error
+	if snap.pods, err = backend.Pods(ctx, c.Cache, service); err != nil {
+		return snap, err
+	}
+	for _, pod := range snap.pods {
+		name := pod.Spec.NodeName
+		if _, known := snap.zones[name]; known || name == "" {
+			continue
+		}
+		node := &corev1.Node{}
+		err := c.Cache.Get(ctx, loop.Key{Name: name}, node, client.UnsafeDisableDeepCopy)
+		if err == nil {
+			snap.zones[name] = node.Labels[corev1.LabelTopologyZone]
+		} else if !apierrors.IsNotFound(err) {
+			return snap, fmt.Errorf("read node %s: %w", name, err)
+		}
+	}
+	var list discoveryv1.EndpointSliceList
+	err = c.Cache.List(ctx, &list, client.InNamespace(service.Namespace), client.UnsafeDisableDeepCopy,
+		client.MatchingLabels{discoveryv1.LabelServiceName: service.Name, discoveryv1.LabelManagedBy: manager})
+	if err != nil {
+		return snap, fmt.Errorf("list endpoint slices: %w", err)
+	}
+	for i := range list.Items {
+		snap.slices = append(snap.slices, &list.Items[i])
+	}
+	return snap, nil
+}
+
+// act writes additions first, so that no endpoint is missing in between.
+func (c *Controller) act(ctx context.Context, service *corev1.Service, p plan) error {
+	for _, slice := range p.create {
+		err := c.Client.Create(ctx, slice)
+		if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("create endpoint slice of service %s: %w", service.Name, err)
+		}
+		c.pending.Created(service.UID, slice, time.Now())
+	}
+	for _, slice := range p.update {
+		if err := c.Client.Update(ctx, slice); err != nil {
+			return fmt.Errorf("update endpoint slice %s: %w", slice.Name, err)
+		}
+		c.pending.Updated(service.UID, slice, time.Now())
+	}
+	for _, slice := range p.remove {
+		err := c.Client.Delete(ctx, slice, client.Preconditions{UID: &slice.UID})
+		if client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("delete endpoint slice %s: %w", slice.Name, err)
+		}
+		if err == nil {
+			c.pending.Deleted(service.UID, slice.UID, time.Now())
+		}
+	}
+	return nil
+}
