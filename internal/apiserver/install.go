@@ -2,6 +2,8 @@ package apiserver
 
 import (
 	"fmt"
+	"maps"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -10,42 +12,73 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/util/managedfields"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apiserver/pkg/endpoints"
 	"k8s.io/apiserver/pkg/endpoints/discovery"
 	"k8s.io/apiserver/pkg/endpoints/discovery/aggregated"
 	"k8s.io/apiserver/pkg/registry/rest"
 	genericapiserver "k8s.io/apiserver/pkg/server"
-
-	"github.com/sinawi/sinawi/internal/apiserver/rows"
 )
 
 // group is one API group with the storage of its versions.
 type group struct {
 	name     string
+	scheme   *runtime.Scheme
+	codecs   serializer.CodecFactory
 	versions []schema.GroupVersion // by priority
 	storage  map[schema.GroupVersion]map[string]rest.Storage
 }
 
-// install makes the storage of every row and puts it behind its paths.
-func (s *Server) install() error {
-	s.served = make(map[schema.GroupResource]*rows.Served, len(s.config.Rows))
-	groups := map[string]*group{}
-	for _, row := range s.config.Rows {
-		served, err := rows.New(row, s.scheme, s.backend)
-		if err != nil {
-			return err
-		}
-		s.served[served.GroupResource()] = served
-		for _, gv := range append([]schema.GroupVersion{row.GroupVersion}, row.ServedAs...) {
+// groups are all groups that rows and extensions make up, by name.
+type groups map[string]*group
+
+// extend lets the extensions add what rows cannot say.
+func (s *Server) extend() error {
+	s.groups = groups{}
+	for _, served := range s.host.Served {
+		for _, gv := range append([]schema.GroupVersion{served.Row.GroupVersion}, served.Row.ServedAs...) {
 			for sub, st := range served.Storage() {
-				groupOf(groups, gv).add(gv, path(row.Plural, sub), st)
+				s.groups.of(gv.Group, s.host.Scheme, s.host.Codecs).add(gv, path(served.Row.Plural, sub), st)
 			}
 		}
 	}
-	types := managedfields.NewDeducedTypeConverter()
-	for _, name := range sortedNames(groups) {
-		if err := s.installGroup(groups[name], types); err != nil {
+	var handler http.Handler = http.HandlerFunc(notFound)
+	for _, extension := range s.config.Extensions {
+		added, err := extension(s.host)
+		if err != nil {
+			return fmt.Errorf("extension: %w", err)
+		}
+		for _, e := range added.Endpoints {
+			s.groups.of(e.GroupVersion.Group, s.host.Scheme, s.host.Codecs).add(e.GroupVersion, e.Path, e.Storage)
+		}
+		for _, g := range added.APIGroups {
+			for path, st := range g.Storage {
+				s.groups.of(g.GroupVersion.Group, g.Scheme, g.Codecs).add(g.GroupVersion, path, st)
+			}
+		}
+		for path, h := range added.Paths {
+			if strings.HasSuffix(path, "/") {
+				s.generic.Handler.NonGoRestfulMux.HandlePrefix(path, h)
+			} else {
+				s.generic.Handler.NonGoRestfulMux.Handle(path, h)
+			}
+		}
+		if added.Fallback != nil {
+			handler = added.Fallback(handler)
+		}
+		s.hooks = append(s.hooks, added.Hooks...)
+	}
+	s.fallback.handler.Store(&handler)
+	return nil
+}
+
+// notFound answers what nobody knows, in the way of the path's kind.
+func notFound(w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) }
+
+// install puts all groups behind their paths.
+func (s *Server) install() error {
+	for _, name := range slices.Sorted(maps.Keys(s.groups)) {
+		if err := s.installGroup(s.groups[name]); err != nil {
 			return err
 		}
 	}
@@ -59,11 +92,11 @@ func path(resource, sub string) string {
 	return resource + "/" + sub
 }
 
-func groupOf(groups map[string]*group, gv schema.GroupVersion) *group {
-	g := groups[gv.Group]
+func (gs groups) of(name string, types *runtime.Scheme, codecs serializer.CodecFactory) *group {
+	g := gs[name]
 	if g == nil {
-		g = &group{name: gv.Group, storage: map[schema.GroupVersion]map[string]rest.Storage{}}
-		groups[gv.Group] = g
+		g = &group{name: name, scheme: types, codecs: codecs, storage: map[schema.GroupVersion]map[string]rest.Storage{}}
+		gs[name] = g
 	}
 	return g
 }
@@ -75,31 +108,22 @@ func (g *group) add(gv schema.GroupVersion, path string, st rest.Storage) {
 	g.storage[gv][path] = st
 }
 
-func sortedNames(groups map[string]*group) []string {
-	names := make([]string, 0, len(groups))
-	for name := range groups {
-		names = append(names, name)
-	}
-	slices.SortFunc(names, strings.Compare)
-	return names
-}
-
 // installGroup serves all versions of a group. The stock way would also build
 // the group's OpenAPI models here; ours are made ahead of time.
-func (s *Server) installGroup(g *group, types managedfields.TypeConverter) error {
+func (s *Server) installGroup(g *group) error {
 	prefix := genericapiserver.APIGroupPrefix
 	manager := s.generic.AggregatedDiscoveryGroupManager
 	if g.name == "" {
 		prefix = genericapiserver.DefaultLegacyAPIPrefix
 		manager = s.generic.AggregatedLegacyDiscoveryGroupManager
 	}
-	for _, gv := range s.scheme.PrioritizedVersionsForGroup(g.name) {
+	for _, gv := range g.scheme.PrioritizedVersionsForGroup(g.name) {
 		if len(g.storage[gv]) != 0 {
 			g.versions = append(g.versions, gv)
 		}
 	}
 	for _, gv := range g.versions {
-		resources, _, err := s.groupVersion(g, gv, prefix, types).InstallREST(s.generic.Handler.GoRestfulContainer)
+		resources, _, err := s.groupVersion(g, gv, prefix).InstallREST(s.generic.Handler.GoRestfulContainer)
 		if err != nil {
 			return fmt.Errorf("install %s: %w", gv, err)
 		}
@@ -123,7 +147,7 @@ func (s *Server) installGroup(g *group, types managedfields.TypeConverter) error
 func (s *Server) discoverGroup(g *group) {
 	container := s.generic.Handler.GoRestfulContainer
 	if g.name == "" {
-		root := discovery.NewLegacyRootAPIHandler(s.discoveryAddresses(), s.codecs, genericapiserver.DefaultLegacyAPIPrefix)
+		root := discovery.NewLegacyRootAPIHandler(s.discoveryAddresses(), g.codecs, genericapiserver.DefaultLegacyAPIPrefix)
 		manager := s.generic.AggregatedLegacyDiscoveryGroupManager
 		wrapped := aggregated.WrapAggregatedDiscoveryToHandler(root, manager, manager)
 		container.Add(wrapped.GenerateWebService("/api", metav1.APIVersions{}))
@@ -135,7 +159,7 @@ func (s *Server) discoverGroup(g *group) {
 	}
 	apiGroup.PreferredVersion = apiGroup.Versions[0]
 	s.generic.DiscoveryGroupManager.AddGroup(apiGroup)
-	container.Add(discovery.NewAPIGroupHandler(s.codecs, apiGroup).WebService())
+	container.Add(discovery.NewAPIGroupHandler(g.codecs, apiGroup).WebService())
 }
 
 func (s *Server) discoveryAddresses() discovery.Addresses {
@@ -146,7 +170,7 @@ func (s *Server) discoveryAddresses() discovery.Addresses {
 // largest encoding.
 const maxRequestBodyBytes = 3 << 20
 
-func (s *Server) groupVersion(g *group, gv schema.GroupVersion, prefix string, types managedfields.TypeConverter) *endpoints.APIGroupVersion {
+func (s *Server) groupVersion(g *group, gv schema.GroupVersion, prefix string) *endpoints.APIGroupVersion {
 	servedBy := map[string][]string{}
 	for version, storage := range g.storage {
 		for path := range storage {
@@ -160,19 +184,19 @@ func (s *Server) groupVersion(g *group, gv schema.GroupVersion, prefix string, t
 		Storage:                     g.storage[gv],
 		AllServedVersionsByResource: servedBy,
 		OptionsExternalVersion:      &v1,
-		ParameterCodec:              runtime.NewParameterCodec(s.scheme),
-		Serializer:                  s.codecs,
-		Creater:                     s.scheme,
-		Convertor:                   s.scheme,
-		ConvertabilityChecker:       s.scheme,
-		UnsafeConvertor:             runtime.UnsafeObjectConvertor(s.scheme),
-		Defaulter:                   s.scheme,
-		Typer:                       s.scheme,
+		ParameterCodec:              runtime.NewParameterCodec(g.scheme),
+		Serializer:                  g.codecs,
+		Creater:                     g.scheme,
+		Convertor:                   g.scheme,
+		ConvertabilityChecker:       g.scheme,
+		UnsafeConvertor:             runtime.UnsafeObjectConvertor(g.scheme),
+		Defaulter:                   g.scheme,
+		Typer:                       g.scheme,
 		Namer:                       runtime.Namer(meta.NewAccessor()),
-		TypeConverter:               types,
+		TypeConverter:               s.host.Types,
 		EquivalentResourceRegistry:  s.generic.EquivalentResourceRegistry,
 		Authorizer:                  s.generic.Authorizer,
-		Admit:                       s.config.Admission,
+		Admit:                       s.host.Admission,
 		MinRequestTimeout:           minRequestTimeout,
 		MaxRequestBodyBytes:         maxRequestBodyBytes,
 	}

@@ -1,25 +1,23 @@
 package apiserver
 
 import (
-	"context"
 	"fmt"
-	"log/slog"
-	"net"
+	"net/http"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
-	"k8s.io/apimachinery/pkg/util/sets"
 	genericapiserver "k8s.io/apiserver/pkg/server"
-	"k8s.io/apiserver/pkg/server/dynamiccertificates"
-	genericfilters "k8s.io/apiserver/pkg/server/filters"
-	"k8s.io/apiserver/pkg/util/flowcontrol"
+	"k8s.io/client-go/discovery/cached/memory"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/restmapper"
 
 	"github.com/sinawi/sinawi/internal/apiserver/loopback"
+	"github.com/sinawi/sinawi/internal/apiserver/plug"
 	"github.com/sinawi/sinawi/internal/apiserver/rows"
 	"github.com/sinawi/sinawi/internal/apiserver/scheme"
 	"github.com/sinawi/sinawi/internal/apiserver/storage"
@@ -28,19 +26,14 @@ import (
 
 // Server serves the Kubernetes API.
 type Server struct {
-	config  Config
-	log     *slog.Logger
-	scheme  *runtime.Scheme
-	codecs  serializer.CodecFactory
-	feed    *feed.Feed
-	backend *storage.Backend
-	served  map[schema.GroupResource]*rows.Served
-
+	config    Config
+	host      *plug.Host
 	transport *loopback.Transport
-	loopback  *rest.Config
-	client    kubernetes.Interface
-	informers informers.SharedInformerFactory
 	generic   *genericapiserver.GenericAPIServer
+	// fallback answers what no path matches; the extensions make it up.
+	fallback fallback
+	groups   groups
+	hooks    []plug.Hook
 
 	ready chan struct{}
 }
@@ -62,105 +55,111 @@ func New(config Config) (*Server, error) {
 	if err := config.validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{config: config, log: config.Logger, feed: feed.New(), ready: make(chan struct{})}
-	if s.log == nil {
-		s.log = slog.New(slog.DiscardHandler)
-	}
-	var err error
-	if s.scheme, err = scheme.New(config.Rows); err != nil {
-		return nil, err
-	}
-	s.codecs = serializer.NewCodecFactory(s.scheme,
-		serializer.WithStreamingCollectionEncodingToJSON(), serializer.WithStreamingCollectionEncodingToProtobuf())
-	if err := s.newLoopback(); err != nil {
-		return nil, err
-	}
-	generic, err := s.genericConfig()
-	if err != nil {
-		return nil, err
-	}
-	s.backend = storage.New(config.Store.Client(), s.codecs, s.feed, storage.Options{
-		Counts: generic.StorageObjectCountTracker,
-	})
-	if s.generic, err = generic.Complete(s.informers).New("sinawi", genericapiserver.NewEmptyDelegate()); err != nil {
-		return nil, fmt.Errorf("build API server: %w", err)
-	}
-	s.generic.ShutdownTimeout = shutdownTimeout
-	if err := s.install(); err != nil {
-		return nil, err
+	config.complete()
+	s := &Server{config: config, ready: make(chan struct{})}
+	for _, step := range []func() error{
+		s.newHost, s.newGates, s.newGeneric, s.newRows, s.extend, s.install,
+	} {
+		if err := step(); err != nil {
+			return nil, fmt.Errorf("build API server: %w", err)
+		}
 	}
 	return s, nil
 }
 
-// newLoopback makes the clients with which the server reads its own API.
-func (s *Server) newLoopback() error {
-	s.transport = &loopback.Transport{}
-	s.loopback = &rest.Config{
-		Host:          "https://" + genericapiserver.LoopbackClientServerNameOverride,
-		BearerToken:   newToken(),
-		Transport:     s.transport,
-		QPS:           -1,
-		ContentConfig: rest.ContentConfig{ContentType: runtime.ContentTypeProtobuf, AcceptContentTypes: runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON},
+// newHost makes what everything else is built from: types, and the clients
+// with which the server reads its own API.
+func (s *Server) newHost() error {
+	types, err := scheme.New(s.config.Rows)
+	if err != nil {
+		return err
 	}
-	client, err := kubernetes.NewForConfig(s.loopback)
+	if s.config.Defaults != nil {
+		if err := s.config.Defaults(types); err != nil {
+			return err
+		}
+	}
+	s.transport = &loopback.Transport{}
+	config := &rest.Config{
+		Host:        "https://" + genericapiserver.LoopbackClientServerNameOverride,
+		BearerToken: newToken(),
+		Transport:   s.transport,
+		QPS:         -1,
+		ContentConfig: rest.ContentConfig{
+			ContentType:        runtime.ContentTypeProtobuf,
+			AcceptContentTypes: runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON,
+		},
+	}
+	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return fmt.Errorf("loopback client: %w", err)
 	}
-	s.client = client
-	s.informers = informers.NewSharedInformerFactory(client, 0)
+	s.host = &plug.Host{
+		Scheme: types,
+		Codecs: serializer.NewCodecFactory(types,
+			serializer.WithStreamingCollectionEncodingToJSON(), serializer.WithStreamingCollectionEncodingToProtobuf()),
+		Log:       s.config.Logger,
+		Loopback:  config,
+		Client:    client,
+		Informers: informers.NewSharedInformerFactory(client, 0),
+		Mapper:    restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(client.Discovery())),
+		Feed:      feed.New(),
+		Types:     s.config.Types,
+	}
 	return nil
 }
 
-func (s *Server) genericConfig() (*genericapiserver.Config, error) {
-	c := genericapiserver.NewConfig(s.codecs)
-	c.EffectiveVersion = newVersion()
-	address := s.advertise()
-	c.ExternalAddress = address.String()
-	c.PublicAddress = address.IP
-	c.LoopbackClientConfig = s.loopback
-	c.Authentication.Authenticator = s.config.Authenticator
-	c.Authentication.APIAudiences = s.config.APIAudiences
-	c.Authorization.Authorizer = s.config.Authorizer
-	c.RuleResolver = s.config.RuleResolver
-	c.AdmissionControl = s.config.Admission
-	c.SkipOpenAPIInstallation = true
-	c.ShutdownWatchTerminationGracePeriod = watchShutdownGrace
-	c.MaxRequestsInFlight, c.MaxMutatingRequestsInFlight = maxRequests, maxMutatingRequests
-	c.FlowControl = flowcontrol.New(s.informers, s.client.FlowcontrolV1(), maxRequests+maxMutatingRequests)
-	c.LongRunningFunc = genericfilters.BasicLongRunningRequestCheck(
-		sets.NewString("watch", "proxy"), sets.NewString("attach", "exec", "proxy", "log", "portforward"))
-	c.EquivalentResourceRegistry = runtime.NewEquivalentResourceRegistryWithIdentity(func(gr schema.GroupResource) string {
-		if served := s.served[gr]; served != nil {
-			return served.Row.StoragePrefix
-		}
-		return ""
-	})
-
-	cert, err := dynamiccertificates.NewStaticCertKeyContent("serving", s.config.CertPEM, s.config.KeyPEM)
-	if err != nil {
-		return nil, fmt.Errorf("serving certificate: %w", err)
+// newGates makes what every request must pass.
+func (s *Server) newGates() (err error) {
+	h := s.host
+	if h.Authenticator, err = s.config.Authenticate(h); err != nil {
+		return fmt.Errorf("authentication: %w", err)
 	}
-	c.SecureServing = &genericapiserver.SecureServingInfo{Listener: join(s.config.Listeners), Cert: cert}
-	if len(s.config.ClientCAPEM) != 0 {
-		ca, err := dynamiccertificates.NewStaticCAContent("client-ca", s.config.ClientCAPEM)
-		if err != nil {
-			return nil, fmt.Errorf("client CA: %w", err)
-		}
-		c.SecureServing.ClientCA = ca
+	if h.Authorizer, h.RuleResolver, err = s.config.Authorize(h); err != nil {
+		return fmt.Errorf("authorization: %w", err)
 	}
-	return c, nil
+	if s.config.Admit == nil {
+		return nil
+	}
+	if h.Admission, err = s.config.Admit(h); err != nil {
+		return fmt.Errorf("admission: %w", err)
+	}
+	return nil
 }
 
-// advertise is the address at which others reach this server.
-func (s *Server) advertise() *net.TCPAddr {
-	address := net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 6443}
-	if tcp, ok := s.config.Listeners[0].Addr().(*net.TCPAddr); ok {
-		address = *tcp
+func (s *Server) newGeneric() error {
+	config, err := s.genericConfig()
+	if err != nil {
+		return err
 	}
-	if s.config.AdvertiseAddress != nil {
-		address.IP = s.config.AdvertiseAddress
+	complete := config.Complete(s.host.Informers)
+	// From here on the gates know the loopback's token too.
+	s.host.Authorizer = config.Authorization.Authorizer
+	s.generic, err = complete.New("sinawi", genericapiserver.NewEmptyDelegateWithCustomHandler(&s.fallback))
+	if err != nil {
+		return err
 	}
-	return &address
+	s.generic.ShutdownTimeout = shutdownTimeout
+	s.host.Backend = storage.New(s.config.Store.Client(), s.host.Codecs, s.host.Feed, storage.Options{
+		Counts:       config.StorageObjectCountTracker,
+		Transformers: s.config.Transformers,
+	})
+	s.host.Groups = s.generic.DiscoveryGroupManager
+	s.host.Resources = s.generic.AggregatedDiscoveryGroupManager
+	return s.generic.AddReadyzChecks(s.readiness())
+}
+
+// newRows makes the storage of every row.
+func (s *Server) newRows() error {
+	s.host.Served = make(map[schema.GroupResource]*rows.Served, len(s.config.Rows))
+	for _, row := range s.config.Rows {
+		served, err := rows.New(row, s.host.Scheme, s.host.Backend)
+		if err != nil {
+			return err
+		}
+		s.host.Served[served.GroupResource()] = served
+	}
+	return nil
 }
 
 // Ready is closed when the API answers every request.
@@ -168,73 +167,18 @@ func (s *Server) Ready() <-chan struct{} { return s.ready }
 
 // Loopback is the configuration of a client with all rights that reaches this
 // server without a socket.
-func (s *Server) Loopback() *rest.Config { return rest.CopyConfig(s.loopback) }
+func (s *Server) Loopback() *rest.Config { return rest.CopyConfig(s.host.Loopback) }
 
 // Feed tells parts of this process what changes in the store.
-func (s *Server) Feed() *feed.Feed { return s.feed }
+func (s *Server) Feed() *feed.Feed { return s.host.Feed }
 
-// Run serves until ctx ends and returns when everything has stopped.
-func (s *Server) Run(ctx context.Context) error {
-	storage.DeclareEmbedded(ctx, etcdVersion)
-	defer s.backend.Close()
-	prepared := s.generic.PrepareRun()
-	s.transport.Serve(s.generic.Handler)
-	starting, cancel := context.WithCancel(ctx)
-	defer cancel()
-	started := make(chan error, 1)
-	go func() {
-		err := s.start(starting)
-		if err == nil {
-			close(s.ready)
-		}
-		started <- err
-	}()
-	served := make(chan error, 1)
-	stop, stopServing := context.WithCancel(ctx)
-	defer stopServing()
-	go func() { served <- prepared.RunWithContext(stop) }()
-	select {
-	case err := <-served:
-		cancel()
-		<-started
-		return err
-	case err := <-started:
-		if err != nil {
-			stopServing()
-			<-served
-			return fmt.Errorf("start API server: %w", err)
-		}
-		return <-served
-	}
-}
+// fallback is a handler that is known only after the server is built.
+type fallback struct{ handler atomic.Pointer[http.Handler] }
 
-// start does what is needed before the API can be called ready.
-func (s *Server) start(ctx context.Context) error {
-	for _, served := range s.served {
-		if err := s.waitForCache(ctx, served); err != nil {
-			return err
-		}
+func (f *fallback) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if h := f.handler.Load(); h != nil {
+		(*h).ServeHTTP(w, r)
+		return
 	}
-	return nil
-}
-
-// waitForCache waits until the watch cache of one resource is filled.
-func (s *Server) waitForCache(ctx context.Context, served *rows.Served) error {
-	if served.Row.TTLSeconds == 0 {
-		select {
-		case <-s.feed.Log(served.GroupResource()).Synced():
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	// The cache takes over what the tee has seen within microseconds, and has
-	// no signal for it.
-	for served.Store.ReadinessCheck() != nil {
-		select {
-		case <-time.After(time.Millisecond):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	return nil
+	http.NotFound(w, r)
 }

@@ -1,6 +1,6 @@
-// Package apitest runs an API server inside a test: a store in a directory of
-// its own, certificates of its own, a free port on loopback. Everything stops
-// and is removed when the test ends.
+// Package apitest runs a whole control plane inside a test: a store in a
+// directory of its own, certificates of its own, a free port on loopback.
+// Everything stops and is removed when the test ends.
 package apitest
 
 import (
@@ -8,20 +8,16 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/netip"
 	"path/filepath"
 	"testing"
 	"time"
 
-	"k8s.io/apimachinery/pkg/util/sets"
-	"k8s.io/apiserver/pkg/authentication/request/x509"
-	"k8s.io/apiserver/pkg/authorization/authorizer"
-	"k8s.io/apiserver/pkg/authorization/authorizerfactory"
-	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
 	"github.com/sinawi/sinawi/internal/apiserver"
-	"github.com/sinawi/sinawi/internal/apiserver/resources"
+	"github.com/sinawi/sinawi/internal/apiserver/controlplane"
 	"github.com/sinawi/sinawi/internal/pki"
 	"github.com/sinawi/sinawi/internal/store"
 )
@@ -32,8 +28,11 @@ type Server struct {
 	Config *rest.Config
 	// Dir holds the server's data; Start with the same Options.Dir finds it again.
 	Dir string
-	// API is the server itself.
-	API *apiserver.Server
+	// API is the server itself, Store what it keeps its objects in.
+	API   *apiserver.Server
+	Store *store.Store
+	// Keys sign certificates for further users.
+	Keys *pki.PKI
 
 	t    testing.TB
 	stop func() error
@@ -41,10 +40,11 @@ type Server struct {
 
 // Options vary the server; the zero value serves everything.
 type Options struct {
-	Dir  string               // default: a temporary directory
-	Rows []resources.Resource // default: all
-	// Mutate changes the configuration before the server is made.
-	Mutate func(*apiserver.Config)
+	Dir string // default: a temporary directory
+	// NoSync gives up durability, for tests and benchmarks of much data.
+	NoSync bool
+	// Mutate changes the options before the control plane is made.
+	Mutate func(*controlplane.Options)
 }
 
 // Start runs a server that serves every resource until the test ends.
@@ -56,34 +56,24 @@ func StartWith(t testing.TB, opts Options) *Server {
 	if opts.Dir == "" {
 		opts.Dir = t.TempDir()
 	}
-	if opts.Rows == nil {
-		opts.Rows = resources.Table()
-	}
 	s := &Server{Dir: opts.Dir, t: t}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	logger := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
-	db, err := store.Open(ctx, store.Options{Dir: filepath.Join(opts.Dir, "store"), Logger: logger})
+	var err error
+	s.Store, err = store.Open(ctx, store.Options{Dir: filepath.Join(opts.Dir, "store"), Logger: logger, UnsafeNoFsync: opts.NoSync})
 	if err != nil {
 		t.Fatal(err)
 	}
-	config, err := s.configure(db, opts)
-	if err != nil {
-		t.Fatal(errors.Join(err, db.Close()))
-	}
-	config.Logger = logger
-	if opts.Mutate != nil {
-		opts.Mutate(&config)
-	}
-	if s.API, err = apiserver.New(config); err != nil {
-		t.Fatal(errors.Join(err, db.Close()))
+	if err := s.build(ctx, logger, opts); err != nil {
+		t.Fatal(errors.Join(err, s.Store.Close()))
 	}
 	running, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.API.Run(running) }()
 	s.stop = func() error {
 		stop()
-		return errors.Join(<-done, db.Close())
+		return errors.Join(<-done, s.Store.Close())
 	}
 	t.Cleanup(s.Stop)
 	select {
@@ -113,59 +103,72 @@ func (s *Server) Stop() {
 // Clientset is a typed client with all rights.
 func (s *Server) Clientset() kubernetes.Interface {
 	s.t.Helper()
-	c, err := kubernetes.NewForConfig(s.Config)
+	return s.clientset(s.Config)
+}
+
+// As is a client configuration of the user in the groups, by a certificate of
+// the cluster's.
+func (s *Server) As(user string, groups ...string) *rest.Config {
+	s.t.Helper()
+	pair, err := s.Keys.Cluster.Issue(pki.Request{CommonName: user, Organizations: groups, Client: true}, time.Now())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	config := rest.CopyConfig(s.Config)
+	config.CertData, config.KeyData = pair.CertPEM, pair.KeyPEM
+	return config
+}
+
+// ClientsetAs is a typed client of the user in the groups.
+func (s *Server) ClientsetAs(user string, groups ...string) kubernetes.Interface {
+	s.t.Helper()
+	return s.clientset(s.As(user, groups...))
+}
+
+func (s *Server) clientset(config *rest.Config) kubernetes.Interface {
+	s.t.Helper()
+	c, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	return c
 }
 
-func (s *Server) configure(db *store.Store, opts Options) (apiserver.Config, error) {
-	var config apiserver.Config
-	keys, err := pki.Open(filepath.Join(opts.Dir, "pki"), time.Now)
-	if err != nil {
-		return config, err
+func (s *Server) build(ctx context.Context, logger *slog.Logger, opts Options) error {
+	var err error
+	if s.Keys, err = pki.Open(filepath.Join(opts.Dir, "pki"), time.Now); err != nil {
+		return err
 	}
-	serving, err := keys.Ensure(keys.Cluster, "apiserver", pki.Request{
-		CommonName: "sinawi", Server: true, DNSNames: []string{"localhost"}, IPs: []net.IP{net.IPv4(127, 0, 0, 1)},
-	})
-	if err != nil {
-		return config, err
-	}
-	admin, err := keys.Ensure(keys.Cluster, "admin", pki.Request{
+	admin, err := s.Keys.Ensure(s.Keys.Cluster, "admin", pki.Request{
 		CommonName: "admin", Organizations: []string{"system:masters"}, Client: true,
 	})
 	if err != nil {
-		return config, err
+		return err
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return config, err
+		return err
 	}
 	s.Config = &rest.Config{
 		Host: "https://" + listener.Addr().String(),
 		QPS:  -1,
 		TLSClientConfig: rest.TLSClientConfig{
-			CAData: keys.Cluster.CertPEM, CertData: admin.CertPEM, KeyData: admin.KeyPEM,
+			CAData: s.Keys.Cluster.CertPEM, CertData: admin.CertPEM, KeyData: admin.KeyPEM,
 		},
 	}
-	ca, err := dynamiccertificates.NewStaticCAContent("client-ca", keys.Cluster.CertPEM)
-	if err != nil {
-		return config, err
+	options := controlplane.Options{
+		Store:       s.Store,
+		Keys:        s.Keys,
+		Listeners:   []net.Listener{listener},
+		AdvertiseIP: netip.AddrFrom4([4]byte{127, 0, 0, 1}),
+		Logger:      logger,
 	}
-	return apiserver.Config{
-		Store:         db,
-		Rows:          opts.Rows,
-		Listeners:     []net.Listener{listener},
-		CertPEM:       serving.CertPEM,
-		KeyPEM:        serving.KeyPEM,
-		ClientCAPEM:   keys.Cluster.CertPEM,
-		Authenticator: x509.NewDynamic(ca.VerifyOptions, x509.CommonNameUserConversion),
-		Authorizer:    mastersOnly(),
-	}, nil
-}
-
-// mastersOnly lets the administrator do everything and nobody else anything.
-func mastersOnly() authorizer.Authorizer {
-	return authorizerfactory.NewPrivilegedGroups(sets.List(sets.New("system:masters"))...)
+	if opts.Mutate != nil {
+		opts.Mutate(&options)
+	}
+	s.API, err = controlplane.New(ctx, options)
+	if err != nil {
+		err = errors.Join(err, listener.Close())
+	}
+	return err
 }

@@ -21,15 +21,19 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
+	"k8s.io/apiserver/pkg/endpoints/discovery"
+	"k8s.io/apiserver/pkg/endpoints/discovery/aggregated"
 	registry "k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
 	"github.com/sinawi/sinawi/internal/apiserver/rows"
+	"github.com/sinawi/sinawi/internal/apiserver/storage"
 	"github.com/sinawi/sinawi/internal/store/feed"
 )
 
@@ -59,6 +63,15 @@ type Host struct {
 
 	// Served is every row's storage by group and resource.
 	Served map[schema.GroupResource]*rows.Served
+
+	// Backend makes storage for what is no row: custom resources, groups with
+	// a scheme of their own.
+	Backend *storage.Backend
+	// Groups and Resources are the discovery documents, to which groups that
+	// come and go are added; Types gives the schemas that managed fields need.
+	Groups    discovery.GroupManager
+	Resources aggregated.ResourceManager
+	Types     managedfields.TypeConverter
 }
 
 // Store is the storage of a row, nil when it is not served. An allocator hooks
@@ -78,9 +91,22 @@ type Extension func(*Host) (Additions, error)
 type Additions struct {
 	Endpoints []Endpoint
 	Hooks     []Hook
+	// APIGroups are whole groups with types of their own.
+	APIGroups []Group
 	// Paths are handlers outside the API groups ("/openid/v1/jwks"); they are
 	// authorized like any path.
 	Paths map[string]http.Handler
+	// Fallback answers what no installed path matches, after authorization; it
+	// hands on to next what it does not know.
+	Fallback func(next http.Handler) http.Handler
+}
+
+// Group is an API group in one version whose types are not in Host.Scheme.
+type Group struct {
+	GroupVersion schema.GroupVersion
+	Scheme       *runtime.Scheme
+	Codecs       serializer.CodecFactory
+	Storage      map[string]registry.Storage // by path
 }
 
 // Endpoint is storage under a path of a group version: a subresource

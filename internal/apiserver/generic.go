@@ -1,0 +1,70 @@
+package apiserver
+
+import (
+	"fmt"
+	"net"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/sets"
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/apiserver/pkg/server/dynamiccertificates"
+	genericfilters "k8s.io/apiserver/pkg/server/filters"
+	"k8s.io/apiserver/pkg/util/flowcontrol"
+)
+
+// genericConfig configures the handler chain of k8s.io/apiserver.
+func (s *Server) genericConfig() (*genericapiserver.Config, error) {
+	h := s.host
+	c := genericapiserver.NewConfig(h.Codecs)
+	c.EffectiveVersion = newVersion()
+	address := s.advertise()
+	c.ExternalAddress = address.String()
+	c.PublicAddress = address.IP
+	c.LoopbackClientConfig = h.Loopback
+	c.Authentication.Authenticator = h.Authenticator
+	c.Authentication.APIAudiences = s.config.APIAudiences
+	c.Authorization.Authorizer = h.Authorizer
+	c.RuleResolver = h.RuleResolver
+	c.AdmissionControl = h.Admission
+	c.SkipOpenAPIInstallation = true
+	c.EnableProfiling = false
+	c.ShutdownWatchTerminationGracePeriod = watchShutdownGrace
+	c.MaxRequestsInFlight, c.MaxMutatingRequestsInFlight = maxRequests, maxMutatingRequests
+	c.FlowControl = flowcontrol.New(h.Informers, h.Client.FlowcontrolV1(), maxRequests+maxMutatingRequests)
+	c.LongRunningFunc = genericfilters.BasicLongRunningRequestCheck(
+		sets.NewString("watch", "proxy"), sets.NewString("attach", "exec", "proxy", "log", "portforward"))
+	c.EquivalentResourceRegistry = runtime.NewEquivalentResourceRegistryWithIdentity(func(gr schema.GroupResource) string {
+		if served := h.Served[gr]; served != nil {
+			return served.Row.StoragePrefix
+		}
+		return ""
+	})
+	c.AddHealthChecks(s.storeHealth())
+
+	cert, err := dynamiccertificates.NewStaticCertKeyContent("serving", s.config.CertPEM, s.config.KeyPEM)
+	if err != nil {
+		return nil, fmt.Errorf("serving certificate: %w", err)
+	}
+	c.SecureServing = &genericapiserver.SecureServingInfo{Listener: join(s.config.Listeners), Cert: cert}
+	if len(s.config.ClientCAPEM) != 0 {
+		ca, err := dynamiccertificates.NewStaticCAContent("client-ca", s.config.ClientCAPEM)
+		if err != nil {
+			return nil, fmt.Errorf("client CA: %w", err)
+		}
+		c.SecureServing.ClientCA = ca
+	}
+	return c, nil
+}
+
+// advertise is the address at which others reach this server.
+func (s *Server) advertise() *net.TCPAddr {
+	address := net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 6443}
+	if tcp, ok := s.config.Listeners[0].Addr().(*net.TCPAddr); ok {
+		address = *tcp
+	}
+	if s.config.AdvertiseAddress != nil {
+		address.IP = s.config.AdvertiseAddress
+	}
+	return &address
+}
