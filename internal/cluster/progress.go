@@ -69,3 +69,6 @@ func (p progress) end(name Step, began time.Time, err error) {
 	}
 	p.report(e)
 }
+
+// fail reports a step that could not even begin.
+func (p progress) fail(name Step, err error) { p.end(name, time.Now(), err) }

@@ -22,15 +22,18 @@ import (
 //go:embed all:embedded
 var embedded embed.FS
 
+// ImageName is the image that ImportImage makes: a web server on port 8080 that
+// answers with the pod it runs in.
+const ImageName = "sinawi.local/demo:1"
+
 const (
-	imageName = "sinawi.local/demo:1"
-	appName   = "web"
-	appPort   = 8080
+	appName = "web"
+	appPort = 8080
 )
 
-// importImage makes the application's image from the embedded program and gives
+// ImportImage makes the application's image from the embedded program and gives
 // it to the node's runtime.
-func importImage(ctx context.Context, socket string) error {
+func ImportImage(ctx context.Context, socket string) error {
 	packed, err := embedded.ReadFile("embedded/web.zst")
 	if errors.Is(err, fs.ErrNotExist) {
 		return errors.New("this sinawi was built without the demo's web server: run `make helper`, then build again")
@@ -48,7 +51,7 @@ func importImage(ctx context.Context, socket string) error {
 		return fmt.Errorf("unpack web server: %w", err)
 	}
 	archive, err := image.Build(image.Spec{
-		Name:       imageName,
+		Name:       ImageName,
 		Files:      []image.File{{Path: "web", Data: program, Mode: 0o755}},
 		Entrypoint: []string{"/web"},
 		User:       "65534",
@@ -77,7 +80,7 @@ func deployment(namespace string, replicas int32, version string) *appsv1.Deploy
 					AutomountServiceAccountToken: &no,
 					Containers: []corev1.Container{{
 						Name:  appName,
-						Image: imageName,
+						Image: ImageName,
 						// The image is on the node already and nowhere else.
 						ImagePullPolicy: corev1.PullNever,
 						Env: []corev1.EnvVar{

@@ -93,10 +93,10 @@ func (t *tour) stage(ctx context.Context, title language.Text, do func(context.C
 }
 
 func (t *tour) makeImage(ctx context.Context) ([]language.Text, error) {
-	if err := importImage(ctx, t.RuntimeSocket); err != nil {
+	if err := ImportImage(ctx, t.RuntimeSocket); err != nil {
 		return nil, err
 	}
-	return []language.Text{{EN: imageName}}, nil
+	return []language.Text{{EN: ImageName}}, nil
 }
 
 func (t *tour) deploy(ctx context.Context) ([]language.Text, error) {
@@ -236,7 +236,7 @@ func (t *tour) cleanUp(ctx context.Context) error {
 			return fmt.Errorf("clean up: namespace %s: %w", t.namespace, err)
 		}
 	}
-	if err := image.Remove(ctx, t.RuntimeSocket, imageName); err != nil && t.namespace != "" {
+	if err := image.Remove(ctx, t.RuntimeSocket, ImageName); err != nil && t.namespace != "" {
 		return fmt.Errorf("clean up: %w", err)
 	}
 	t.Show(Stage{Title: language.Text{EN: "everything is removed again", KO: "모두 다시 지웁니다"}, Took: time.Since(began)})

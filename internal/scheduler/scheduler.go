@@ -97,7 +97,7 @@ func (s *Scheduler) watch(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("watch pods: %w", err)
 	}
-	if !toolscache.WaitForCacheSync(ctx.Done(), nodeHandler.HasSynced, podHandler.HasSynced) {
+	if !toolscache.WaitFor(ctx, "", nodeHandler.HasSyncedChecker(), podHandler.HasSyncedChecker()) {
 		return ctx.Err()
 	}
 	return nil

@@ -1,0 +1,110 @@
+// Command bench measures what the README names, on one real node in a network
+// namespace of its own, and prints one table: start, memory, idle CPU, the time
+// until a pod is ready, and requests through a service against straight to the
+// pod. It compares within one run only; nothing here passes or fails.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/sinawi/sinawi/internal/demo"
+	"github.com/sinawi/sinawi/lab"
+)
+
+// limit bounds a whole run.
+const limit = 10 * time.Minute
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	idle := flag.Duration("idle", 10*time.Second, "how long to watch an idle node for its CPU time")
+	load := flag.Duration("load", 3*time.Second, "how long to send requests each way")
+	flag.Parse()
+	if err := run(ctx, *idle, *load); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// bench is one run.
+type bench struct {
+	node   *lab.Node
+	client kubernetes.Interface
+	table  table
+	idle   time.Duration
+	load   time.Duration
+}
+
+func run(ctx context.Context, idle, load time.Duration) (err error) {
+	program, err := lab.FindProgram()
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "bench")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	l, err := lab.New(dir, program)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, l.Close(context.WithoutCancel(ctx))) }()
+	b := &bench{idle: idle, load: load}
+	if b.node, err = l.AddNode("n1"); err != nil {
+		return err
+	}
+	for _, part := range []struct {
+		name    string
+		measure func(context.Context) error
+	}{
+		{"start", b.start},
+		{"memory and CPU without pods", b.footprint(0)},
+		{"pods one by one", b.sequential},
+		{"a burst of pods", b.burst},
+		{"a deployment", b.deployment},
+		{"memory and CPU with 20 pods", b.footprint(pods)},
+		{"requests", b.requests},
+	} {
+		fmt.Fprintf(os.Stderr, "measuring %s ...\n", part.name)
+		if err := part.measure(ctx); err != nil {
+			return fmt.Errorf("%s: %w", part.name, err)
+		}
+	}
+	return b.table.write(os.Stdout)
+}
+
+// start measures from exec with an empty data directory.
+func (b *bench) start(ctx context.Context) error {
+	began := time.Now()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := b.node.Up(ctx)
+		ended <- err
+	}()
+	api, err := b.awaitAPI(ctx, began)
+	if err != nil {
+		return err
+	}
+	ready, err := b.awaitNode(ctx, began)
+	if err != nil {
+		return err
+	}
+	if err := <-ended; err != nil {
+		return err
+	}
+	b.table.add("exec → API ready", seconds(api), "")
+	b.table.add("exec → Node Ready", seconds(ready), "≤ 2.5 s")
+	return demo.ImportImage(ctx, b.node.Dir.RuntimeSocket())
+}
