@@ -30,12 +30,11 @@ func contextFor(t testing.TB) context.Context {
 	return ctx
 }
 
-func runPod(t testing.TB, r *runtimetest.Runtime, name string, change func(*cri.PodSandboxConfig)) *pod {
-	t.Helper()
-	p := &pod{t: t, r: r, logs: t.TempDir()}
-	p.config = &cri.PodSandboxConfig{
+// podConfig is a pod on the host's network.
+func podConfig(r *runtimetest.Runtime, name, logs string) *cri.PodSandboxConfig {
+	return &cri.PodSandboxConfig{
 		Metadata:     &cri.PodSandboxMetadata{Name: name, Uid: name + "-uid", Namespace: "test"},
-		LogDirectory: p.logs,
+		LogDirectory: logs,
 		Linux: &cri.LinuxPodSandboxConfig{
 			CgroupParent: r.CgroupParent + "/" + name,
 			SecurityContext: &cri.LinuxSandboxSecurityContext{
@@ -43,6 +42,23 @@ func runPod(t testing.TB, r *runtimetest.Runtime, name string, change func(*cri.
 			},
 		},
 	}
+}
+
+// containerConfig is a container of the BusyBox image that runs script in a shell.
+func containerConfig(pod *cri.PodSandboxConfig, name, script string) *cri.ContainerConfig {
+	return &cri.ContainerConfig{
+		Metadata: &cri.ContainerMetadata{Name: name},
+		Image:    &cri.ImageSpec{Image: runtimetest.BusyBox},
+		Command:  []string{"/bin/sh", "-c", script},
+		LogPath:  name + ".log",
+		Linux:    &cri.LinuxContainerConfig{SecurityContext: &cri.LinuxContainerSecurityContext{NamespaceOptions: pod.Linux.SecurityContext.NamespaceOptions}},
+	}
+}
+
+func runPod(t testing.TB, r *runtimetest.Runtime, name string, change func(*cri.PodSandboxConfig)) *pod {
+	t.Helper()
+	logs := t.TempDir()
+	p := &pod{t: t, r: r, logs: logs, config: podConfig(r, name, logs)}
 	if change != nil {
 		change(p.config)
 	}
@@ -54,16 +70,20 @@ func runPod(t testing.TB, r *runtimetest.Runtime, name string, change func(*cri.
 	return p
 }
 
-// create makes a container of the BusyBox image that runs script in a shell.
+// remove stops and removes the pod with its containers.
+func (p *pod) remove() {
+	p.t.Helper()
+	if _, err := p.r.Runtime.StopPodSandbox(contextFor(p.t), &cri.StopPodSandboxRequest{PodSandboxId: p.id}); err != nil {
+		p.t.Fatal(err)
+	}
+	if _, err := p.r.Runtime.RemovePodSandbox(contextFor(p.t), &cri.RemovePodSandboxRequest{PodSandboxId: p.id}); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
 func (p *pod) create(name, script string, change func(*cri.ContainerConfig)) string {
 	p.t.Helper()
-	config := &cri.ContainerConfig{
-		Metadata: &cri.ContainerMetadata{Name: name},
-		Image:    &cri.ImageSpec{Image: runtimetest.BusyBox},
-		Command:  []string{"/bin/sh", "-c", script},
-		LogPath:  name + ".log",
-		Linux:    &cri.LinuxContainerConfig{SecurityContext: &cri.LinuxContainerSecurityContext{NamespaceOptions: p.config.Linux.SecurityContext.NamespaceOptions}},
-	}
+	config := containerConfig(p.config, name, script)
 	if change != nil {
 		change(config)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sinawi/sinawi/internal/runtime/image"
 	"github.com/sinawi/sinawi/internal/runtime/shim"
 )
 
@@ -64,37 +65,71 @@ func waitPidfd(ctx context.Context, fd int, wait time.Duration) (bool, error) {
 	}
 }
 
-// endShims ends the shims of this runtime: processes that run our shim from our
-// helper directory. Their containers end with the cgroup.
+// endShims ends all shims of this runtime. Their containers end with the cgroup.
 func (c Config) endShims(ctx context.Context) error {
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil || !c.isShim(pid) {
-			continue
-		}
-		if err := endProcess(ctx, pid); err != nil {
-			return err
-		}
-	}
-	return nil
+	return c.eachShim(func(s shimProcess) error { return endProcess(ctx, s.pid) })
 }
 
-// isShim tells our shims by the address they were given to report to: the helper's
-// file may have been removed and another instance may run an equal one.
-func (c Config) isShim(pid int) bool {
-	line, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cmdline"))
+// endOrphans ends the shims that no pod knows: the runtime was killed after it had
+// started them and before it had written that down. What such a shim may have begun
+// to run is already undone by its bundle's removal.
+func (c Config) endOrphans(ctx context.Context) error {
+	return c.eachShim(func(s shimProcess) error {
+		if _, err := os.Stat(filepath.Join(c.bundles(), s.id)); !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		return endProcess(ctx, s.pid)
+	})
+}
+
+// bundles is where containerd keeps a directory for each container that runs.
+func (c Config) bundles() string {
+	return filepath.Join(c.State, "io.containerd.runtime.v2.task", image.Namespace)
+}
+
+type shimProcess struct {
+	pid int
+	id  string // of the container it was started for
+}
+
+// eachShim calls f with each of our shims and joins the errors.
+func (c Config) eachShim(f func(shimProcess) error) error {
+	entries, err := os.ReadDir("/proc")
 	if err != nil {
-		return false
+		return fmt.Errorf("find shims: %w", err)
 	}
-	args := strings.Split(string(line), "\x00")
-	for i, arg := range args[:len(args)-1] {
-		if arg == "-address" && args[i+1] == c.Socket {
-			return filepath.Base(args[0]) == shim.Binary
+	var errs []error
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		line, err := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
+		if err != nil {
+			continue // gone meanwhile
+		}
+		if id, ok := c.shimFor(strings.Split(string(line), "\x00")); ok {
+			errs = append(errs, f(shimProcess{pid, id}))
 		}
 	}
-	return false
+	return errors.Join(errs...)
+}
+
+// shimFor tells our shims by the address they were given to report to: the helper's
+// file may have been removed, and another instance may run an equal one.
+func (c Config) shimFor(args []string) (id string, ok bool) {
+	if filepath.Base(args[0]) != shim.Binary {
+		return "", false
+	}
+	for i := 1; i+1 < len(args); i++ {
+		switch args[i] {
+		case "-id":
+			id = args[i+1]
+		case "-address":
+			ok = args[i+1] == c.Socket
+		case "start", "delete":
+			return "", false // it ends by itself
+		}
+	}
+	return id, ok
 }

@@ -65,6 +65,9 @@ func Serve(ctx context.Context, c Config, ready func()) error {
 		return fmt.Errorf("serve the container runtime on %s: %w", c.Socket, err)
 	}
 	s.Wait()
+	if err := c.endOrphans(ctx); err != nil {
+		return err
+	}
 	if err := image.EnsurePause(ctx, c.Socket); err != nil {
 		return err
 	}

@@ -18,8 +18,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// namespace is where CRI keeps its images.
-const namespace = "k8s.io"
+// Namespace is where CRI keeps its images and containers.
+const Namespace = "k8s.io"
 
 // connectWait bounds how long a call waits for a runtime that does not answer.
 const connectWait = 10 * time.Second
@@ -43,7 +43,7 @@ type Image struct {
 }
 
 func connect(socket string) (*client.Client, error) {
-	c, err := client.New(socket, client.WithDefaultNamespace(namespace), client.WithTimeout(connectWait))
+	c, err := client.New(socket, client.WithDefaultNamespace(Namespace), client.WithTimeout(connectWait))
 	if err != nil {
 		return nil, fmt.Errorf("connect to the container runtime at %s (is `sinawi up` running?): %w", socket, err)
 	}
@@ -63,7 +63,7 @@ func Import(ctx context.Context, socket string, archive io.Reader) ([]string, er
 }
 
 func importWith(ctx context.Context, c *client.Client, archive io.Reader, pin string) ([]string, error) {
-	ctx = namespaces.WithNamespace(ctx, namespace)
+	ctx = namespaces.WithNamespace(ctx, Namespace)
 	// Without a lease what is written so far could be collected half way.
 	ctx, done, err := c.WithLease(ctx)
 	if err != nil {
@@ -133,7 +133,7 @@ func ensure(ctx context.Context, socket, name string, archive io.Reader) error {
 		return err
 	}
 	defer c.Close()
-	nsctx := namespaces.WithNamespace(ctx, namespace)
+	nsctx := namespaces.WithNamespace(ctx, Namespace)
 	if i, err := c.GetImage(nsctx, name); err == nil {
 		if ok, err := i.IsUnpacked(nsctx, ""); err == nil && ok {
 			return nil
@@ -150,7 +150,7 @@ func List(ctx context.Context, socket string) ([]Image, error) {
 		return nil, err
 	}
 	defer c.Close()
-	ctx = namespaces.WithNamespace(ctx, namespace)
+	ctx = namespaces.WithNamespace(ctx, Namespace)
 	stored, err := c.ImageService().List(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list images: %w", err)
@@ -207,7 +207,7 @@ func Remove(ctx context.Context, socket, name string) error {
 		return err
 	}
 	defer c.Close()
-	ctx = namespaces.WithNamespace(ctx, namespace)
+	ctx = namespaces.WithNamespace(ctx, Namespace)
 	store := c.ImageService()
 	i, err := store.Get(ctx, ref.String())
 	if errdefs.IsNotFound(err) {
