@@ -24,8 +24,10 @@ func (s *Server) Run(ctx context.Context) error {
 	defer stopServing()
 	served := make(chan error, 1)
 	go func() { served <- prepared.RunWithContext(serving) }()
+	informing, stopInformers := context.WithCancel(serving)
 	defer s.host.Informers.Shutdown()
-	s.host.Informers.StartWithContext(serving)
+	defer stopInformers()
+	s.host.Informers.StartWithContext(informing)
 
 	working, stopWork := context.WithCancel(ctx)
 	defer stopWork()
@@ -37,6 +39,8 @@ func (s *Server) Run(ctx context.Context) error {
 		stopWork()
 		return errors.Join(fmt.Errorf("serve: %w", err), <-worked)
 	case err := <-worked:
+		stopInformers() // or the handlers would wait for their own watches
+		s.host.Informers.Shutdown()
 		stopServing()
 		return errors.Join(err, <-served)
 	}
@@ -78,19 +82,17 @@ func (s *Server) start(ctx context.Context) error {
 	if err := s.host.Informers.WaitForCacheSyncWithContext(ctx).AsError(); err != nil {
 		return err
 	}
-	group, ctx := errgroup.WithContext(ctx)
 	for _, hook := range s.hooks {
 		if hook.Start == nil {
 			continue
 		}
-		group.Go(func() error {
-			if err := hook.Start(ctx); err != nil {
-				return fmt.Errorf("%s: %w", hook.Name, err)
-			}
-			return nil
-		})
+		began := time.Now()
+		if err := hook.Start(ctx); err != nil {
+			return fmt.Errorf("%s: %w", hook.Name, err)
+		}
+		s.host.Log.Debug("API server hook done", "hook", hook.Name, "took", time.Since(began))
 	}
-	return group.Wait()
+	return nil
 }
 
 // waitForCache waits until the watch cache of one resource is filled.

@@ -85,6 +85,8 @@ func (s *Server) newHost() error {
 		BearerToken: newToken(),
 		Transport:   s.transport,
 		QPS:         -1,
+		// Nobody reads the warnings that this server gives to itself.
+		WarningHandler: rest.NoWarnings{},
 		ContentConfig: rest.ContentConfig{
 			ContentType:        runtime.ContentTypeProtobuf,
 			AcceptContentTypes: runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON,

@@ -157,10 +157,11 @@ func (s *Server) build(ctx context.Context, logger *slog.Logger, opts Options) e
 		},
 	}
 	options := controlplane.Options{
-		Store:       s.Store,
-		Keys:        s.Keys,
-		Listeners:   []net.Listener{listener},
-		AdvertiseIP: netip.AddrFrom4([4]byte{127, 0, 0, 1}),
+		Store:     s.Store,
+		Keys:      s.Keys,
+		Listeners: []net.Listener{listener},
+		// An address for documentation: endpoints may not be on loopback.
+		AdvertiseIP: netip.AddrFrom4([4]byte{192, 0, 2, 1}),
 		Logger:      logger,
 	}
 	if opts.Mutate != nil {

@@ -123,8 +123,9 @@ type Endpoint struct {
 type Hook struct {
 	Name string
 	// Start runs when the API answers and the informers are filled, before
-	// the server is ready; all hooks' Start run beside each other and an error
-	// stops the server. Bootstrap objects are made here. Optional.
+	// the server is ready; the hooks' Starts run one after another in the
+	// order of the extensions, and an error stops the server. Bootstrap
+	// objects are made here. Optional.
 	Start func(context.Context) error
 	// Run blocks until ctx ends, from ready on. An error stops the server.
 	// Optional.
