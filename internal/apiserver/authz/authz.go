@@ -1,0 +1,75 @@
+// Package authz decides who may do what: it joins the administrators' group,
+// the nodes' rights and RBAC into one authorizer, in upstream's order.
+//
+//	system:masters   everything, asking nobody
+//	node             what has to do with the node that asks
+//	RBAC             what roles and bindings allow
+//
+// Each is a package of its own below this one; policy holds the roles that
+// every cluster starts with. The package starts no goroutine: its work around
+// the server's life is in Hooks.
+package authz
+
+import (
+	"context"
+	"fmt"
+
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
+	"k8s.io/apiserver/pkg/authorization/authorizerfactory"
+	"k8s.io/apiserver/pkg/authorization/union"
+
+	"github.com/sinawi/sinawi/internal/apiserver/authz/node"
+	"github.com/sinawi/sinawi/internal/apiserver/authz/policy"
+	"github.com/sinawi/sinawi/internal/apiserver/authz/rbac"
+	"github.com/sinawi/sinawi/internal/apiserver/plug"
+)
+
+// Authz is who may do what in one server.
+type Authz struct {
+	authorizer.Authorizer
+	authorizer.RuleResolver
+
+	// RBAC is the part that knows roles; admission asks it whether the writer
+	// of a role holds what it would give away.
+	RBAC *rbac.Authorizer
+	// Hooks make the roles that every cluster starts with, before the server
+	// is ready, and keep aggregated ones in step while it runs.
+	Hooks []plug.Hook
+}
+
+// New returns the authorizers over the informers of h. They answer at once, and
+// rightly when the informers are filled; until then only system:masters pass.
+func New(h *plug.Host) (*Authz, error) {
+	index := rbac.NewIndex()
+	if err := index.Follow(h.Informers.Rbac().V1()); err != nil {
+		return nil, err
+	}
+	graph := node.NewGraph()
+	if err := graph.Follow(h.Informers); err != nil {
+		return nil, err
+	}
+	aggregator, err := policy.NewAggregator(h.Client, h.Informers.Rbac().V1().ClusterRoles(), h.Log)
+	if err != nil {
+		return nil, err
+	}
+	roles := rbac.New(index)
+	nodes := node.New(graph, policy.NodeRules())
+	joined, err := union.New(
+		union.NamedAuthorizer{AuthorizerName: "system-masters", Authorizer: authorizerfactory.NewPrivilegedGroups(user.SystemPrivilegedGroup)},
+		union.NamedAuthorizer{AuthorizerName: "node", Authorizer: nodes},
+		union.NamedAuthorizer{AuthorizerName: "rbac", Authorizer: roles},
+	)
+	if err != nil {
+		return nil, fmt.Errorf("join authorizers: %w", err)
+	}
+	return &Authz{
+		Authorizer:   joined,
+		RuleResolver: union.NewRuleResolvers(nodes, roles),
+		RBAC:         roles,
+		Hooks: []plug.Hook{
+			{Name: "rbac/bootstrap-roles", Start: func(ctx context.Context) error { return policy.Reconcile(ctx, h.Client) }},
+			{Name: "rbac/aggregate-roles", Run: aggregator.Run},
+		},
+	}, nil
+}
