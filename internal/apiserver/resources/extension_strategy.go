@@ -4,9 +4,14 @@ package resources
 // admission registration and flow control.
 
 import (
+	"context"
+	"slices"
+
 	arv1 "k8s.io/api/admissionregistration/v1"
 	certificatesv1 "k8s.io/api/certificates/v1"
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apiserver/pkg/endpoints/request"
 )
 
 func csrStrategy() Strategy {
@@ -14,13 +19,52 @@ func csrStrategy() Strategy {
 		return &c.Status
 	})
 	s.AutoGeneration = false
+	s.PrepareForCreate = func(ctx context.Context, obj runtime.Object) {
+		c := obj.(*certificatesv1.CertificateSigningRequest)
+		c.Status = certificatesv1.CertificateSigningRequestStatus{}
+		setRequestor(ctx, &c.Spec)
+	}
+	s.PrepareForUpdate = onUpdate(func(c, old *certificatesv1.CertificateSigningRequest) {
+		c.Spec, c.Status = old.Spec, old.Status
+	})
 	return s
 }
 
+// setRequestor writes down who asks; signers and approvers decide by it.
+func setRequestor(ctx context.Context, spec *certificatesv1.CertificateSigningRequestSpec) {
+	spec.Username, spec.UID, spec.Groups, spec.Extra = "", "", nil, nil
+	user, ok := request.UserFrom(ctx)
+	if !ok {
+		return
+	}
+	spec.Username, spec.UID, spec.Groups = user.GetName(), user.GetUID(), user.GetGroups()
+	for key, value := range user.GetExtra() {
+		if spec.Extra == nil {
+			spec.Extra = map[string]certificatesv1.ExtraValue{}
+		}
+		spec.Extra[key] = value
+	}
+}
+
 func csrStatusStrategy() *Strategy {
-	return statusStrategy(func(c *certificatesv1.CertificateSigningRequest) *certificatesv1.CertificateSigningRequestSpec {
+	s := statusStrategy(func(c *certificatesv1.CertificateSigningRequest) *certificatesv1.CertificateSigningRequestSpec {
 		return &c.Spec
 	})
+	s.PrepareForUpdate = onUpdate(func(c, old *certificatesv1.CertificateSigningRequest) {
+		c.Spec = old.Spec
+		keepVerdicts(c, old)
+		stampConditions(c, old)
+	})
+	return s
+}
+
+// keepVerdicts leaves Approved and Denied to the approval subresource.
+func keepVerdicts(c, old *certificatesv1.CertificateSigningRequest) {
+	verdict := func(condition certificatesv1.CertificateSigningRequestCondition) bool {
+		return condition.Type == certificatesv1.CertificateApproved || condition.Type == certificatesv1.CertificateDenied
+	}
+	kept := slices.DeleteFunc(slices.Clone(old.Status.Conditions), func(condition certificatesv1.CertificateSigningRequestCondition) bool { return !verdict(condition) })
+	c.Status.Conditions = append(kept, slices.DeleteFunc(slices.Clone(c.Status.Conditions), verdict)...)
 }
 
 func clusterTrustBundleStrategy() Strategy { return Strategy{} }
