@@ -99,7 +99,8 @@ func deletionOptions(asked *policyv1.Eviction, options *metav1.CreateOptions) (*
 	case len(options.DryRun) == 0 || slices.Equal(options.DryRun, d.DryRun):
 		return d, nil
 	default:
-		return nil, fmt.Errorf("Non-matching dry-run options in request and content: %v and %v", options.DryRun, d.DryRun) //nolint:staticcheck // upstream's wording
+		//lint:ignore ST1005 upstream's wording
+		return nil, fmt.Errorf("Non-matching dry-run options in request and content: %v and %v", options.DryRun, d.DryRun)
 	}
 }
 

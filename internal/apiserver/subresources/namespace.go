@@ -99,12 +99,14 @@ func checkPreconditions(ns *corev1.Namespace, p *metav1.Preconditions) error {
 		p.UID = new(types.UID)
 		*p.UID = ns.UID
 	case *p.UID != ns.UID:
+		//lint:ignore ST1005 upstream's wording
 		return apierrors.NewConflict(namespaceResource, ns.Name,
-			fmt.Errorf("Precondition failed: UID in precondition: %v, UID in object meta: %v", *p.UID, ns.UID)) //nolint:staticcheck // upstream's wording
+			fmt.Errorf("Precondition failed: UID in precondition: %v, UID in object meta: %v", *p.UID, ns.UID))
 	}
 	if p.ResourceVersion != nil && *p.ResourceVersion != ns.ResourceVersion {
+		//lint:ignore ST1005 upstream's wording
 		return apierrors.NewConflict(namespaceResource, ns.Name,
-			fmt.Errorf("Precondition failed: ResourceVersion in precondition: %v, ResourceVersion in object meta: %v", *p.ResourceVersion, ns.ResourceVersion)) //nolint:staticcheck // upstream's wording
+			fmt.Errorf("Precondition failed: ResourceVersion in precondition: %v, ResourceVersion in object meta: %v", *p.ResourceVersion, ns.ResourceVersion))
 	}
 	return nil
 }
@@ -146,8 +148,9 @@ func dependentFinalizers(names []string, options *metav1.DeleteOptions) []string
 		metav1.FinalizerOrphanDependents: slices.Contains(names, metav1.FinalizerOrphanDependents),
 		metav1.FinalizerDeleteDependents: slices.Contains(names, metav1.FinalizerDeleteDependents),
 	}
-	if options.OrphanDependents != nil { //nolint:staticcheck // clients still send it
-		want[metav1.FinalizerOrphanDependents] = *options.OrphanDependents
+	//lint:ignore SA1019 clients still send it
+	if orphan := options.OrphanDependents; orphan != nil {
+		want[metav1.FinalizerOrphanDependents] = *orphan
 		want[metav1.FinalizerDeleteDependents] = false
 	}
 	if p := options.PropagationPolicy; p != nil {
