@@ -83,6 +83,15 @@ func since(t metav1.Time) string {
 	return duration.HumanDuration(time.Since(t.Time))
 }
 
+// containersAndImages renders the two cells of containerColumns.
+func containersAndImages(containers []corev1.Container) (names, images string) {
+	n, i := make([]string, len(containers)), make([]string, len(containers))
+	for k := range containers {
+		n[k], i[k] = containers[k].Name, containers[k].Image
+	}
+	return strings.Join(n, ","), strings.Join(i, ",")
+}
+
 // deref returns *p, or fallback when p is nil.
 func deref[T any](p *T, fallback T) T {
 	if p == nil {
