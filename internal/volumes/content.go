@@ -23,6 +23,8 @@ type Source interface {
 	Secret(ctx context.Context, namespace, name string) (*corev1.Secret, error)
 	// Token asks for a token of a pod's service account.
 	Token(ctx context.Context, namespace, account string, request *authenticationv1.TokenRequest) (*authenticationv1.TokenRequest, error)
+	// PersistentVolume is what a claim is bound to.
+	PersistentVolume(ctx context.Context, namespace, claim string) (*corev1.PersistentVolume, error)
 }
 
 const (
@@ -46,7 +48,7 @@ func (m *Manager) content(ctx context.Context, pod *corev1.Pod, volume *corev1.V
 		files, err := m.downward(pod, volume.DownwardAPI.Items, mode(volume.DownwardAPI.DefaultMode))
 		return files, time.Time{}, err
 	}
-	return m.projected(ctx, pod, volume.Name, volume.Projected)
+	return m.projected(ctx, pod, volume.Projected)
 }
 
 func mode(given *int32) fs.FileMode {
@@ -71,7 +73,7 @@ func (m *Manager) configMap(ctx context.Context, pod *corev1.Pod, name string, i
 	for key, value := range object.BinaryData {
 		data[key] = value
 	}
-	return pick(data, items, yes(optional), mode)
+	return pick("configmap references non-existent config key", data, items, yes(optional), mode)
 }
 
 func (m *Manager) secret(ctx context.Context, pod *corev1.Pod, name string, items []corev1.KeyToPath, optional *bool, mode fs.FileMode) (atomic.Files, error) {
@@ -82,13 +84,14 @@ func (m *Manager) secret(ctx context.Context, pod *corev1.Pod, name string, item
 	if err != nil {
 		return nil, err
 	}
-	return pick(object.Data, items, yes(optional), mode)
+	return pick("references non-existent secret key", object.Data, items, yes(optional), mode)
 }
 
 func yes(b *bool) bool { return b != nil && *b }
 
-// pick lays out data by items, or one file per key when there are none.
-func pick(data map[string][]byte, items []corev1.KeyToPath, optional bool, mode fs.FileMode) (atomic.Files, error) {
+// pick lays out data by items, or one file per key when there are none. missing
+// begins the error for a key that is not there.
+func pick(missing string, data map[string][]byte, items []corev1.KeyToPath, optional bool, mode fs.FileMode) (atomic.Files, error) {
 	files := atomic.Files{}
 	if len(items) == 0 {
 		for key, value := range data {
@@ -102,7 +105,7 @@ func pick(data map[string][]byte, items []corev1.KeyToPath, optional bool, mode 
 			if optional {
 				continue
 			}
-			return nil, fmt.Errorf("references non-existent config key: %s", item.Key)
+			return nil, fmt.Errorf("%s: %s", missing, item.Key)
 		}
 		file := atomic.File{Data: value, Mode: mode}
 		if item.Mode != nil {
@@ -137,7 +140,7 @@ func (m *Manager) downward(pod *corev1.Pod, items []corev1.DownwardAPIVolumeFile
 	return files, nil
 }
 
-func (m *Manager) projected(ctx context.Context, pod *corev1.Pod, volume string, source *corev1.ProjectedVolumeSource) (atomic.Files, time.Time, error) {
+func (m *Manager) projected(ctx context.Context, pod *corev1.Pod, source *corev1.ProjectedVolumeSource) (atomic.Files, time.Time, error) {
 	all := atomic.Files{}
 	var renew time.Time
 	mode := mode(source.DefaultMode)
@@ -158,8 +161,9 @@ func (m *Manager) projected(ctx context.Context, pod *corev1.Pod, volume string,
 			if renew.IsZero() || at.Before(renew) {
 				renew = at
 			}
+		case part.ClusterTrustBundle != nil && yes(part.ClusterTrustBundle.Optional):
 		default:
-			err = fmt.Errorf("volume %s: source %d of the projection is of a kind that this node cannot make", volume, i)
+			err = fmt.Errorf("source %d of the projection, a %s, is not supported on this node yet; leave it out", i, kindOf(part))
 		}
 		if err != nil {
 			return nil, time.Time{}, err

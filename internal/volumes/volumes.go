@@ -2,9 +2,11 @@ package volumes
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -36,6 +38,7 @@ type Manager struct {
 
 	mu     sync.Mutex // guards the fields below
 	tokens map[tokenKey]token
+	claims map[claimKey]claimed
 }
 
 type tokenKey struct {
@@ -57,7 +60,7 @@ func New(source Source, options Options) *Manager {
 	if options.Allocatable == nil {
 		options.Allocatable = func() corev1.ResourceList { return nil }
 	}
-	return &Manager{source: source, options: options, tokens: map[tokenKey]token{}}
+	return &Manager{source: source, options: options, tokens: map[tokenKey]token{}, claims: map[claimKey]claimed{}}
 }
 
 // Error is a volume that could not be made.
@@ -105,10 +108,28 @@ func (m *Manager) setup(ctx context.Context, pod *corev1.Pod, volume *corev1.Vol
 		return time.Time{}, m.emptyDir(pod, volume)
 	case volume.ConfigMap != nil, volume.Secret != nil, volume.DownwardAPI != nil, volume.Projected != nil:
 		return m.files(ctx, pod, volume)
+	case volume.PersistentVolumeClaim != nil, volume.Ephemeral != nil:
+		return time.Time{}, m.claim(ctx, pod, volume)
 	case volume.Image != nil:
 		return time.Time{}, nil // the runtime mounts it
 	}
-	return time.Time{}, errors.New("this kind of volume is not supported on this node yet; use configMap, secret, downwardAPI, projected, emptyDir or hostPath")
+	return time.Time{}, unsupported(&volume.VolumeSource)
+}
+
+// unsupported names a kind of volume that cannot be made.
+func unsupported(source any) error {
+	return fmt.Errorf("volumes of kind %s are not supported on this node yet; use configMap, secret, downwardAPI, projected, emptyDir, hostPath, or a claim of a local or hostPath volume", kindOf(source))
+}
+
+// kindOf is the field that is set in a union of sources.
+func kindOf(source any) string {
+	fields := map[string]json.RawMessage{}
+	if data, err := json.Marshal(source); err == nil && json.Unmarshal(data, &fields) == nil {
+		for kind := range fields {
+			return kind
+		}
+	}
+	return "unknown"
 }
 
 func (m *Manager) files(ctx context.Context, pod *corev1.Pod, volume *corev1.Volume) (time.Time, error) {
@@ -117,14 +138,13 @@ func (m *Manager) files(ctx context.Context, pod *corev1.Pod, volume *corev1.Vol
 		return time.Time{}, err
 	}
 	dir := m.volumeDir(pod.UID, volume)
-	if err := m.memory(dir, 0); err != nil {
+	group := fsGroup(pod)
+	if err := memory(dir, tmpfs{mode: 0o755, group: group, noSwap: true}); err != nil {
 		return time.Time{}, err
 	}
-	group := fsGroup(pod)
 	if group != nil {
 		for path, file := range files {
-			// The group may read what its owner may read.
-			file.Mode |= file.Mode & 0o400 >> 3
+			file.Mode |= 0o440
 			files[path] = file
 		}
 	}
@@ -150,12 +170,27 @@ func (m *Manager) volumeDir(uid types.UID, volume *corev1.Volume) string {
 	return filepath.Join(m.PodDir(uid), "volumes", plugin(kind), volume.Name)
 }
 
-// Path is what a container mounts for volume, without a subPath.
+// Path is what a container mounts for volume, without a subPath. Of a claim it
+// is known after Setup.
 func (m *Manager) Path(uid types.UID, volume *corev1.Volume) string {
-	if volume.HostPath != nil {
+	switch {
+	case volume.HostPath != nil:
 		return volume.HostPath.Path
+	case volume.PersistentVolumeClaim != nil, volume.Ephemeral != nil:
+		return m.claimed(uid, volume.Name).path
 	}
 	return m.volumeDir(uid, volume)
+}
+
+// ReadOnly says whether no container may write to volume, whatever its mount says.
+func ReadOnly(volume *corev1.Volume) bool {
+	switch {
+	case volume.ConfigMap != nil, volume.Secret != nil, volume.DownwardAPI != nil, volume.Projected != nil:
+		return true
+	case volume.PersistentVolumeClaim != nil:
+		return volume.PersistentVolumeClaim.ReadOnly
+	}
+	return false
 }
 
 func fsGroup(pod *corev1.Pod) *int64 {
@@ -169,15 +204,16 @@ func fsGroup(pod *corev1.Pod) *int64 {
 // never set up.
 func (m *Manager) Remove(uid types.UID) error {
 	m.mu.Lock()
-	for key := range m.tokens {
-		if key.pod == uid {
-			delete(m.tokens, key)
-		}
-	}
+	maps.DeleteFunc(m.tokens, func(key tokenKey, _ token) bool { return key.pod == uid })
+	maps.DeleteFunc(m.claims, func(key claimKey, _ claimed) bool { return key.pod == uid })
 	m.mu.Unlock()
-	dir := m.PodDir(uid)
-	if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
+	// Mounts are listed by their real paths.
+	dir, err := filepath.EvalSymlinks(m.PodDir(uid))
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil
+	}
+	if err != nil {
+		return err
 	}
 	if err := unmountUnder(dir); err != nil {
 		return err
