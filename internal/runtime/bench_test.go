@@ -1,0 +1,139 @@
+package runtime_test
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sinawi/sinawi/internal/runtime/runtimetest"
+)
+
+// BenchmarkPodStart measures from RunPodSandbox to a started container on the pod
+// network, one pod after another, and what the node then costs at rest.
+func BenchmarkPodStart(b *testing.B) {
+	c := runtimetest.Config(b)
+	network(b, c)
+	r := runtimetest.StartWith(b, c)
+	start := func(i int) time.Duration {
+		began := time.Now()
+		p := runPod(b, r, fmt.Sprint("pod", i), onPodNetwork)
+		p.run("c", "exec sleep 100000", nil)
+		return time.Since(began)
+	}
+	start(-1) // what is done only once is not what is measured
+	idle := pss(b, r.PID)
+	var took []time.Duration
+	busy := cpu(b)
+	for b.Loop() {
+		took = append(took, start(len(took)))
+	}
+	busy = cpu(b) - busy
+	slices.Sort(took)
+	pods := float64(len(took))
+	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "ms/p50")
+	b.ReportMetric(float64(took[len(took)*9/10].Microseconds())/1000, "ms/p90")
+	b.ReportMetric(float64(busy.Microseconds())/1000/pods, "CPU-ms/pod")
+	b.ReportMetric(float64(idle)/1e6, "MB-runtime")
+	b.ReportMetric(float64(shimsPSS(b, r)-0)/1e6/(pods+1), "MB-shims/pod")
+	b.ReportMetric(idleCPU(b, r.PID)*100, "%CPU-idle")
+}
+
+// BenchmarkPodBurst measures how many pods per second start when many are asked for
+// at once.
+func BenchmarkPodBurst(b *testing.B) {
+	const burst = 20
+	c := runtimetest.Config(b)
+	network(b, c)
+	r := runtimetest.StartWith(b, c)
+	var began time.Time
+	var spent time.Duration
+	round := 0
+	for b.Loop() {
+		began = time.Now()
+		var all sync.WaitGroup
+		for i := range burst {
+			all.Go(func() {
+				p := runPod(b, r, fmt.Sprintf("r%d-%d", round, i), onPodNetwork)
+				p.run("c", "exec sleep 100000", nil)
+			})
+		}
+		all.Wait()
+		spent += time.Since(began)
+		round++
+		removeAll(b, r)
+	}
+	b.ReportMetric(float64(burst*round)/spent.Seconds(), "pods/s")
+}
+
+// pss is the memory of a process, shared pages divided among those that share them.
+func pss(b *testing.B, pid int) int64 {
+	b.Helper()
+	f, err := os.Open(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		var kb int64
+		if _, err := fmt.Sscanf(lines.Text(), "Pss: %d kB", &kb); err == nil {
+			return kb << 10
+		}
+	}
+	return 0
+}
+
+// shimsPSS is the memory of what stays beside the containers.
+func shimsPSS(b *testing.B, r *runtimetest.Runtime) int64 {
+	b.Helper()
+	var sum int64
+	for _, p := range processesOf(b, r) {
+		var pid int
+		if _, err := fmt.Sscan(p, &pid); err == nil && strings.Contains(p, "containerd-shim") {
+			sum += pss(b, pid)
+		}
+	}
+	return sum
+}
+
+// cpu is the time that the whole machine has worked so far.
+func cpu(b *testing.B) time.Duration {
+	b.Helper()
+	data, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		b.Fatal(err)
+	}
+	var user, nice, system int64
+	if _, err := fmt.Sscanf(string(data), "cpu %d %d %d", &user, &nice, &system); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(user+nice+system) * 10 * time.Millisecond
+}
+
+// idleCPU is the part of one processor that a process uses while nobody asks it.
+func idleCPU(b *testing.B, pid int) float64 {
+	b.Helper()
+	const wait = 15 * time.Second
+	before := processCPU(b, pid)
+	time.Sleep(wait)
+	return float64(processCPU(b, pid)-before) / float64(wait)
+}
+
+func processCPU(b *testing.B, pid int) time.Duration {
+	b.Helper()
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		b.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(data), ") ")
+	fields := strings.Fields(rest)
+	var user, system int64
+	if _, err := fmt.Sscan(fields[11]+" "+fields[12], &user, &system); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(user+system) * 10 * time.Millisecond
+}
