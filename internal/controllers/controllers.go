@@ -24,6 +24,7 @@ import (
 	"github.com/sinawi/sinawi/internal/controllers/deployment"
 	"github.com/sinawi/sinawi/internal/controllers/endpoints"
 	"github.com/sinawi/sinawi/internal/controllers/endpointslice"
+	"github.com/sinawi/sinawi/internal/controllers/job"
 	"github.com/sinawi/sinawi/internal/controllers/loop"
 	"github.com/sinawi/sinawi/internal/controllers/nodeipam"
 	"github.com/sinawi/sinawi/internal/controllers/replicaset"
@@ -95,6 +96,7 @@ type adder func(name string, build func(loop.Deps) func(context.Context) error)
 func (s *Set) workloads(add adder) {
 	add("replicaset", func(d loop.Deps) func(context.Context) error { return replicaset.New(d).Run })
 	add("deployment", func(d loop.Deps) func(context.Context) error { return deployment.New(d).Run })
+	add("job", func(d loop.Deps) func(context.Context) error { return job.New(d).Run })
 }
 
 func (s *Set) network(add adder) {

@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/record"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -39,6 +40,7 @@ type env struct {
 func start(t *testing.T, change ...func(*controllers.Options)) *env {
 	t.Helper()
 	server := apitest.Start(t)
+	server.Config.WarningHandler = rest.NoWarnings{}
 	ctx, cancel := context.WithCancel(context.Background())
 	c, err := client.New(server.Config, client.Options{Scheme: scheme.Scheme})
 	if err != nil {

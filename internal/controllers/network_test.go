@@ -83,7 +83,7 @@ func TestEndpointsFollowPods(t *testing.T) {
 	e.awaitEndpoints("web", 3, 3, 0, 3, 0)
 
 	// A pod that terminates leaves at once though it still serves.
-	if err := e.Client.Delete(e.ctx, &pods[1]); err != nil {
+	if err := e.Client.Delete(e.ctx, &pods[1], client.GracePeriodSeconds(30)); err != nil {
 		t.Fatal(err)
 	}
 	e.awaitEndpoints("web", 2, 3, 1, 2, 0)
@@ -98,7 +98,10 @@ func TestEndpointsFollowPods(t *testing.T) {
 	e.setPhase(pods[0], corev1.PodSucceeded, false)
 	e.awaitEndpoints("web", 0, 0, 0, 0, 0)
 
-	change(e, service, func(s *corev1.Service) { s.Spec.Selector = map[string]string{"tier": "back"}; s.Labels = map[string]string{"a": "b"} })
+	change(e, service, func(s *corev1.Service) {
+		s.Spec.Selector = map[string]string{"tier": "back"}
+		s.Labels = map[string]string{"a": "b"}
+	})
 	e.awaitEndpoints("web", 1, 1, 0, 1, 0)
 	var list discoveryv1.EndpointSliceList
 	if err := e.List(e.ctx, &list, client.MatchingLabels{"a": "b", discoveryv1.LabelServiceName: "web"}); err != nil {

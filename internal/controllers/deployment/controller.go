@@ -45,36 +45,14 @@ func New(deps loop.Deps) *Controller {
 func (c *Controller) Run(ctx context.Context) error { return c.loop.Run(ctx) }
 
 func (c *Controller) setChanged(before, after client.Object) []loop.Key {
-	var keys []loop.Key
-	if before != nil {
-		keys = workload.OwnerKey(before, kind)
-	}
-	if after == nil {
-		c.pending.Seen(before)
-		return keys
-	}
-	c.pending.Seen(after)
-	keys = append(keys, workload.OwnerKey(after, kind)...)
-	if metav1.GetControllerOfNoCopy(after) == nil && after.GetDeletionTimestamp() == nil {
-		keys = append(keys, c.candidates(after)...)
-	}
-	return keys
-}
-
-// candidates are the deployments that could adopt an orphan set.
-func (c *Controller) candidates(set client.Object) []loop.Key {
-	var list appsv1.DeploymentList
-	err := c.Cache.List(context.Background(), &list, client.InNamespace(set.GetNamespace()), client.UnsafeDisableDeepCopy)
-	if err != nil {
-		c.Log.Error("list deployments for an orphan", "replicaset", set.GetName(), "err", err)
-		return nil
-	}
-	var keys []loop.Key
-	for i := range list.Items {
-		selector, err := metav1.LabelSelectorAsSelector(list.Items[i].Spec.Selector)
-		if err == nil && !selector.Empty() && selector.Matches(labels.Set(set.GetLabels())) {
-			keys = append(keys, client.ObjectKeyFromObject(&list.Items[i]))
+	for _, obj := range []client.Object{before, after} {
+		if obj != nil {
+			c.pending.Seen(obj)
 		}
+	}
+	keys, err := workload.Wake(context.Background(), c.Cache, kind, &appsv1.DeploymentList{}, before, after)
+	if err != nil {
+		c.Log.Error("find deployments of a replica set", "err", err)
 	}
 	return keys
 }

@@ -44,35 +44,14 @@ func (c *Controller) Run(ctx context.Context) error { return c.loop.Run(ctx) }
 // podChanged enqueues the pod's owner, before and after; an orphan wakes every
 // set that could adopt it.
 func (c *Controller) podChanged(before, after client.Object) []loop.Key {
-	var keys []loop.Key
-	if before != nil {
-		c.pending.Seen(before)
-		keys = workload.OwnerKey(before, kind)
-	}
-	if after == nil {
-		return keys
-	}
-	c.pending.Seen(after)
-	keys = append(keys, workload.OwnerKey(after, kind)...)
-	if metav1.GetControllerOfNoCopy(after) == nil && after.GetDeletionTimestamp() == nil && len(after.GetLabels()) > 0 {
-		keys = append(keys, c.candidates(after)...)
-	}
-	return keys
-}
-
-func (c *Controller) candidates(pod client.Object) []loop.Key {
-	var sets appsv1.ReplicaSetList
-	err := c.Cache.List(context.Background(), &sets, client.InNamespace(pod.GetNamespace()), client.UnsafeDisableDeepCopy)
-	if err != nil {
-		c.Log.Error("list replica sets for an orphan", "pod", pod.GetName(), "err", err)
-		return nil
-	}
-	var keys []loop.Key
-	for i := range sets.Items {
-		selector, err := metav1.LabelSelectorAsSelector(sets.Items[i].Spec.Selector)
-		if err == nil && !selector.Empty() && selector.Matches(labels.Set(pod.GetLabels())) {
-			keys = append(keys, client.ObjectKeyFromObject(&sets.Items[i]))
+	for _, obj := range []client.Object{before, after} {
+		if obj != nil {
+			c.pending.Seen(obj)
 		}
+	}
+	keys, err := workload.Wake(context.Background(), c.Cache, kind, &appsv1.ReplicaSetList{}, before, after)
+	if err != nil {
+		c.Log.Error("find replica sets of a pod", "err", err)
 	}
 	return keys
 }

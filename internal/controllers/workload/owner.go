@@ -93,6 +93,70 @@ func OwnerKey(obj client.Object, kind schema.GroupVersionKind) []types.Namespace
 	return []types.NamespacedName{{Namespace: obj.GetNamespace(), Name: ref.Name}}
 }
 
+// Takers returns the keys of the owners in list that select an orphan. list is
+// filled from the orphan's namespace.
+func Takers(ctx context.Context, r client.Reader, list client.ObjectList, orphan client.Object) ([]types.NamespacedName, error) {
+	if err := r.List(ctx, list, client.InNamespace(orphan.GetNamespace()), client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list who may adopt %s: %w", orphan.GetName(), err)
+	}
+	var keys []types.NamespacedName
+	have := labels.Set(orphan.GetLabels())
+	add := func(owner client.Object, by *metav1.LabelSelector) {
+		selector, err := metav1.LabelSelectorAsSelector(by)
+		if err == nil && !selector.Empty() && selector.Matches(have) {
+			keys = append(keys, client.ObjectKeyFromObject(owner))
+		}
+	}
+	switch l := list.(type) {
+	case *appsv1.ReplicaSetList:
+		for i := range l.Items {
+			add(&l.Items[i], l.Items[i].Spec.Selector)
+		}
+	case *appsv1.DeploymentList:
+		for i := range l.Items {
+			add(&l.Items[i], l.Items[i].Spec.Selector)
+		}
+	case *appsv1.StatefulSetList:
+		for i := range l.Items {
+			add(&l.Items[i], l.Items[i].Spec.Selector)
+		}
+	case *appsv1.DaemonSetList:
+		for i := range l.Items {
+			add(&l.Items[i], l.Items[i].Spec.Selector)
+		}
+	case *batchv1.JobList:
+		for i := range l.Items {
+			add(&l.Items[i], l.Items[i].Spec.Selector)
+		}
+	case *corev1.ReplicationControllerList:
+		for i := range l.Items {
+			add(&l.Items[i], &metav1.LabelSelector{MatchLabels: l.Items[i].Spec.Selector})
+		}
+	default:
+		return nil, fmt.Errorf("list who may adopt: %T is no list of owners", list)
+	}
+	return keys, nil
+}
+
+// Wake returns the keys to reconcile when an object that owners of a kind may
+// control changed: its owner before and after, and for an orphan whoever of
+// takers, a list to fill, may adopt it.
+func Wake(ctx context.Context, r client.Reader, kind schema.GroupVersionKind, takers client.ObjectList, before, after client.Object) ([]types.NamespacedName, error) {
+	var keys []types.NamespacedName
+	if before != nil {
+		keys = OwnerKey(before, kind)
+	}
+	if after == nil {
+		return keys, nil
+	}
+	keys = append(keys, OwnerKey(after, kind)...)
+	if metav1.GetControllerOfNoCopy(after) != nil || after.GetDeletionTimestamp() != nil || len(after.GetLabels()) == 0 {
+		return keys, nil
+	}
+	more, err := Takers(ctx, r, takers, after)
+	return append(keys, more...), err
+}
+
 // Claim says what becomes of an object that an owner with this selector may
 // take: it is Kept, to be Adopted, to be Released, or none of its business.
 func Claim(owner metav1.Object, selector labels.Selector, obj client.Object) Verdict {

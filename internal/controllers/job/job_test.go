@@ -1,0 +1,254 @@
+package job
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"pgregory.net/rapid"
+)
+
+func TestIndexes(t *testing.T) {
+	for _, tt := range []struct {
+		in    string
+		limit int
+		add   []int
+		want  string
+		total int32
+	}{
+		{"", 5, nil, "", 0},
+		{"0", 5, nil, "0", 1},
+		{"1,3-5", 5, nil, "1,3,4", 3},
+		{"1,3-5", 9, []int{2}, "1-5", 5},
+		{"0,1,2", 9, []int{8, 7}, "0-2,7,8", 5},
+		{"x,2-1,7", 9, nil, "7", 1},
+		{"4-9", 3, nil, "", 0},
+	} {
+		got := parseIndexes(tt.in, tt.limit).with(tt.add...)
+		if got.String() != tt.want || got.total() != tt.total {
+			t.Errorf("%q with %v: %q of %d, want %q of %d", tt.in, tt.add, got, got.total(), tt.want, tt.total)
+		}
+	}
+}
+
+func FuzzIndexes(f *testing.F) {
+	f.Add("1,3-5,7")
+	f.Fuzz(func(t *testing.T, s string) {
+		x := parseIndexes(s, 1000)
+		if again := parseIndexes(x.String(), 1000); again.String() != x.String() || again.total() != x.total() {
+			t.Errorf("%q reads as %q and then as %q", s, x, again)
+		}
+	})
+}
+
+func exited(code int32) *corev1.Pod {
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "pod"},
+		Status: corev1.PodStatus{
+			Phase:      corev1.PodFailed,
+			Conditions: []corev1.PodCondition{{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue}},
+			ContainerStatuses: []corev1.ContainerStatus{{
+				Name: "main", State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: code}},
+			}},
+		},
+	}
+}
+
+func TestJudge(t *testing.T) {
+	rules := []batchv1.PodFailurePolicyRule{
+		{Action: batchv1.PodFailurePolicyActionFailJob, OnExitCodes: &batchv1.PodFailurePolicyOnExitCodesRequirement{
+			Operator: batchv1.PodFailurePolicyOnExitCodesOpIn, Values: []int32{42},
+		}},
+		{Action: batchv1.PodFailurePolicyActionCount, OnExitCodes: &batchv1.PodFailurePolicyOnExitCodesRequirement{
+			Operator: batchv1.PodFailurePolicyOnExitCodesOpNotIn, Values: []int32{1, 2},
+		}},
+		{Action: batchv1.PodFailurePolicyActionIgnore, OnPodConditions: []batchv1.PodFailurePolicyOnPodConditionsPattern{
+			{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue},
+		}},
+	}
+	job := &batchv1.Job{Spec: batchv1.JobSpec{PodFailurePolicy: &batchv1.PodFailurePolicy{Rules: rules}}}
+	for code, want := range map[int32]verdict{
+		42: {action: batchv1.PodFailurePolicyActionFailJob, counted: true,
+			message: "Container main for pod ns/pod failed with exit code 42 matching FailJob rule at index 0"},
+		7: {action: batchv1.PodFailurePolicyActionCount, counted: true},
+		1: {action: batchv1.PodFailurePolicyActionIgnore},
+	} {
+		if got := judge(job, exited(code)); got != want {
+			t.Errorf("exit code %d: %+v, want %+v", code, got, want)
+		}
+	}
+	if got := judge(&batchv1.Job{}, exited(1)); !got.counted {
+		t.Error("without a policy every failure counts")
+	}
+}
+
+func TestSuccessRule(t *testing.T) {
+	job := &batchv1.Job{Spec: batchv1.JobSpec{
+		Completions: p(int32(10)), CompletionMode: p(batchv1.IndexedCompletion),
+		SuccessPolicy: &batchv1.SuccessPolicy{Rules: []batchv1.SuccessPolicyRule{
+			{SucceededIndexes: p("0,2-4"), SucceededCount: p(int32(2))},
+			{SucceededIndexes: p("8-9")},
+		}},
+	}}
+	for in, want := range map[string]string{
+		"0": "", "0,1": "", "0,3": "Matched rules at index 0", "5-8": "", "8,9": "Matched rules at index 1",
+	} {
+		if got, _ := successRule(job, parseIndexes(in, 10)); got != want {
+			t.Errorf("indexes %q: %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestBackoff(t *testing.T) {
+	var got []time.Duration
+	for n := range 9 {
+		got = append(got, backoff(n))
+	}
+	want := []time.Duration{0, 10 * time.Second, 20 * time.Second, 40 * time.Second, 80 * time.Second,
+		160 * time.Second, 320 * time.Second, 600 * time.Second, 600 * time.Second}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestWanted(t *testing.T) {
+	for _, tt := range []struct {
+		name                     string
+		parallelism, completions *int32
+		succeeded                int32
+		active, want             int
+	}{
+		{"a work queue that began", p(int32(3)), nil, 0, 3, 3},
+		{"a work queue where one succeeded", p(int32(3)), nil, 1, 2, 2},
+		{"plenty to do", p(int32(3)), p(int32(10)), 2, 0, 3},
+		{"the last", p(int32(3)), p(int32(10)), 9, 0, 1},
+		{"stopped by hand", p(int32(0)), p(int32(10)), 0, 2, 0},
+	} {
+		job := &batchv1.Job{Spec: batchv1.JobSpec{Parallelism: tt.parallelism, Completions: tt.completions}}
+		job.Status.Succeeded = tt.succeeded
+		y := newState(snapshot{job: job}, time.Now())
+		y.active = make([]*corev1.Pod, tt.active)
+		if got := y.wanted(); got != tt.want {
+			t.Errorf("%s: %d pods, want %d", tt.name, got, tt.want)
+		}
+	}
+}
+
+// world plays API server and agent for one Job: what the plan asks for is done,
+// but any part of it may fail to be done, as in a crash.
+type world struct {
+	*rapid.T
+	job  *batchv1.Job
+	pods []*corev1.Pod
+	now  time.Time
+	made int
+	// ends are how pods really ended.
+	succeeded, failed map[types.UID]bool
+}
+
+func (w *world) step() {
+	plan := decide(snapshot{job: w.job, pods: w.pods}, w.now)
+	for _, c := range plan.create {
+		w.made++
+		pod := build(w.job, c)
+		pod.Name = fmt.Sprintf("pod-%d", w.made)
+		pod.UID = types.UID(pod.Name)
+		pod.CreationTimestamp = metav1.NewTime(w.now)
+		w.pods = append(w.pods, pod)
+	}
+	for _, pod := range plan.remove {
+		if plan.forget {
+			pod.Finalizers = nil
+		}
+		w.pods = without(w.pods, pod)
+	}
+	if rapid.IntRange(0, 3).Draw(w.T, "crash before status") == 0 {
+		return
+	}
+	w.job = w.job.DeepCopy()
+	w.job.Status = plan.status
+	for _, pod := range plan.release {
+		if rapid.IntRange(0, 3).Draw(w.T, "crash before release") == 0 {
+			return
+		}
+		pod.Finalizers = nil
+	}
+}
+
+func without(pods []*corev1.Pod, gone *corev1.Pod) []*corev1.Pod {
+	var out []*corev1.Pod
+	for _, pod := range pods {
+		if pod != gone {
+			out = append(out, pod)
+		}
+	}
+	return out
+}
+
+func (w *world) endSome() {
+	for _, pod := range w.pods {
+		if pod.Status.Phase != "" {
+			continue
+		}
+		switch rapid.SampledFrom([]string{"run", "succeed", "fail"}).Draw(w.T, "pod") {
+		case "succeed":
+			pod.Status.Phase = corev1.PodSucceeded
+			w.succeeded[pod.UID] = true
+		case "fail":
+			pod.Status.Phase = corev1.PodFailed
+			w.failed[pod.UID] = true
+		}
+	}
+	if rapid.Bool().Draw(w.T, "collect") {
+		for _, pod := range w.pods {
+			if pod.Status.Phase != "" && !tracked(pod) {
+				w.pods = without(w.pods, pod) // somebody deleted it
+				return
+			}
+		}
+	}
+}
+
+func TestCountsAreExact(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := &world{T: t, now: time.Unix(1e9, 0), succeeded: map[types.UID]bool{}, failed: map[types.UID]bool{}}
+		w.job = &batchv1.Job{
+			ObjectMeta: metav1.ObjectMeta{Name: "job", UID: "job"},
+			Spec: batchv1.JobSpec{
+				Parallelism: p(rapid.Int32Range(1, 4).Draw(t, "parallelism")),
+				Completions: p(rapid.Int32Range(1, 6).Draw(t, "completions")), BackoffLimit: p(int32(1000)),
+			},
+		}
+		if rapid.Bool().Draw(t, "indexed") {
+			w.job.Spec.CompletionMode = p(batchv1.IndexedCompletion)
+		}
+		for range 200 {
+			w.step()
+			w.now = w.now.Add(time.Hour)
+			if end := terminal(w.job); end != nil {
+				if end.Type != batchv1.JobComplete {
+					t.Fatalf("ended as %v", end)
+				}
+				break
+			}
+			w.endSome()
+		}
+		if terminal(w.job) == nil {
+			t.Skip("unlucky: not ended")
+		}
+		s := w.job.Status
+		if s.Succeeded != *w.job.Spec.Completions || int(s.Succeeded) != len(w.succeeded) {
+			t.Fatalf("counted %d successes of %d wanted, %d pods succeeded", s.Succeeded, *w.job.Spec.Completions, len(w.succeeded))
+		}
+		if int(s.Failed) != len(w.failed) {
+			t.Fatalf("counted %d failures, %d pods failed", s.Failed, len(w.failed))
+		}
+	})
+}
+
+func p[T any](v T) *T { return &v }
