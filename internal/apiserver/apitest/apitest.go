@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
@@ -92,6 +93,10 @@ func (s *Server) Stop() {
 	s.t.Helper()
 	if s.stop == nil {
 		return
+	}
+	// The server would wait a second for idle connections to go away.
+	if transport, err := rest.TransportFor(s.Config); err == nil {
+		utilnet.CloseIdleConnectionsFor(transport)
 	}
 	err := s.stop()
 	s.stop = nil

@@ -11,6 +11,8 @@ package controlplane
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -87,10 +89,15 @@ func New(ctx context.Context, o Options) (*apiserver.Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	kubelet, err := kubeletClient(o)
+	if err != nil {
+		return nil, err
+	}
 	transformers, err := encryption(ctx, o)
 	if err != nil {
 		return nil, err
 	}
+	gates := &gates{}
 	return apiserver.New(apiserver.Config{
 		Store:            o.Store,
 		Rows:             resources.Table(),
@@ -101,10 +108,10 @@ func New(ctx context.Context, o Options) (*apiserver.Server, error) {
 		KeyPEM:           serving.KeyPEM,
 		ClientCAPEM:      append(append([]byte{}, o.Keys.Cluster.CertPEM...), o.Keys.FrontProxy.CertPEM...),
 		Authenticate:     identity.authenticate,
-		Authorize:        authorize,
+		Authorize:        gates.authorize,
 		Admit:            func(*plug.Host) (admission.Interface, error) { return nil, nil },
 		APIAudiences:     identity.audiences,
-		Extensions:       extensions(o, identity),
+		Extensions:       extensions(o, identity, gates, kubelet),
 		Transformers:     transformers,
 		Logger:           o.Logger,
 	})
@@ -146,4 +153,21 @@ func servingCertificate(o Options) (pki.KeyPair, error) {
 		return pki.KeyPair{}, fmt.Errorf("serving certificate: %w", err)
 	}
 	return pair, nil
+}
+
+// kubeletClient is how this server speaks to the nodes.
+func kubeletClient(o Options) (*tls.Config, error) {
+	pair, err := o.Keys.Ensure(o.Keys.Cluster, "apiserver-kubelet-client", pki.Request{
+		CommonName: "kube-apiserver-kubelet-client", Organizations: []string{"system:masters"}, Client: true,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("client certificate for nodes: %w", err)
+	}
+	cert, err := tls.X509KeyPair(pair.CertPEM, pair.KeyPEM)
+	if err != nil {
+		return nil, fmt.Errorf("client certificate for nodes: %w", err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(o.Keys.Cluster.CertPEM)
+	return &tls.Config{Certificates: []tls.Certificate{cert}, RootCAs: roots, MinVersion: tls.VersionTLS12}, nil
 }

@@ -1,21 +1,23 @@
 package controlplane
 
 import (
+	"crypto/tls"
 	"net"
 	"net/netip"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
-	"k8s.io/apiserver/pkg/authorization/authorizerfactory"
 
+	"github.com/sinawi/sinawi/internal/apiserver/authz"
 	"github.com/sinawi/sinawi/internal/apiserver/bootstrap"
 	"github.com/sinawi/sinawi/internal/apiserver/defaults"
 	"github.com/sinawi/sinawi/internal/apiserver/plug"
 	"github.com/sinawi/sinawi/internal/apiserver/services"
+	"github.com/sinawi/sinawi/internal/apiserver/subresources"
 )
 
 // extensions are all parts beside the rows, in the order in which they run.
-func extensions(o Options, who *identity) []plug.Extension {
+func extensions(o Options, who *identity, g *gates, kubelet *tls.Config) []plug.Extension {
 	return []plug.Extension{
 		services.Extension(services.Options{Networks: []netip.Prefix{o.ServiceCIDR}}),
 		bootstrap.Extension(bootstrap.Options{
@@ -25,6 +27,8 @@ func extensions(o Options, who *identity) []plug.Extension {
 			ProxyCA:     o.Keys.FrontProxy.CertPEM,
 			ProxyNames:  []string{frontProxyName},
 		}),
+		g.hooks,
+		subresources.Extension(subresources.Options{KubeletTLS: kubelet}),
 		who.documents,
 	}
 }
@@ -39,8 +43,20 @@ func port(o Options) uint16 {
 
 func registerDefaults(s *runtime.Scheme) error { return defaults.Core(s) }
 
-// authorize lets the administrator do everything and nobody else anything.
-func authorize(*plug.Host) (authorizer.Authorizer, authorizer.RuleResolver, error) {
-	a := authorizerfactory.NewPrivilegedGroups("system:masters")
-	return a, nil, nil
+// gates are the parts that later parts are built on.
+type gates struct {
+	authz *authz.Authz // set by authorize
+}
+
+func (g *gates) authorize(h *plug.Host) (authorizer.Authorizer, authorizer.RuleResolver, error) {
+	var err error
+	if g.authz, err = authz.New(h); err != nil {
+		return nil, nil, err
+	}
+	return g.authz, g.authz, nil
+}
+
+// hooks is the extension by which the gates work around the server's life.
+func (g *gates) hooks(*plug.Host) (plug.Additions, error) {
+	return plug.Additions{Hooks: g.authz.Hooks}, nil
 }
