@@ -8,10 +8,12 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/sinawi/sinawi/internal/instance"
 	"github.com/sinawi/sinawi/internal/process"
+	"github.com/sinawi/sinawi/internal/runtime"
 )
 
 // The container runtime is a process of its own that outlives this one: a
@@ -141,3 +143,16 @@ func logTail(file string, from int64) string {
 	data = data[from:]
 	return string(data[max(0, len(data)-most):])
 }
+
+// RuntimeConfig is how the runtime of an instance is set up.
+func RuntimeConfig(dir instance.Dir) runtime.Config {
+	return runtime.Config{
+		Root:         dir.Runtime(),
+		State:        filepath.Join(dir.Run(), "runtime"),
+		Socket:       dir.RuntimeSocket(),
+		CgroupParent: "/" + string(dir.Name()),
+		CNIConfDir:   cniConfDir(dir),
+	}
+}
+
+func cniConfDir(dir instance.Dir) string { return filepath.Join(dir.Run(), "cni") }

@@ -30,7 +30,7 @@ type rig struct {
 
 func start(t testing.TB) *rig {
 	server := apitest.Start(t)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	objects, err := cache.New(server.Config, cache.Options{Scheme: clientgoscheme.Scheme})
 	if err != nil {
 		t.Fatal(err)

@@ -88,6 +88,12 @@ func Sum(nodes []corev1.Node, pods []corev1.Pod, now time.Time) Report {
 		r.Nodes = append(r.Nodes, sumNode(&nodes[i], byNode[nodes[i].Name], now))
 		r.Problems = append(r.Problems, nodeProblems(&nodes[i], now)...)
 	}
+	if len(nodes) == 0 {
+		r.Problems = append(r.Problems, Problem{
+			Object: "cluster", What: "has no node, so no pod can run",
+			Next: "sinawi logs",
+		})
+	}
 	slices.SortFunc(r.Nodes, func(a, b Node) int { return cmp.Compare(a.Name, b.Name) })
 	slices.SortFunc(r.Problems, func(a, b Problem) int { return cmp.Compare(a.Object, b.Object) })
 	return r
