@@ -27,6 +27,9 @@ type ReadOptions struct {
 	Follow bool
 	// Running says whether the container may still write. Only asked to follow.
 	Running func(ctx context.Context) (bool, error)
+	// Idle, when not nil, is called to follow, when all that there is has been
+	// written.
+	Idle func() error
 }
 
 // errEnough ends a reading whose limit is reached.
@@ -164,6 +167,11 @@ func (r *reading) follow(ctx context.Context) error {
 				return err
 			}
 			continue
+		}
+		if r.options.Idle != nil {
+			if err := r.options.Idle(); err != nil {
+				return fmt.Errorf("write log: %w", err)
+			}
 		}
 		if err := watch.Wait(ctx); err != nil {
 			return err
