@@ -211,7 +211,7 @@ func Remove(ctx context.Context, socket, name string) error {
 	store := c.ImageService()
 	i, err := store.Get(ctx, ref.String())
 	if errdefs.IsNotFound(err) {
-		return fmt.Errorf("remove image %s: there is no such image; `sinawi images` lists them", ref)
+		return fmt.Errorf("remove image %s: there is no such image; `sinawi image ls` lists them", ref)
 	}
 	if err != nil {
 		return fmt.Errorf("remove image %s: %w", ref, err)
