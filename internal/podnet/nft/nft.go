@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
@@ -130,6 +131,9 @@ func mask(bits int) []byte {
 	return binaryutil.BigEndian.PutUint32(^uint32(0) << (32 - bits))
 }
 
+// OutTo matches packets that leave by a link.
+func OutTo(link string) Expr { return OutToAny(link + "\x00") }
+
 // InFromAny matches packets that came in by a link whose name begins with prefix.
 func InFromAny(prefix string) Expr {
 	return Expr{&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: Reg(0)}, &expr.Cmp{Op: expr.CmpOpEq, Register: Reg(0), Data: []byte(prefix)}}
@@ -143,8 +147,8 @@ func OutToAny(prefix string) Expr {
 // DestLocal matches packets to an address of this host.
 func DestLocal() Expr { return fib(expr.Fib{FlagDADDR: true}, expr.CmpOpEq) }
 
-// SourceNotLocal matches packets that do not come from an address of this host.
-func SourceNotLocal() Expr { return fib(expr.Fib{FlagSADDR: true}, expr.CmpOpNeq) }
+// SourceLocal matches packets from an address of this host.
+func SourceLocal() Expr { return fib(expr.Fib{FlagSADDR: true}, expr.CmpOpEq) }
 
 func fib(f expr.Fib, op expr.CmpOp) Expr {
 	f.Register, f.ResultADDRTYPE = Reg(0), true
@@ -202,6 +206,9 @@ func VerdictMap(reg uint32, set string) Expr { return Map(reg, set, unix.NFT_REG
 // Jump calls a chain.
 func Jump(chain string) Expr { return Expr{&expr.Verdict{Kind: expr.VerdictJump, Chain: chain}} }
 
+// Return goes back to the calling chain.
+func Return() Expr { return Expr{&expr.Verdict{Kind: expr.VerdictReturn}} }
+
 // Drop discards the packet.
 func Drop() Expr { return Expr{&expr.Verdict{Kind: expr.VerdictDrop}} }
 
@@ -250,6 +257,18 @@ func Marked(bits uint32) Expr {
 // Random puts a random number in [offset, offset+n) at reg, in host order.
 func Random(n, offset, reg uint32) Expr {
 	return Expr{&expr.Numgen{Register: reg, Modulus: n, Type: unix.NFT_NG_RANDOM, Offset: offset}}
+}
+
+// Remember writes the value at data under the key at key into a dynamic map, to
+// last so long; a full map ends the rule.
+func Remember(set string, key, data uint32, lasting time.Duration) Expr {
+	return Expr{&expr.Dynset{SrcRegKey: key, SrcRegData: data, SetName: set, Operation: unix.NFT_DYNSET_OP_UPDATE, Timeout: lasting}}
+}
+
+// Forget deletes the key at key from a dynamic map.
+func Forget(set string, key uint32) Expr {
+	const opDelete = 2 // NFT_DYNSET_OP_DELETE
+	return Expr{&expr.Dynset{SrcRegKey: key, SetName: set, Operation: opDelete}}
 }
 
 // RejectTCP answers with a reset; it may only follow Proto(TCP).
