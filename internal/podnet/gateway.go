@@ -44,6 +44,15 @@ func ensureGateway(name string, o Options) error {
 	if err := netlink.RouteReplace(refusal(want)); err != nil {
 		return fmt.Errorf("refuse addresses of %s without a pod: %w", o.PodCIDR, err)
 	}
+	if !o.ServiceCIDR.IsValid() {
+		return nil
+	}
+	// Instances that share a range of services have a route each, told apart by metric.
+	index := link.Attrs().Index
+	toServices := &netlink.Route{LinkIndex: index, Dst: ipNet(o.ServiceCIDR.Masked()), Src: want.Addr().AsSlice(), Scope: netlink.SCOPE_LINK, Priority: index}
+	if err := netlink.RouteReplace(toServices); err != nil {
+		return fmt.Errorf("add route to services %s: %w", o.ServiceCIDR, err)
+	}
 	return nil
 }
 

@@ -27,6 +27,9 @@ type Options struct {
 	PodCIDR netip.Prefix
 	// ClusterCIDR is the range of all pods: traffic within it is never masqueraded.
 	ClusterCIDR netip.Prefix
+	// ServiceCIDR, if valid, has the service addresses: the node's own connections
+	// to them come from the gateway's address, with or without a default route.
+	ServiceCIDR netip.Prefix
 	// MTU of pod links; 0 takes that of the link with the default route.
 	MTU int
 	// CNIConfDir gets the network configuration for the runtime.

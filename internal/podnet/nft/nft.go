@@ -265,10 +265,11 @@ func Remember(set string, key, data uint32, lasting time.Duration) Expr {
 	return Expr{&expr.Dynset{SrcRegKey: key, SrcRegData: data, SetName: set, Operation: unix.NFT_DYNSET_OP_UPDATE, Timeout: lasting}}
 }
 
-// Forget deletes the key at key from a dynamic map.
-func Forget(set string, key uint32) Expr {
+// Forget deletes the key at key from a dynamic map; the kernel wants to know where
+// its value would be.
+func Forget(set string, key, data uint32) Expr {
 	const opDelete = 2 // NFT_DYNSET_OP_DELETE
-	return Expr{&expr.Dynset{SrcRegKey: key, SetName: set, Operation: opDelete}}
+	return Expr{&expr.Dynset{SrcRegKey: key, SrcRegData: data, SetName: set, Operation: opDelete}}
 }
 
 // RejectTCP answers with a reset; it may only follow Proto(TCP).

@@ -191,7 +191,7 @@ func (t *Table) pick(p compile.Pick) chain {
 		each(known, []nft.Expr{nft.InSet(pool, setName(compile.Members))}, remember, dnat)
 		// The kernel only renews an entry, never changes it: one that leads to an
 		// endpoint that is gone must go first.
-		each(known, []nft.Expr{nft.NotInSet(pool, setName(compile.Members)), nft.Forget(affinity, client)})
+		each(known, []nft.Expr{nft.NotInSet(pool, setName(compile.Members)), nft.Forget(affinity, client, to)})
 		each([]nft.Expr{nft.LoadSource(client)}, random, remember, dnat)
 	}
 	each(random, dnat)
