@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -110,6 +111,15 @@ func (n *Node) Config() (*rest.Config, error) {
 // the node itself. f must not start goroutines that dial.
 func (n *Node) Dial(f func() error) error { return n.net.do(f) }
 
+// Listen listens on an address of the node, as a program on it would.
+func (n *Node) Listen(address string) (l net.Listener, err error) {
+	err = n.net.do(func() error {
+		l, err = net.Listen("tcp", address)
+		return err
+	})
+	return l, err
+}
+
 // Part is a process of a node that can be killed.
 type Part string
 
@@ -147,7 +157,10 @@ func (n *Node) Mend() error { return setLink(n.link, true) }
 
 // remove ends what still runs on the node and frees what it holds.
 func (n *Node) remove(ctx context.Context) error {
-	_, err := n.Down(ctx)
+	var err error
+	if _, missing := os.Stat(n.Dir.Run()); missing == nil { // it was brought up once
+		_, err = n.Down(ctx)
+	}
 	// The namespace goes with its last process and file, and the cable with it.
 	return errors.Join(err, n.net.file.Close(), os.RemoveAll(string(n.Dir)))
 }
