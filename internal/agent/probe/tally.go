@@ -20,10 +20,6 @@ func (k kind) String() string { return [...]string{"startup", "liveness", "readi
 // title is the kind as events begin with it.
 func (k kind) title() string { return [...]string{"Startup", "Liveness", "Readiness"}[k] }
 
-func (k kind) of(c *corev1.Container) *corev1.Probe {
-	return [...]*corev1.Probe{c.StartupProbe, c.LivenessProbe, c.ReadinessProbe}[k]
-}
-
 // tally counts answers in a row: a verdict changes when there were enough of the
 // other kind.
 type tally struct {

@@ -10,6 +10,7 @@ import (
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 	kubelettypes "k8s.io/kubelet/pkg/types"
 
+	"github.com/sinawi/sinawi/internal/agent/env"
 	"github.com/sinawi/sinawi/internal/agent/observed"
 	"github.com/sinawi/sinawi/internal/agent/plan"
 )
@@ -42,12 +43,11 @@ func Container(in ContainerInput) (*cri.ContainerConfig, error) {
 		return nil, err
 	}
 	c := in.Container
-	lookup := in.lookup()
 	config := &cri.ContainerConfig{
 		Metadata:    &cri.ContainerMetadata{Name: c.Name, Attempt: uint32(in.Attempt)},
 		Image:       &cri.ImageSpec{Image: in.Image, UserSpecifiedImage: c.Image},
-		Command:     expandAll(c.Command, lookup),
-		Args:        expandAll(c.Args, lookup),
+		Command:     env.Expand(c.Command, in.Env),
+		Args:        env.Expand(c.Args, in.Env),
 		WorkingDir:  c.WorkingDir,
 		Envs:        in.Env,
 		Mounts:      in.Mounts,
@@ -64,28 +64,6 @@ func Container(in ContainerInput) (*cri.ContainerConfig, error) {
 		config.StopSignal = cri.Signal(cri.Signal_value[string(*c.Lifecycle.StopSignal)])
 	}
 	return config, nil
-}
-
-func (in ContainerInput) lookup() func(string) (string, bool) {
-	values := make(map[string]string, len(in.Env))
-	for _, e := range in.Env {
-		values[e.Key] = string(e.Value)
-	}
-	return func(name string) (string, bool) {
-		value, ok := values[name]
-		return value, ok
-	}
-}
-
-func expandAll(words []string, lookup func(string) (string, bool)) []string {
-	if words == nil {
-		return nil
-	}
-	out := make([]string, len(words))
-	for i, word := range words {
-		out[i] = Expand(word, lookup)
-	}
-	return out
 }
 
 // annotations are what an agent that never saw the container must know of it.

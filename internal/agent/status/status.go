@@ -52,7 +52,7 @@ func Of(in Input) corev1.PodStatus {
 		start := metav1.NewTime(in.Now).Rfc3339Copy()
 		out.StartTime = &start
 	}
-	in.addresses(&out)
+	Addresses(in.Pod, in.State, in.HostIPs, &out)
 	if refused(in) {
 		// It never ran here: nothing is known of its containers.
 		out.InitContainerStatuses, out.ContainerStatuses, out.EphemeralContainerStatuses = nil, nil, nil
@@ -95,21 +95,23 @@ func ephemeral(pod *corev1.Pod) []corev1.Container {
 	return list
 }
 
-func (in Input) addresses(out *corev1.PodStatus) {
-	if len(in.HostIPs) > 0 {
-		out.HostIP, out.HostIPs = in.HostIPs[0], nil
-		for _, ip := range in.HostIPs {
+// Addresses sets the pod's addresses and its node's. What is not known now stays
+// as it was.
+func Addresses(pod *corev1.Pod, state *observed.Pod, hostIPs []string, out *corev1.PodStatus) {
+	if len(hostIPs) > 0 {
+		out.HostIP, out.HostIPs = hostIPs[0], nil
+		for _, ip := range hostIPs {
 			out.HostIPs = append(out.HostIPs, corev1.HostIP{IP: ip})
 		}
 	}
 	var ips []string
-	if box := in.State.Sandbox(); box != nil && box.Ready {
-		if ips = box.IPs; in.Pod.Spec.HostNetwork {
-			ips = in.HostIPs
+	if box := state.Sandbox(); box != nil && box.Ready {
+		if ips = box.IPs; pod.Spec.HostNetwork {
+			ips = hostIPs
 		}
 	}
 	if len(ips) == 0 {
-		return // what it had it keeps
+		return
 	}
 	out.PodIP, out.PodIPs = ips[0], nil
 	for _, ip := range ips {
