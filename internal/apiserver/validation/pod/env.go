@@ -1,0 +1,125 @@
+package pod
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/sinawi/sinawi/internal/apiserver/validation/check"
+	"github.com/sinawi/sinawi/internal/apiserver/validation/volume"
+)
+
+func env(l *check.List, vars []corev1.EnvVar, volumes map[string]corev1.VolumeSource, path *field.Path) {
+	for i := range vars {
+		v, at := &vars[i], path.Index(i)
+		if v.Name == "" {
+			l.Required(at.Child("name"), "")
+		} else {
+			l.Messages(at.Child("name"), v.Name, validation.IsRelaxedEnvVarName(v.Name))
+		}
+		if v.ValueFrom != nil {
+			valueFrom(l, v, volumes, at.Child("valueFrom"))
+		}
+	}
+}
+
+func valueFrom(l *check.List, v *corev1.EnvVar, volumes map[string]corev1.VolumeSource, path *field.Path) {
+	from, sources := v.ValueFrom, 0
+	if r := from.FieldRef; r != nil {
+		sources++
+		volume.FieldRef(l, r, path.Child("fieldRef"), "metadata.name", "metadata.namespace", "metadata.uid",
+			"spec.nodeName", "spec.serviceAccountName", "status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs")
+	}
+	if r := from.ResourceFieldRef; r != nil {
+		sources++
+		volume.ResourceFieldRef(l, r, false, path.Child("resourceFieldRef"))
+	}
+	if r := from.ConfigMapKeyRef; r != nil {
+		sources++
+		keyRef(l, r.Name, r.Key, path.Child("configMapKeyRef"))
+	}
+	if r := from.SecretKeyRef; r != nil {
+		sources++
+		keyRef(l, r.Name, r.Key, path.Child("secretKeyRef"))
+	}
+	if r := from.FileKeyRef; r != nil {
+		sources++
+		fileKeyRef(l, r, volumes, path.Child("fileKeyRef"))
+	}
+	switch {
+	case sources == 0:
+		l.Invalid(path, "", "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`")
+	case v.Value != "":
+		l.Invalid(path, "", "may not be specified when `value` is not empty")
+	case sources > 1:
+		l.Invalid(path, "", "may not have more than one field specified at a time")
+	}
+}
+
+func keyRef(l *check.List, name, key string, path *field.Path) {
+	l.Messages(path.Child("name"), name, apivalidation.NameIsDNSSubdomain(name, false))
+	if key == "" {
+		l.Required(path.Child("key"), "")
+		return
+	}
+	l.Messages(path.Child("key"), key, validation.IsConfigMapKey(key))
+}
+
+// fileKeyRef checks a variable that is read from a file in an empty directory
+// of the pod.
+func fileKeyRef(l *check.List, r *corev1.FileKeySelector, volumes map[string]corev1.VolumeSource, path *field.Path) {
+	if r.Key == "" {
+		l.Required(path.Child("key"), "")
+	} else {
+		l.Messages(path.Child("key"), r.Key, validation.IsRelaxedEnvVarName(r.Key))
+	}
+	if r.Path == "" {
+		l.Required(path.Child("path"), "")
+	} else {
+		l.VolumePath(path.Child("path"), r.Path)
+	}
+	if r.VolumeName == "" {
+		l.Required(path.Child("volumeName"), "")
+		return
+	}
+	source, ok := volumes[r.VolumeName]
+	switch {
+	case !ok:
+		l.Add(field.NotFound(path.Child("volumeName"), r.VolumeName))
+	case source.EmptyDir == nil:
+		l.Invalid(path.Child("volumeName"), r.VolumeName, "referenced volume must be of type emptyDir")
+	}
+}
+
+func envFrom(l *check.List, list []corev1.EnvFromSource, path *field.Path) {
+	for i := range list {
+		s, at := &list[i], path.Index(i)
+		if s.Prefix != "" {
+			l.Messages(at.Child("prefix"), s.Prefix, validation.IsRelaxedEnvVarName(s.Prefix))
+		}
+		sources := 0
+		if r := s.ConfigMapRef; r != nil {
+			sources++
+			envSource(l, r.Name, at.Child("configMapRef"))
+		}
+		if r := s.SecretRef; r != nil {
+			sources++
+			envSource(l, r.Name, at.Child("secretRef"))
+		}
+		switch {
+		case sources == 0:
+			l.Invalid(path, "", "must specify one of: `configMapRef` or `secretRef`")
+		case sources > 1:
+			l.Invalid(path, "", "may not have more than one field specified at a time")
+		}
+	}
+}
+
+func envSource(l *check.List, name string, path *field.Path) {
+	if name == "" {
+		l.Required(path.Child("name"), "")
+		return
+	}
+	l.Messages(path.Child("name"), name, apivalidation.NameIsDNSSubdomain(name, true))
+}

@@ -1,0 +1,260 @@
+package pod
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/component-helpers/node/util/sysctl"
+
+	"github.com/sinawi/sinawi/internal/apiserver/validation/check"
+)
+
+// sharesUsers tells whether containers run with the host's user ids.
+func sharesUsers(s *corev1.PodSpec) bool { return check.Deref(s.HostUsers, true) }
+
+// hostUsers checks that a pod with users of its own shares nothing else with
+// the host.
+func hostUsers(l *check.List, s *corev1.PodSpec, path *field.Path) {
+	if sharesUsers(s) {
+		return
+	}
+	for _, shared := range []struct {
+		name string
+		set  bool
+	}{{"hostNetwork", s.HostNetwork}, {"HostPID", s.HostPID}, {"HostIPC", s.HostIPC}} {
+		if shared.set {
+			l.Forbidden(path.Child(shared.name), "when `hostUsers` is false")
+		}
+	}
+}
+
+func securityContext(l *check.List, s *corev1.PodSpec, path *field.Path) {
+	sc := s.SecurityContext
+	if sc == nil {
+		return
+	}
+	id := func(name string, id *int64, rule func(int64) []string) {
+		if id != nil {
+			l.Messages(path.Child(name), *id, rule(*id))
+		}
+	}
+	id("fsGroup", sc.FSGroup, validation.IsValidGroupID)
+	id("runAsUser", sc.RunAsUser, validation.IsValidUserID)
+	id("runAsGroup", sc.RunAsGroup, validation.IsValidGroupID)
+	for i, gid := range sc.SupplementalGroups {
+		l.Messages(path.Child("supplementalGroups").Index(i), gid, validation.IsValidGroupID(gid))
+	}
+	if s.HostPID && check.Deref(s.ShareProcessNamespace, false) {
+		l.Invalid(path.Child("shareProcessNamespace"), *s.ShareProcessNamespace, "ShareProcessNamespace and HostPID cannot both be enabled")
+	}
+	sysctls(l, s, path.Child("sysctls"))
+	if p := sc.FSGroupChangePolicy; p != nil {
+		check.OneOf(l, path.Child("fsGroupChangePolicy"), *p, corev1.FSGroupChangeAlways, corev1.FSGroupChangeOnRootMismatch)
+	}
+	seccomp(l, sc.SeccompProfile, path.Child("seccompProfile"))
+	windowsOptions(l, sc.WindowsOptions, path.Child("windowsOptions"))
+	appArmor(l, sc.AppArmorProfile, path.Child("appArmorProfile"))
+	if p := sc.SupplementalGroupsPolicy; p != nil {
+		check.OneOf(l, path.Child("supplementalGroupsPolicy"), *p, corev1.SupplementalGroupsPolicyMerge, corev1.SupplementalGroupsPolicyStrict)
+	}
+	if p := sc.SELinuxChangePolicy; p != nil {
+		check.OneOf(l, path.Child("seLinuxChangePolicy"), *p, corev1.SELinuxChangePolicyMountOption, corev1.SELinuxChangePolicyRecursive)
+	}
+}
+
+const sysctlMaxLength = 253
+
+var sysctlName = regexp.MustCompile(`^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$`)
+
+func sysctls(l *check.List, s *corev1.PodSpec, path *field.Path) {
+	names := sets.New[string]()
+	for i, c := range s.SecurityContext.Sysctls {
+		at := path.Index(i).Child("name")
+		switch {
+		case c.Name == "":
+			l.Required(at, "")
+		case len(c.Name) > sysctlMaxLength || !sysctlName.MatchString(c.Name):
+			l.Invalid(at, c.Name, fmt.Sprintf("must have at most %d characters and match regex %s", sysctlMaxLength, sysctlName))
+		case names.Has(c.Name):
+			l.Duplicate(at, c.Name)
+		}
+		names.Insert(c.Name)
+		switch ns, _, _ := sysctl.GetNamespace(c.Name); {
+		case s.HostNetwork && ns == sysctl.NetNamespace:
+			l.Invalid(at, c.Name, "may not be specified when 'hostNetwork' is true")
+		case s.HostIPC && ns == sysctl.IPCNamespace:
+			l.Invalid(at, c.Name, "may not be specified when 'hostIPC' is true")
+		}
+	}
+}
+
+func seccomp(l *check.List, p *corev1.SeccompProfile, path *field.Path) {
+	if p == nil {
+		return
+	}
+	if p.Type == "" {
+		l.Required(path.Child("type"), "type is required when seccompProfile is set")
+	} else {
+		check.OneOf(l, path.Child("type"), p.Type, corev1.SeccompProfileTypeLocalhost, corev1.SeccompProfileTypeRuntimeDefault, corev1.SeccompProfileTypeUnconfined)
+	}
+	at := path.Child("localhostProfile")
+	switch local := p.Type == corev1.SeccompProfileTypeLocalhost; {
+	case local && p.LocalhostProfile == nil:
+		l.Required(at, "must be set when seccomp type is Localhost")
+	case local:
+		l.DescendingPath(at, *p.LocalhostProfile)
+	case p.LocalhostProfile != nil:
+		l.Invalid(at, *p, "can only be set when seccomp type is Localhost")
+	}
+}
+
+func appArmor(l *check.List, p *corev1.AppArmorProfile, path *field.Path) {
+	if p == nil {
+		return
+	}
+	const longest = 4095 // of a path
+	at := path.Child("localhostProfile")
+	switch p.Type {
+	case corev1.AppArmorProfileTypeLocalhost:
+		name := check.Deref(p.LocalhostProfile, "")
+		trimmed := strings.TrimSpace(name)
+		switch {
+		case trimmed != name:
+			l.Invalid(at, name, "must not be padded with whitespace")
+		case name == "":
+			l.Required(at, "must be set when AppArmor type is Localhost")
+		}
+		if len(name) > longest {
+			l.Add(field.TooLong(at, "", longest))
+		}
+	case corev1.AppArmorProfileTypeRuntimeDefault, corev1.AppArmorProfileTypeUnconfined:
+		if p.LocalhostProfile != nil {
+			l.Invalid(at, *p.LocalhostProfile, "can only be set when AppArmor type is Localhost")
+		}
+	case "":
+		l.Required(path.Child("type"), "type is required when appArmorProfile is set")
+	default:
+		l.Add(field.NotSupported(path.Child("type"), p.Type, []corev1.AppArmorProfileType{
+			corev1.AppArmorProfileTypeLocalhost, corev1.AppArmorProfileTypeRuntimeDefault, corev1.AppArmorProfileTypeUnconfined,
+		}))
+	}
+}
+
+// windowsOptions are of no use here, and kept well-formed for clusters that
+// the objects may move to.
+func windowsOptions(l *check.List, o *corev1.WindowsSecurityContextOptions, path *field.Path) {
+	if o == nil {
+		return
+	}
+	const maxSpec = 64
+	if n := o.GMSACredentialSpecName; n != nil {
+		l.Subdomain(path.Child("gmsaCredentialSpecName"), *n)
+	}
+	if s := o.GMSACredentialSpec; s != nil {
+		if *s == "" {
+			l.Invalid(path.Child("gmsaCredentialSpec"), *s, "gmsaCredentialSpec cannot be an empty string")
+		} else if len(*s) > maxSpec*1024 {
+			l.Invalid(path.Child("gmsaCredentialSpec"), *s, fmt.Sprintf("gmsaCredentialSpec size must be under %d KiB", maxSpec))
+		}
+	}
+	if u := o.RunAsUserName; u != nil && *u == "" {
+		l.Invalid(path.Child("runAsUserName"), *u, "runAsUserName cannot be an empty string")
+	}
+}
+
+func containerSecurity(l *check.List, sc *corev1.SecurityContext, hostUsers bool, path *field.Path) {
+	if sc == nil {
+		return
+	}
+	if id := sc.RunAsUser; id != nil {
+		l.Messages(path.Child("runAsUser"), *id, validation.IsValidUserID(*id))
+	}
+	if id := sc.RunAsGroup; id != nil {
+		l.Messages(path.Child("runAsGroup"), *id, validation.IsValidGroupID(*id))
+	}
+	if p := sc.ProcMount; p != nil {
+		check.OneOf(l, path.Child("procMount"), *p, corev1.DefaultProcMount, corev1.UnmaskedProcMount)
+		if hostUsers && *p == corev1.UnmaskedProcMount {
+			l.Invalid(path.Child("procMount"), *p, "`hostUsers` must be false to use `Unmasked`")
+		}
+	}
+	seccomp(l, sc.SeccompProfile, path.Child("seccompProfile"))
+	if !check.Deref(sc.AllowPrivilegeEscalation, true) {
+		if check.Deref(sc.Privileged, false) {
+			l.Invalid(path, *sc, "cannot set `allowPrivilegeEscalation` to false and `privileged` to true")
+		}
+		if sc.Capabilities != nil {
+			for _, c := range sc.Capabilities.Add {
+				if c == "CAP_SYS_ADMIN" {
+					l.Invalid(path, *sc, "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN")
+				}
+			}
+		}
+	}
+	windowsOptions(l, sc.WindowsOptions, path.Child("windowsOptions"))
+	appArmor(l, sc.AppArmorProfile, path.Child("appArmorProfile"))
+}
+
+// operatingSystem checks that a pod for one system sets nothing of the other's.
+func operatingSystem(l *check.List, s *corev1.PodSpec, path *field.Path) {
+	if s.OS == nil {
+		return
+	}
+	switch s.OS.Name {
+	case "":
+		l.Required(path.Child("os", "name"), "cannot be empty")
+	case corev1.Linux:
+		const refused = "windows options cannot be set for a linux pod"
+		if sc := s.SecurityContext; sc != nil && sc.WindowsOptions != nil {
+			l.Forbidden(path.Child("securityContext", "windowsOptions"), refused)
+		}
+		eachContainer(s, path, func(c *corev1.Container, at *field.Path) {
+			if sc := c.SecurityContext; sc != nil && sc.WindowsOptions != nil {
+				l.Forbidden(at.Child("securityContext", "windowsOptions"), refused)
+			}
+		})
+	case corev1.Windows:
+		windowsPod(l, s, path)
+	default:
+		l.Add(field.NotSupported(path.Child("os"), s.OS.Name, []corev1.OSName{corev1.Linux, corev1.Windows}))
+	}
+}
+
+func windowsPod(l *check.List, s *corev1.PodSpec, path *field.Path) {
+	const refused = "cannot be set for a windows pod"
+	for _, f := range []struct {
+		name string
+		set  bool
+	}{
+		{"hostUsers", s.HostUsers != nil}, {"hostPID", s.HostPID}, {"hostIPC", s.HostIPC}, {"shareProcessNamespace", s.ShareProcessNamespace != nil},
+	} {
+		if f.set {
+			l.Forbidden(path.Child(f.name), refused)
+		}
+	}
+	if sc := s.SecurityContext; sc != nil {
+		l.Add(check.OnlyFields(*sc, refused, path.Child("securityContext"), "WindowsOptions", "RunAsNonRoot")...)
+	}
+	eachContainer(s, path, func(c *corev1.Container, at *field.Path) {
+		if sc := c.SecurityContext; sc != nil {
+			l.Add(check.OnlyFields(*sc, refused, at.Child("securityContext"), "WindowsOptions", "RunAsNonRoot")...)
+		}
+	})
+}
+
+func eachContainer(s *corev1.PodSpec, path *field.Path, visit func(*corev1.Container, *field.Path)) {
+	for i := range s.InitContainers {
+		visit(&s.InitContainers[i], path.Child("initContainers").Index(i))
+	}
+	for i := range s.Containers {
+		visit(&s.Containers[i], path.Child("containers").Index(i))
+	}
+	for i := range s.EphemeralContainers {
+		visit((*corev1.Container)(&s.EphemeralContainers[i].EphemeralContainerCommon), path.Child("ephemeralContainers").Index(i))
+	}
+}
