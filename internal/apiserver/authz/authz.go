@@ -46,9 +46,6 @@ func New(h *plug.Host) (*Authz, error) {
 		return nil, err
 	}
 	graph := node.NewGraph()
-	if err := graph.Follow(h.Informers); err != nil {
-		return nil, err
-	}
 	aggregator, err := policy.NewAggregator(h.Client, h.Informers.Rbac().V1().ClusterRoles(), h.Log)
 	if err != nil {
 		return nil, err
@@ -69,6 +66,7 @@ func New(h *plug.Host) (*Authz, error) {
 		RBAC:         roles,
 		Hooks: []plug.Hook{
 			{Name: "rbac/bootstrap-roles", Start: func(ctx context.Context) error { return policy.Reconcile(ctx, h.Client) }},
+			{Name: "node/graph", Run: func(ctx context.Context) error { return graph.Follow(ctx, h.Feed) }},
 			{Name: "rbac/aggregate-roles", Run: aggregator.Run},
 		},
 	}, nil

@@ -30,13 +30,16 @@ func New(graph *Graph, rules []rbacv1.PolicyRule) *Authorizer {
 }
 
 // Authorize implements authorizer.Authorizer.
-func (a *Authorizer) Authorize(_ context.Context, attrs authorizer.Attributes) (authorizer.Decision, string, error) {
+func (a *Authorizer) Authorize(ctx context.Context, attrs authorizer.Attributes) (authorizer.Decision, string, error) {
 	name, isNode := Identity(attrs.GetUser())
 	if !isNode {
 		return authorizer.DecisionNoOpinion, "", nil
 	}
 	if name == "" {
 		return authorizer.DecisionNoOpinion, fmt.Sprintf("unknown node for user %q", attrs.GetUser().GetName()), nil
+	}
+	if err := a.graph.await(ctx); err != nil {
+		return authorizer.DecisionNoOpinion, "", err
 	}
 	if why := a.refuse(name, attrs); why != "" {
 		if why == notAllowed {

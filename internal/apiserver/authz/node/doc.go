@@ -7,8 +7,8 @@
 //	node ◄── volume attachment, resource slice
 //
 // The graph is kept as counts per object and node, so that every question is
-// answered by a look into a map or two. It follows shared informers; the
-// package starts no goroutine. What a node may write into its own objects is
+// answered by a look into a map or two. It follows the change feed of the store
+// while Follow runs. What a node may write into its own objects is
 // not decided here but by admission (admission/noderestriction).
 package node
 

@@ -1,8 +1,12 @@
 package node
 
 import (
+	"context"
+	"errors"
+	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -41,6 +45,9 @@ type Graph struct {
 	owned   map[object]string               // guarded by mu; attachments and slices by node
 	volumes map[string]volumeUse            // guarded by mu
 	through map[object][]string             // guarded by mu
+
+	filled chan struct{} // closed when the present state has been taken in
+	once   sync.Once     // guards the closing
 }
 
 type podUse struct {
@@ -61,7 +68,52 @@ func NewGraph() *Graph {
 		owned:   map[object]string{},
 		volumes: map[string]volumeUse{},
 		through: map[object][]string{},
+		filled:  make(chan struct{}),
 	}
+}
+
+// fill says that the graph has taken in all there was when it began.
+func (g *Graph) fill() { g.once.Do(func() { close(g.filled) }) }
+
+// await waits until the graph is filled; a server that just started has not
+// read what its nodes use.
+func (g *Graph) await(ctx context.Context) error {
+	select {
+	case <-g.filled:
+		return nil
+	default:
+	}
+	ctx, cancel := context.WithTimeout(ctx, fillTimeout)
+	defer cancel()
+	select {
+	case <-g.filled:
+		return nil
+	case <-ctx.Done():
+		return errors.New("node authorizer: not yet filled, try again")
+	}
+}
+
+// fillTimeout bounds how long a request waits for a graph that fills.
+const fillTimeout = 10 * time.Second
+
+func (g *Graph) clearPods() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	clear(g.pods)
+	clear(g.uses)
+}
+
+func (g *Graph) clearVolumes() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	clear(g.volumes)
+	clear(g.through)
+}
+
+func (g *Graph) clearOwned(k kind) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	maps.DeleteFunc(g.owned, func(o object, _ string) bool { return o.kind == k })
 }
 
 // SetPod takes in a pod; one that is bound to no node gives access to nothing.

@@ -1,0 +1,198 @@
+// Package admission decides what shall be of a write: it joins the plugins that
+// fill in and refuse into one chain, in upstream's order, with upstream's
+// default set and NodeRestriction.
+//
+// Each plugin of our own is a package below this one and reads through lookup;
+// webhooks and policies are those of k8s.io/apiserver. What works in the
+// background belongs to the Hooks, not to New.
+package admission
+
+import (
+	"fmt"
+	"io"
+
+	"go.opentelemetry.io/otel/trace/noop"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/apiserver/pkg/admission/initializer"
+	admissionmetrics "k8s.io/apiserver/pkg/admission/metrics"
+	"k8s.io/apiserver/pkg/admission/plugin/namespace/lifecycle"
+	mutatingpolicy "k8s.io/apiserver/pkg/admission/plugin/policy/mutating"
+	validatingpolicy "k8s.io/apiserver/pkg/admission/plugin/policy/validating"
+	webhookinit "k8s.io/apiserver/pkg/admission/plugin/webhook/initializer"
+	mutatingwebhook "k8s.io/apiserver/pkg/admission/plugin/webhook/mutating"
+	validatingwebhook "k8s.io/apiserver/pkg/admission/plugin/webhook/validating"
+	"k8s.io/apiserver/pkg/util/compatibility"
+	utilfeature "k8s.io/apiserver/pkg/util/feature"
+	"k8s.io/apiserver/pkg/util/webhook"
+	"k8s.io/client-go/dynamic"
+
+	"github.com/sinawi/sinawi/internal/apiserver/admission/certificates"
+	"github.com/sinawi/sinawi/internal/apiserver/admission/ingressclass"
+	"github.com/sinawi/sinawi/internal/apiserver/admission/limits"
+	"github.com/sinawi/sinawi/internal/apiserver/admission/lookup"
+	"github.com/sinawi/sinawi/internal/apiserver/admission/noderestriction"
+	"github.com/sinawi/sinawi/internal/apiserver/admission/nodetaint"
+	"github.com/sinawi/sinawi/internal/apiserver/admission/podpriority"
+	"github.com/sinawi/sinawi/internal/apiserver/admission/podsecurity"
+	"github.com/sinawi/sinawi/internal/apiserver/admission/runtimeclass"
+	"github.com/sinawi/sinawi/internal/apiserver/admission/serviceaccount"
+	"github.com/sinawi/sinawi/internal/apiserver/admission/tolerations"
+	"github.com/sinawi/sinawi/internal/apiserver/admission/volumes"
+	"github.com/sinawi/sinawi/internal/apiserver/authz/rbac"
+	"github.com/sinawi/sinawi/internal/apiserver/plug"
+	"github.com/sinawi/sinawi/internal/apiserver/serviceurl"
+)
+
+// Options vary the chain.
+type Options struct {
+	// Services finds the servers behind webhooks that are services; by
+	// default, by their endpoints.
+	Services webhook.ServiceResolver
+}
+
+// Chain is the admission of one server.
+type Chain struct {
+	admission.Interface
+	// Hooks start what the chain needs in the background.
+	Hooks []plug.Hook
+}
+
+// named is a plugin with the name that upstream knows it by.
+type named struct {
+	name   string
+	plugin admission.Interface
+}
+
+// New builds the chain. roles is asked whether who writes a role holds what he
+// would give away.
+func New(h *plug.Host, roles *rbac.Authorizer, o Options) (*Chain, error) {
+	if o.Services == nil {
+		o.Services = serviceurl.New(Source(h))
+	}
+	plugins, err := own(h, roles)
+	if err != nil {
+		return nil, err
+	}
+	policies, err := newPolicies(h)
+	if err != nil {
+		return nil, err
+	}
+	mutating, err := mutatingwebhook.NewMutatingWebhook(nil)
+	if err != nil {
+		return nil, fmt.Errorf("mutating webhooks: %w", err)
+	}
+	validating, err := validatingwebhook.NewValidatingAdmissionWebhook(nil)
+	if err != nil {
+		return nil, fmt.Errorf("validating webhooks: %w", err)
+	}
+	plugins = append(plugins,
+		named{mutatingpolicy.PluginName, policies.mutating},
+		named{mutatingwebhook.PluginName, mutating},
+		named{validatingpolicy.PluginName, policies.validating},
+		named{validatingwebhook.PluginName, validating},
+	)
+	chain, err := join(h, plugins, o)
+	if err != nil {
+		return nil, err
+	}
+	return &Chain{Interface: chain, Hooks: policies.hooks()}, nil
+}
+
+// own returns the plugins that come before webhooks and policies.
+func own(h *plug.Host, roles *rbac.Authorizer) ([]named, error) {
+	source := Source(h)
+	namespaces, err := lifecycle.NewLifecycle(immortal())
+	if err != nil {
+		return nil, fmt.Errorf("namespace lifecycle: %w", err)
+	}
+	security, err := podsecurity.New(source)
+	if err != nil {
+		return nil, err
+	}
+	return []named{
+		{lifecycle.PluginName, namespaces},
+		{"LimitRanger", limits.New(source)},
+		{"ServiceAccount", serviceaccount.New(source)},
+		{"NodeRestriction", noderestriction.New(source)},
+		{"TaintNodesByCondition", nodetaint.New()},
+		{"PodSecurity", security},
+		{"Priority", podpriority.New(source)},
+		{"DefaultTolerationSeconds", tolerations.New()},
+		{"DefaultStorageClass", volumes.NewDefaultClass(source)},
+		{"StorageObjectInUseProtection", volumes.NewProtection()},
+		{"PersistentVolumeClaimResize", volumes.NewResize(source)},
+		{"RuntimeClass", runtimeclass.New(source)},
+		{"CertificateApproval", certificates.NewApproval(h.Authorizer)},
+		{"CertificateSigning", certificates.NewSigning(h.Authorizer)},
+		{"ClusterTrustBundleAttest", certificates.NewAttest(h.Authorizer)},
+		{"CertificateSubjectRestriction", certificates.NewSubject()},
+		{"DefaultIngressClass", ingressclass.New(source)},
+		// Upstream checks this in the storage of roles and bindings.
+		{"RoleEscalation", rbac.NewEscalation(roles, h.Authorizer)},
+	}, nil
+}
+
+// Source reads from the storages of h.
+func Source(h *plug.Host) lookup.Source {
+	return func(resource schema.GroupResource) (lookup.Storage, bool) {
+		store := h.Store(resource.Group, resource.Resource)
+		return store, store != nil
+	}
+}
+
+// join makes one plugin of many. Upstream's own register in a table by name and
+// are handed what they need after they were made.
+func join(h *plug.Host, plugins []named, o Options) (admission.Interface, error) {
+	dynamicClient, err := dynamic.NewForConfig(h.Loopback)
+	if err != nil {
+		return nil, fmt.Errorf("loopback client: %w", err)
+	}
+	table := admission.NewPlugins()
+	names := make([]string, 0, len(plugins))
+	for _, p := range plugins {
+		table.Register(p.name, func(io.Reader) (admission.Interface, error) { return p.plugin, nil })
+		names = append(names, p.name)
+	}
+	needs := admission.PluginInitializers{
+		initializer.New(h.Client, dynamicClient, h.Informers, h.Authorizer,
+			utilfeature.DefaultFeatureGate, compatibility.DefaultBuildEffectiveVersion(), nil, h.Mapper),
+		webhookinit.NewPluginInitializer(
+			webhook.NewDefaultAuthenticationInfoResolverWrapper(nil, nil, h.Loopback, noop.NewTracerProvider()), o.Services),
+		virtual{},
+	}
+	chain, err := table.NewFromPlugins(names, noConfig{}, needs, admission.DecoratorFunc(admissionmetrics.WithControllerMetrics))
+	if err != nil {
+		return nil, fmt.Errorf("admission chain: %w", err)
+	}
+	return admissionmetrics.WithStepMetrics(chain), nil
+}
+
+// noConfig configures nothing.
+type noConfig struct{}
+
+// ConfigFor returns no configuration.
+func (noConfig) ConfigFor(string) (io.Reader, error) { return nil, nil }
+
+// virtual tells webhooks and policies which resources exist only as questions:
+// a policy that refuses them would lock everybody out.
+type virtual struct{}
+
+// Initialize hands the resources to plugins that want them.
+func (virtual) Initialize(plugin admission.Interface) {
+	if wants, ok := plugin.(initializer.WantsExcludedAdmissionResources); ok {
+		wants.SetExcludedAdmissionResources(questions())
+	}
+}
+
+func questions() []schema.GroupResource {
+	const authentication, authorization = "authentication.k8s.io", "authorization.k8s.io"
+	return []schema.GroupResource{
+		{Group: authentication, Resource: "selfsubjectreviews"},
+		{Group: authentication, Resource: "tokenreviews"},
+		{Group: authorization, Resource: "localsubjectaccessreviews"},
+		{Group: authorization, Resource: "selfsubjectaccessreviews"},
+		{Group: authorization, Resource: "selfsubjectrulesreviews"},
+		{Group: authorization, Resource: "subjectaccessreviews"},
+	}
+}
