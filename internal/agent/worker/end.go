@@ -12,6 +12,8 @@ import (
 	"github.com/sinawi/sinawi/internal/agent/spec"
 )
 
+const eraseTimeout = 10 * time.Second
+
 // end brings a pod that shall not run one step nearer to its end.
 func (w *Worker) end(ctx context.Context, m moment) (next time.Time, done bool) {
 	w.mu.Lock()
@@ -71,6 +73,9 @@ func (w *Worker) release() error {
 
 // erase removes the last traces of the pod: containers, sandboxes, logs.
 func (w *Worker) erase(ctx context.Context, m moment) {
+	// Half a removal costs more than one that outlives the agent's end a little.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), eraseTimeout)
+	defer cancel()
 	for _, box := range m.state.Sandboxes {
 		if _, err := w.deps.Runtime.RemovePodSandbox(ctx, &cri.RemovePodSandboxRequest{PodSandboxId: box.ID}); err != nil && ctx.Err() == nil {
 			w.log.Warn("sandbox not removed", "sandbox", box.ID, "err", err)
