@@ -3,9 +3,11 @@ package apiserver
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"time"
 
+	restful "github.com/emicklei/go-restful/v3"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
@@ -183,4 +185,21 @@ func (f *fallback) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	http.NotFound(w, r)
+}
+
+// WebServices are the routes of all groups, for the generator of the OpenAPI
+// documents.
+func (s *Server) WebServices() []*restful.WebService {
+	return s.generic.Handler.GoRestfulContainer.RegisteredWebServices()
+}
+
+// Schemes know the types of all groups.
+func (s *Server) Schemes() []*runtime.Scheme {
+	schemes := []*runtime.Scheme{s.host.Scheme}
+	for _, g := range s.groups {
+		if !slices.Contains(schemes, g.scheme) {
+			schemes = append(schemes, g.scheme)
+		}
+	}
+	return schemes
 }

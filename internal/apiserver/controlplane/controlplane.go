@@ -20,11 +20,10 @@ import (
 	"net/netip"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/storage/value"
 
 	"github.com/sinawi/sinawi/internal/apiserver"
-	"github.com/sinawi/sinawi/internal/apiserver/plug"
+	"github.com/sinawi/sinawi/internal/apiserver/openapi"
 	"github.com/sinawi/sinawi/internal/apiserver/resources"
 	"github.com/sinawi/sinawi/internal/apiserver/storage"
 	"github.com/sinawi/sinawi/internal/apiserver/storage/seal"
@@ -109,10 +108,11 @@ func New(ctx context.Context, o Options) (*apiserver.Server, error) {
 		ClientCAPEM:      append(append([]byte{}, o.Keys.Cluster.CertPEM...), o.Keys.FrontProxy.CertPEM...),
 		Authenticate:     identity.authenticate,
 		Authorize:        gates.authorize,
-		Admit:            func(*plug.Host) (admission.Interface, error) { return nil, nil },
+		Admit:            gates.admit,
 		APIAudiences:     identity.audiences,
 		Extensions:       extensions(o, identity, gates, kubelet),
 		Transformers:     transformers,
+		Types:            openapi.MergeTypes(),
 		Logger:           o.Logger,
 	})
 }

@@ -6,11 +6,14 @@ import (
 	"net/netip"
 
 	"k8s.io/apimachinery/pkg/runtime"
+	genericadmission "k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 
+	"github.com/sinawi/sinawi/internal/apiserver/admission"
 	"github.com/sinawi/sinawi/internal/apiserver/authz"
 	"github.com/sinawi/sinawi/internal/apiserver/bootstrap"
 	"github.com/sinawi/sinawi/internal/apiserver/defaults"
+	"github.com/sinawi/sinawi/internal/apiserver/openapi"
 	"github.com/sinawi/sinawi/internal/apiserver/plug"
 	"github.com/sinawi/sinawi/internal/apiserver/services"
 	"github.com/sinawi/sinawi/internal/apiserver/subresources"
@@ -19,6 +22,7 @@ import (
 // extensions are all parts beside the rows, in the order in which they run.
 func extensions(o Options, who *identity, g *gates, kubelet *tls.Config) []plug.Extension {
 	return []plug.Extension{
+		g.admissionHooks,
 		services.Extension(services.Options{Networks: []netip.Prefix{o.ServiceCIDR}}),
 		bootstrap.Extension(bootstrap.Options{
 			Server:      netip.AddrPortFrom(o.AdvertiseIP, port(o)),
@@ -27,9 +31,10 @@ func extensions(o Options, who *identity, g *gates, kubelet *tls.Config) []plug.
 			ProxyCA:     o.Keys.FrontProxy.CertPEM,
 			ProxyNames:  []string{frontProxyName},
 		}),
-		g.hooks,
+		g.authzHooks,
 		subresources.Extension(subresources.Options{KubeletTLS: kubelet}),
 		who.documents,
+		publish,
 	}
 }
 
@@ -41,11 +46,12 @@ func port(o Options) uint16 {
 	return 6443
 }
 
-func registerDefaults(s *runtime.Scheme) error { return defaults.Core(s) }
+func registerDefaults(s *runtime.Scheme) error { return defaults.Register(s) }
 
 // gates are the parts that later parts are built on.
 type gates struct {
-	authz *authz.Authz // set by authorize
+	authz     *authz.Authz     // set by authorize
+	admission *admission.Chain // set by admit
 }
 
 func (g *gates) authorize(h *plug.Host) (authorizer.Authorizer, authorizer.RuleResolver, error) {
@@ -56,7 +62,25 @@ func (g *gates) authorize(h *plug.Host) (authorizer.Authorizer, authorizer.RuleR
 	return g.authz, g.authz, nil
 }
 
-// hooks is the extension by which the gates work around the server's life.
-func (g *gates) hooks(*plug.Host) (plug.Additions, error) {
+func (g *gates) admit(h *plug.Host) (genericadmission.Interface, error) {
+	var err error
+	if g.admission, err = admission.New(h, g.authz.RBAC, admission.Options{}); err != nil {
+		return nil, err
+	}
+	return g.admission, nil
+}
+
+// admissionHooks come before all others, whose writes pass admission.
+func (g *gates) admissionHooks(*plug.Host) (plug.Additions, error) {
+	return plug.Additions{Hooks: g.admission.Hooks}, nil
+}
+
+// authzHooks come when the system namespaces are there, which hold some roles.
+func (g *gates) authzHooks(*plug.Host) (plug.Additions, error) {
 	return plug.Additions{Hooks: g.authz.Hooks}, nil
+}
+
+// publish serves the OpenAPI documents.
+func publish(h *plug.Host) (plug.Additions, error) {
+	return plug.Additions{Paths: openapi.New(h.Log).Handlers()}, nil
 }
