@@ -24,8 +24,10 @@ import (
 	"github.com/sinawi/sinawi/internal/controllers/deployment"
 	"github.com/sinawi/sinawi/internal/controllers/endpoints"
 	"github.com/sinawi/sinawi/internal/controllers/endpointslice"
+	"github.com/sinawi/sinawi/internal/controllers/garbagecollector"
 	"github.com/sinawi/sinawi/internal/controllers/job"
 	"github.com/sinawi/sinawi/internal/controllers/loop"
+	"github.com/sinawi/sinawi/internal/controllers/namespace"
 	"github.com/sinawi/sinawi/internal/controllers/nodeipam"
 	"github.com/sinawi/sinawi/internal/controllers/replicaset"
 	"github.com/sinawi/sinawi/internal/controllers/rootca"
@@ -70,7 +72,7 @@ func Index(ctx context.Context, c cache.Cache) error {
 
 // New returns the controllers; none runs yet.
 func New(deps loop.Deps, opts Options) (*Set, error) {
-	any, err := newGeneric(opts.Config)
+	all, err := newGeneric(opts.Config)
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +89,7 @@ func New(deps loop.Deps, opts Options) (*Set, error) {
 	}
 	s.workloads(add)
 	s.network(add)
-	s.cluster(add, opts, any)
+	s.cluster(add, opts, all)
 	return s, nil
 }
 
@@ -104,7 +106,13 @@ func (s *Set) network(add adder) {
 	add("endpoints", func(d loop.Deps) func(context.Context) error { return endpoints.New(d).Run })
 }
 
-func (s *Set) cluster(add adder, opts Options, _ generic) {
+func (s *Set) cluster(add adder, opts Options, all generic) {
+	add("namespace", func(d loop.Deps) func(context.Context) error {
+		return namespace.New(d, all.discovery, all.metadata).Run
+	})
+	add("garbagecollector", func(d loop.Deps) func(context.Context) error {
+		return garbagecollector.New(all.discovery, all.metadata, d.Log).Run
+	})
 	add("serviceaccount", func(d loop.Deps) func(context.Context) error { return serviceaccount.New(d).Run })
 	if len(opts.RootCA) > 0 {
 		add("rootca", func(d loop.Deps) func(context.Context) error { return rootca.New(d, opts.RootCA).Run })

@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 the older Endpoints are kept too, and tested
+
 package controllers_test
 
 import (

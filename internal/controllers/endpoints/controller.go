@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 the older objects are what this package is for
+
 // Package endpoints keeps the older Endpoints objects for those who still read
 // them; EndpointSlices are what the cluster itself goes by.
 //

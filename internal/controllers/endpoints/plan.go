@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 the older objects are what this package is for
+
 package endpoints
 
 import (
