@@ -36,14 +36,14 @@ func (s *source) ConfigMap(_ context.Context, _, name string) (*corev1.ConfigMap
 	if object, ok := s.configMaps[name]; ok {
 		return object, nil
 	}
-	return nil, apierrors.NewNotFound(schema.GroupResource{Resource: "configmaps"}, name)
+	return nil, apierrors.NewNotFound(schema.GroupResource{Resource: "configmap"}, name)
 }
 
 func (s *source) Secret(_ context.Context, _, name string) (*corev1.Secret, error) {
 	if object, ok := s.secrets[name]; ok {
 		return object, nil
 	}
-	return nil, apierrors.NewNotFound(schema.GroupResource{Resource: "secrets"}, name)
+	return nil, apierrors.NewNotFound(schema.GroupResource{Resource: "secret"}, name)
 }
 
 func (s *source) Token(_ context.Context, namespace, account string, request *authenticationv1.TokenRequest) (*authenticationv1.TokenRequest, error) {
@@ -179,7 +179,7 @@ func TestContent(t *testing.T) {
 		},
 		"missing config map": {
 			source: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "none"}}},
-			err:    `MountVolume.SetUp failed for volume "v" : configmaps "none" not found`,
+			err:    `MountVolume.SetUp failed for volume "v" : configmap "none" not found`,
 		},
 		"missing key": {
 			source: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "settings"}, Items: []corev1.KeyToPath{{Key: "zzz", Path: "z"}}}},

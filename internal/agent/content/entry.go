@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"strconv"
+	"strings"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -77,10 +78,14 @@ func (e *entry) first(ctx context.Context, read func() (metav1.Object, error)) (
 		e.mu.Unlock()
 	}
 	if object == nil {
-		resource := map[kind]string{configMap: "configmaps", secret: "secrets"}[e.key.kind]
-		return nil, apierrors.NewNotFound(schema.GroupResource{Resource: resource}, e.key.name)
+		return nil, notFound(e.key)
 	}
 	return object, nil
+}
+
+// notFound is worded as the kubelet words it; the API says "configmaps".
+func notFound(k key) error {
+	return apierrors.NewNotFound(schema.GroupResource{Resource: strings.ToLower(string(k.kind))}, k.name)
 }
 
 // set takes over what the API says now, nil for nothing. It answers whether a

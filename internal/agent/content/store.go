@@ -10,6 +10,7 @@ import (
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
@@ -147,7 +148,11 @@ func (s *Store) get(ctx context.Context, k key) (metav1.Object, error) {
 	e, ok := s.entries[k]
 	s.mu.Unlock()
 	if !ok {
-		return s.read(ctx, k)
+		object, err := s.read(ctx, k)
+		if apierrors.IsNotFound(err) {
+			return nil, notFound(k)
+		}
+		return object, err
 	}
 	object, err := e.first(ctx, func() (metav1.Object, error) { return s.read(ctx, k) })
 	if err != nil && ctx.Err() != nil {
