@@ -214,10 +214,10 @@ func (b *binding) find(s subject) *rbacv1.Subject {
 // rules returns what ref refers to from a binding in namespace.
 func (x *Index) rules(ref rbacv1.RoleRef, namespace string) ([]rbacv1.PolicyRule, error) {
 	k := key{name: ref.Name}
-	resource := "clusterroles"
+	resource := "clusterrole"
 	switch ref.Kind {
 	case "Role":
-		k.namespace, resource = namespace, "roles"
+		k.namespace, resource = namespace, "role"
 	case "ClusterRole":
 	default:
 		return nil, fmt.Errorf("unsupported role reference kind: %q", ref.Kind)
