@@ -16,6 +16,7 @@ import (
 	"github.com/sinawi/sinawi/internal/instance"
 	"github.com/sinawi/sinawi/internal/podnet"
 	"github.com/sinawi/sinawi/internal/process"
+	"github.com/sinawi/sinawi/internal/proxy"
 	"github.com/sinawi/sinawi/internal/runtime"
 )
 
@@ -102,6 +103,7 @@ func clean(ctx context.Context, dir instance.Dir) error {
 	name := string(dir.Name())
 	return errors.Join(
 		unmountBelow(dir.Agent()),
+		proxy.Purge(name),
 		podnet.Teardown(ctx, podnet.Options{Instance: name}),
 		removeKubeconfig(dir),
 		os.RemoveAll(filepath.Join(dir.Agent(), "pods")),

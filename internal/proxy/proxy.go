@@ -59,7 +59,8 @@ type Proxy struct {
 	log   *slog.Logger
 	mail  *mailbox
 	// The loop alone uses what follows.
-	state *compile.State
+	state  *compile.State
+	drains []drain
 }
 
 // New returns a proxy that reads from c.
@@ -175,6 +176,7 @@ func (p *Proxy) loop(ctx context.Context, table *apply.Table, health *health) er
 		switch {
 		case err == nil:
 			whole, wait = false, firstTry
+			p.answerDrains()
 		case whole:
 			next, wait = wait, min(2*wait, lastTry)
 			p.log.Error("services are not as they should be on this node", "err", err, "again", next)
@@ -201,6 +203,8 @@ func (p *Proxy) read() {
 			} else {
 				p.state.SetSlice(o)
 			}
+		case drain:
+			p.drains = append(p.drains, o)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -75,7 +76,10 @@ type Deps struct {
 	// Admit says why the node does not take a pod; one that runs here it has taken.
 	Admit func(pod *corev1.Pod, runs bool) *admit.Refusal
 	// Handler resolves a RuntimeClass to the runtime's word for it.
-	Handler  func(ctx context.Context, class string) (string, error)
+	Handler func(ctx context.Context, class string) (string, error)
+	// Drain returns when services lead nobody to this address of a pod any more;
+	// nil: nobody knows, and pods are stopped at once.
+	Drain    func(ctx context.Context, ip netip.Addr) error
 	Recorder record.EventRecorder
 	Log      *slog.Logger
 

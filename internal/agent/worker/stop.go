@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,6 +24,9 @@ const (
 	graceLeast = 2 * time.Second
 	// graceForced is what a pod gets that was deleted without any.
 	graceForced = time.Second
+	// drainMost is how long services may take to let go of a pod: some hundred
+	// times what they need. The last endpoint of a service never leaves it.
+	drainMost = 2 * time.Second
 )
 
 // killing is the stop of all of a pod, beside the loop.
@@ -82,6 +86,7 @@ func (w *Worker) kill(ctx context.Context, m moment, grace time.Duration) {
 // order of their start, then the sandboxes. All share one grace period.
 func (w *Worker) killAll(ctx context.Context, pod *corev1.Pod, state *observed.Pod, grace time.Duration) {
 	until := time.Now().Add(grace)
+	w.drain(ctx, pod, state, grace)
 	var sidecars []string
 	for i := range pod.Spec.InitContainers {
 		if c := &pod.Spec.InitContainers[i]; plan.Sidecar(c) {
@@ -125,6 +130,23 @@ func (w *Worker) killAll(ctx context.Context, pod *corev1.Pod, state *observed.P
 	select {
 	case <-ctx.Done():
 	case <-time.After(retryFirst):
+	}
+}
+
+// drain waits until services have taken the pod out: requests that come while
+// its processes end would be refused. It takes a part of the grace period only.
+func (w *Worker) drain(ctx context.Context, pod *corev1.Pod, state *observed.Pod, grace time.Duration) {
+	if w.deps.Drain == nil || pod.DeletionTimestamp == nil || pod.Spec.HostNetwork || grace <= graceForced {
+		return
+	}
+	ip, err := netip.ParseAddr(address(pod, state, w.deps.HostIPs))
+	if err != nil {
+		return // it never had one
+	}
+	ctx, cancel := context.WithTimeout(ctx, min(drainMost, grace/2))
+	defer cancel()
+	if err := w.deps.Drain(ctx, ip); err != nil {
+		w.log.Debug("stopping a pod that services still lead to", "ip", ip, "err", err)
 	}
 }
 

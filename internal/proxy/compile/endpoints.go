@@ -14,8 +14,6 @@ import (
 type candidate struct {
 	endpoint
 	ready bool
-	// leaving pods still serve.
-	leaving bool
 }
 
 // candidates of a service's port, each address once, in order.
@@ -76,7 +74,8 @@ func candidateOf(node string, e *discoveryv1.Endpoint) (candidate, bool) {
 	}
 	ready := yes(e.Conditions.Ready, true)
 	leaving := yes(e.Conditions.Terminating, false) && yes(e.Conditions.Serving, ready)
-	c := candidate{ready: ready, leaving: leaving}
+	c := candidate{ready: ready}
+	c.leaving = leaving && !ready
 	c.local = e.NodeName != nil && *e.NodeName == node
 	return c, ready || leaving
 }

@@ -64,6 +64,8 @@ type pool struct {
 type endpoint struct {
 	addr  netip.AddrPort
 	local bool
+	// leaving endpoints are used where no other is there.
+	leaving bool
 }
 
 // served says whether the proxy translates the service at all.

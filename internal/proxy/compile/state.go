@@ -33,6 +33,8 @@ type State struct {
 	pools map[uint32]string
 	// local counts the pools that hold an endpoint of this node.
 	local map[netip.Addr]int
+	// staying counts those of them that hold it as an endpoint that is not leaving.
+	staying map[netip.Addr]int
 	// next gathers what changed until Changes returns it.
 	next *batch
 }
@@ -61,7 +63,7 @@ func winner(list []claim) []Element {
 func New(node string, redirects ...Redirect) *State {
 	s := &State{
 		node: node, services: map[types.NamespacedName]*entry{}, dirty: map[types.NamespacedName]bool{},
-		claims: map[Front][]claim{}, pools: map[uint32]string{}, local: map[netip.Addr]int{}, next: newBatch(),
+		claims: map[Front][]claim{}, pools: map[uint32]string{}, local: map[netip.Addr]int{}, staying: map[netip.Addr]int{}, next: newBatch(),
 	}
 	if len(redirects) == 0 {
 		return s
@@ -105,6 +107,10 @@ func (s *State) DeleteSlice(slice *discoveryv1.EndpointSlice) {
 		delete(s.touch(owner).slices, slice.Name)
 	}
 }
+
+// Serves reports whether a service leads to this address of the node, as of the
+// last Changes, other than for want of anything better than a leaving pod.
+func (s *State) Serves(ip netip.Addr) bool { return s.staying[ip] > 0 }
 
 func ownerOf(slice *discoveryv1.EndpointSlice) (types.NamespacedName, bool) {
 	name := slice.Labels[discoveryv1.LabelServiceName]
@@ -241,6 +247,9 @@ func (s *State) count(b *batch, old, next *service) {
 				if e.local {
 					by[e.addr.Addr()] += n
 				}
+				if e.local && !e.leaving {
+					s.stay(e.addr.Addr(), n)
+				}
 			}
 		}
 	}
@@ -258,6 +267,13 @@ func (s *State) count(b *batch, old, next *service) {
 			delete(s.local, a)
 		}
 		b.changed(before, after)
+	}
+}
+
+func (s *State) stay(a netip.Addr, n int) {
+	s.staying[a] += n
+	if s.staying[a] == 0 {
+		delete(s.staying, a)
 	}
 }
 
