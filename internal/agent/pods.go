@@ -19,6 +19,10 @@ import (
 // watchPods gives every pod of the node a worker. It returns when the pods that
 // there are have theirs.
 func (a *Agent) watchPods(ctx context.Context) error {
+	// Environments are made of services: the first pod shall not wait for them.
+	if _, err := a.deps.Cache.GetInformer(ctx, &corev1.Service{}); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("watch services: %w", err)
+	}
 	informer, err := a.deps.Cache.GetInformer(ctx, &corev1.Pod{})
 	if err != nil {
 		if ctx.Err() != nil {
