@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/discovery"
@@ -29,9 +30,12 @@ import (
 	"github.com/sinawi/sinawi/internal/controllers/loop"
 	"github.com/sinawi/sinawi/internal/controllers/namespace"
 	"github.com/sinawi/sinawi/internal/controllers/nodeipam"
+	"github.com/sinawi/sinawi/internal/controllers/nodelifecycle"
+	"github.com/sinawi/sinawi/internal/controllers/podgc"
 	"github.com/sinawi/sinawi/internal/controllers/replicaset"
 	"github.com/sinawi/sinawi/internal/controllers/rootca"
 	"github.com/sinawi/sinawi/internal/controllers/serviceaccount"
+	"github.com/sinawi/sinawi/internal/controllers/tainteviction"
 	"github.com/sinawi/sinawi/internal/controllers/workload"
 )
 
@@ -46,6 +50,9 @@ type Options struct {
 	ServiceCIDR netip.Prefix
 	// RootCA is the PEM bundle published in every namespace.
 	RootCA []byte
+	// NodeGrace is how long a node may be silent or missing before it counts as
+	// lost; default 40 s.
+	NodeGrace time.Duration
 	// Recorder returns the event recorder of one controller, named as events
 	// name their source. Nil: all share that of the dependencies.
 	Recorder func(source string) record.EventRecorder
@@ -90,6 +97,7 @@ func New(deps loop.Deps, opts Options) (*Set, error) {
 	s.workloads(add)
 	s.network(add)
 	s.cluster(add, opts, all)
+	s.nodes(add, opts)
 	return s, nil
 }
 
@@ -117,11 +125,21 @@ func (s *Set) cluster(add adder, opts Options, all generic) {
 	if len(opts.RootCA) > 0 {
 		add("rootca", func(d loop.Deps) func(context.Context) error { return rootca.New(d, opts.RootCA).Run })
 	}
+}
+
+func (s *Set) nodes(add adder, opts Options) {
 	if opts.PodCIDR.IsValid() {
 		add("nodeipam", func(d loop.Deps) func(context.Context) error {
 			return nodeipam.New(d, []netip.Prefix{opts.PodCIDR}).Run
 		})
 	}
+	add("nodelifecycle", func(d loop.Deps) func(context.Context) error {
+		return nodelifecycle.New(d, nodelifecycle.Options{Grace: opts.NodeGrace}).Run
+	})
+	add("tainteviction", func(d loop.Deps) func(context.Context) error { return tainteviction.New(d).Run })
+	add("podgc", func(d loop.Deps) func(context.Context) error {
+		return podgc.New(d, podgc.Options{Quarantine: opts.NodeGrace}).Run
+	})
 }
 
 // Run runs all controllers until ctx ends or one of them cannot go on.
