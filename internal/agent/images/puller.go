@@ -181,10 +181,14 @@ func pullError(image string, err error) *Error {
 	return &Error{reason: ErrImagePull, message: text}
 }
 
-// words is what the runtime said, without the name of its protocol.
+// words is what the runtime said. Errors that CRI names stand without the
+// words of the protocol, as elsewhere in Kubernetes.
 func words(err error) string {
-	if s, ok := status.FromError(err); ok {
-		return s.Message()
+	message := status.Convert(err).Message()
+	for _, named := range []error{crierrors.ErrRegistryUnavailable, crierrors.ErrSignatureValidationFailed} {
+		if strings.HasPrefix(message, named.Error()) {
+			return message
+		}
 	}
 	return err.Error()
 }
