@@ -1,11 +1,15 @@
 package runtime
 
 import (
+	"log/slog"
 	"path/filepath"
 	goruntime "runtime"
 
 	"github.com/containerd/containerd/v2/cmd/containerd/server/config"
+	"github.com/containerd/containerd/v2/plugins"
 	"github.com/containerd/containerd/v2/version"
+	"github.com/containerd/plugin"
+	"github.com/containerd/plugin/registry"
 
 	// The parts of containerd that serve CRI, and no others: each registers itself.
 	_ "github.com/containerd/containerd/v2/core/runtime/v2"
@@ -40,15 +44,70 @@ import (
 	_ "github.com/containerd/containerd/v2/plugins/streaming"
 	_ "github.com/containerd/containerd/v2/plugins/transfer"
 
+	"github.com/sinawi/sinawi/internal/runtime/helperbin"
 	"github.com/sinawi/sinawi/internal/runtime/image"
-	"github.com/sinawi/sinawi/internal/runtime/shim"
+	"github.com/sinawi/sinawi/internal/runtime/nodeshim"
+	"github.com/sinawi/sinawi/internal/runtime/sandbox"
 )
 
-// handler is the one runtime handler; a RuntimeClass's default.
-const handler = "runc"
+// Handlers of RuntimeClasses. Pods that name none share the node's shims; those of
+// podShim have one of their own each, and may have user namespaces.
+const (
+	shared  = "sinawi"
+	podShim = "runc"
+)
 
 // table is a section of containerd's configuration.
 type table = map[string]any
+
+// handler is the configuration of one runtime handler. sandboxer makes its sandboxes.
+func (c Config) handler(helper, sandboxer string) table {
+	return table{
+		"runtime_type":             helperbin.Runtime,
+		"sandboxer":                sandboxer,
+		"disable_pause_image_pull": sandboxer == sandbox.Name,
+		"options": table{
+			"BinaryName": filepath.Join(helper, helperbin.OCI),
+			"Root":       c.ociRoot(),
+		},
+	}
+}
+
+// registerSandboxes makes our sandbox controller one of containerd's.
+func (c Config) registerSandboxes(helper string, oomScore *int, log *slog.Logger) error {
+	pause, err := image.PauseProgram()
+	if err != nil {
+		return err
+	}
+	const cri = "io.containerd.grpc.v1.cri"
+	registry.Register(&plugin.Registration{
+		Type: plugins.SandboxControllerPlugin,
+		ID:   sandbox.Name,
+		InitFn: func(ic *plugin.InitContext) (any, error) {
+			shims, err := nodeshim.New(ic.Context, nodeshim.Options{
+				Program:   filepath.Join(helper, helperbin.Shim),
+				Dir:       filepath.Join(c.State, "shims"),
+				SocketDir: c.shimDir(),
+				Address:   c.Socket,
+				Namespace: image.Namespace,
+				Log:       log,
+			})
+			if err != nil {
+				return nil, err
+			}
+			return sandbox.New(ic.Context, shims, sandbox.Options{
+				Dir:      filepath.Join(c.State, "pods"),
+				CRIRoot:  filepath.Join(c.Root, cri),
+				CRIState: filepath.Join(c.State, cri),
+				Pause:    pause,
+				Helper:   filepath.Join(helper, helperbin.Pause),
+				OOMScore: oomScore,
+				Log:      log,
+			})
+		},
+	})
+	return nil
+}
 
 // serverConfig is containerd's configuration for c. helper is the directory the
 // helper binary was unpacked to, snapshotter where images are unpacked to, and
@@ -60,15 +119,11 @@ func (c Config) serverConfig(helper, snapshotter string, restrictOOM bool) *conf
 	}
 	cri := table{
 		"containerd": table{
-			"default_runtime_name": handler,
-			"runtimes": table{handler: table{
-				"runtime_type": shim.Runtime,
-				"sandboxer":    "podsandbox",
-				"options": table{
-					"BinaryName": filepath.Join(helper, "runc"),
-					"Root":       c.ociRoot(),
-				},
-			}},
+			"default_runtime_name": shared,
+			"runtimes": table{
+				shared:  c.handler(helper, sandbox.Name),
+				podShim: c.handler(helper, "podsandbox"),
+			},
 		},
 		"cni": table{
 			"bin_dirs":              append([]string{helper}, c.CNIBinDirs...),

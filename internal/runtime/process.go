@@ -12,8 +12,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sinawi/sinawi/internal/runtime/helperbin"
 	"github.com/sinawi/sinawi/internal/runtime/image"
-	"github.com/sinawi/sinawi/internal/runtime/shim"
+	"github.com/sinawi/sinawi/internal/runtime/nodeshim"
 )
 
 // endProcess ends a process: SIGTERM, and SIGKILL if that is not enough.
@@ -75,6 +76,9 @@ func (c Config) endShims(ctx context.Context) error {
 // to run is already undone by its bundle's removal.
 func (c Config) endOrphans(ctx context.Context) error {
 	return c.eachShim(func(s shimProcess) error {
+		if strings.HasPrefix(s.id, nodeshim.Prefix) {
+			return nil
+		}
 		if _, err := os.Stat(filepath.Join(c.bundles(), s.id)); !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
@@ -118,7 +122,7 @@ func (c Config) eachShim(f func(shimProcess) error) error {
 // shimFor tells our shims by the address they were given to report to: the helper's
 // file may have been removed, and another instance may run an equal one.
 func (c Config) shimFor(args []string) (id string, ok bool) {
-	if filepath.Base(args[0]) != shim.Binary {
+	if filepath.Base(args[0]) != helperbin.Shim {
 		return "", false
 	}
 	for i := 1; i+1 < len(args); i++ {

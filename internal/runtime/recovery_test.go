@@ -103,8 +103,10 @@ func TestCrashWhilePodsStart(t *testing.T) {
 		// The same name must be free again, as the agent's next attempt has it.
 		removeAll(t, r)
 	}
-	if left := processesOf(t, r); len(left) > 0 {
-		t.Errorf("processes are left behind: %v", left)
+	for _, left := range processesOf(t, r) {
+		if !strings.Contains(left, "-id node-") { // the node's shims stay
+			t.Errorf("a process is left behind: %v", left)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -46,7 +47,11 @@ func Serve(ctx context.Context, c Config, ready func()) error {
 		log.G(ctx).WithError(err).Warn("overlay file systems do not work here: images are copied instead, which is slow and takes space")
 		snapshotter = "native"
 	}
-	config := c.serverConfig(helper, snapshotter, !canLowerOOMScore())
+	restrictOOM := !canLowerOOMScore()
+	if err := c.registerSandboxes(helper, sandboxScore(restrictOOM), slog.Default()); err != nil {
+		return err
+	}
+	config := c.serverConfig(helper, snapshotter, restrictOOM)
 	if err := server.CreateTopLevelDirectories(config); err != nil {
 		return fmt.Errorf("create the runtime's directories: %w", err)
 	}
@@ -136,6 +141,16 @@ func canLowerOOMScore() bool {
 		}
 	}
 	return false
+}
+
+// sandboxScore is the score of the processes that hold pods together: the last to be
+// killed for memory, where that is allowed.
+func sandboxScore(restricted bool) *int {
+	score := -998
+	if restricted {
+		return nil
+	}
+	return &score
 }
 
 func orDefault(s, byDefault string) string {

@@ -23,8 +23,16 @@ var embedded embed.FS
 // ErrMissing says that this binary was built without the helper.
 var ErrMissing = errors.New("this sinawi was built without its helper binary and cannot run containers: run `make helper`, then build again")
 
-// names are what the helper answers to: the shim, the OCI runtime, the CNI plugin.
-func names() []string { return []string{"containerd-shim-runc-v2", "runc", "sinawi-cni"} }
+// Names that the helper answers to.
+const (
+	Shim    = "containerd-shim-runc-v2" // as containerd looks for the shim of Runtime
+	Runtime = "io.containerd.runc.v2"   // containerd ties the type of a runtime's options to this name
+	OCI     = "runc"
+	Pause   = "sinawi-pause"
+	cni     = "sinawi-cni"
+)
+
+func names() []string { return []string{Shim, OCI, Pause, cni} }
 
 // Unpack makes sure that the helper lies below dir and returns the directory that
 // holds it under each of its names. Every version has a directory of its own, named

@@ -98,6 +98,9 @@ func pauseProgram(arch string) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
+// PauseProgram is the program in the pause image, for this machine's architecture.
+func PauseProgram() ([]byte, error) { return pauseProgram(goruntime.GOARCH) }
+
 // Pause returns the pause image of this machine's architecture.
 func Pause() (Spec, error) {
 	program, err := pauseProgram(goruntime.GOARCH)

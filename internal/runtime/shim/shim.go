@@ -1,5 +1,5 @@
-// Package shim is the process that stays beside the containers of one pod: it is
-// their parent, holds their streams and knows how they ended, whether the runtime
+// Package shim is the process that stays beside containers, of one pod or of many: it
+// is their parent, holds their streams and knows how they ended, whether the runtime
 // runs or not.
 //
 // It is containerd's task service for OCI runtimes with one difference: a container
@@ -9,6 +9,7 @@ package shim
 
 import (
 	"context"
+	"os"
 
 	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
 	tasktypes "github.com/containerd/containerd/api/types/task"
@@ -20,13 +21,15 @@ import (
 	"github.com/containerd/plugin"
 	"github.com/containerd/plugin/registry"
 	"github.com/containerd/ttrpc"
+	"google.golang.org/protobuf/types/known/emptypb"
+
+	"github.com/sinawi/sinawi/internal/runtime/nodeshim"
 )
 
-// Runtime is the name under which the runtime knows this shim. It is the name of
-// the stock one, because containerd ties the type of a runtime's options to it.
-const Runtime = "io.containerd.runc.v2"
+// runtime is the name under which containerd knows this shim: the stock one's.
+const runtime = "io.containerd.runc.v2"
 
-// Binary is the file name by which the runtime finds the shim of Runtime on its PATH.
+// Binary is the file name by which the helper knows that it is the shim.
 const Binary = "containerd-shim-runc-v2"
 
 // Main runs the shim's command line (start, delete, or serving) from os.Args and
@@ -41,7 +44,11 @@ func Main(ctx context.Context) {
 		Requires: []plugin.Type{plugins.EventPlugin, plugins.InternalPlugin},
 		InitFn:   newService,
 	})
-	containerdshim.RunShim(ctx, manager.NewShimManager(Runtime))
+	containerdshim.RunShim(ctx, manager.NewShimManager(runtime), func(c *containerdshim.Config) {
+		// A node's shim belongs to no container, in whose bundle a log would be: it
+		// writes to what it was started with.
+		c.NoSetupLogger = ofNode()
+	})
 }
 
 func newService(ic *plugin.InitContext) (any, error) {
@@ -58,6 +65,17 @@ func newService(ic *plugin.InitContext) (any, error) {
 		return nil, err
 	}
 	return &service{TTRPCTaskService: inner}, nil
+}
+
+// ofNode reports whether this shim serves the pods of the node, not one pod.
+func ofNode() bool { return os.Getenv(nodeshim.Mode) != "" }
+
+// Shutdown is asked for whenever a container is removed. A node's shim stays.
+func (s *service) Shutdown(ctx context.Context, r *taskapi.ShutdownRequest) (*emptypb.Empty, error) {
+	if ofNode() {
+		return &emptypb.Empty{}, nil
+	}
+	return s.TTRPCTaskService.Shutdown(ctx, r)
 }
 
 type service struct {
