@@ -8,6 +8,7 @@
 package admission
 
 import (
+	"errors"
 	"fmt"
 	"io"
 
@@ -51,11 +52,18 @@ type Options struct {
 	Services webhook.ServiceResolver
 }
 
-// Chain is the admission of one server.
+// Chain is the admission of one server. It must show both of its halves: the
+// handlers look for them.
 type Chain struct {
-	admission.Interface
+	halves
 	// Hooks start what the chain needs in the background.
 	Hooks []plug.Hook
+}
+
+// halves is what fills in and what refuses.
+type halves interface {
+	admission.MutationInterface
+	admission.ValidationInterface
 }
 
 // named is a plugin with the name that upstream knows it by.
@@ -96,7 +104,7 @@ func New(h *plug.Host, roles *rbac.Authorizer, o Options) (*Chain, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Chain{Interface: chain, Hooks: policies.hooks()}, nil
+	return &Chain{halves: chain, Hooks: policies.hooks()}, nil
 }
 
 // own returns the plugins that come before webhooks and policies.
@@ -143,7 +151,7 @@ func Source(h *plug.Host) lookup.Source {
 
 // join makes one plugin of many. Upstream's own register in a table by name and
 // are handed what they need after they were made.
-func join(h *plug.Host, plugins []named, o Options) (admission.Interface, error) {
+func join(h *plug.Host, plugins []named, o Options) (halves, error) {
 	dynamicClient, err := dynamic.NewForConfig(h.Loopback)
 	if err != nil {
 		return nil, fmt.Errorf("loopback client: %w", err)
@@ -165,7 +173,11 @@ func join(h *plug.Host, plugins []named, o Options) (admission.Interface, error)
 	if err != nil {
 		return nil, fmt.Errorf("admission chain: %w", err)
 	}
-	return admissionmetrics.WithStepMetrics(chain), nil
+	joined, ok := admissionmetrics.WithStepMetrics(chain).(halves)
+	if !ok {
+		return nil, errors.New("admission chain: it does not show what it does")
+	}
+	return joined, nil
 }
 
 // noConfig configures nothing.
