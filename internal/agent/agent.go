@@ -49,6 +49,9 @@ type Deps struct {
 	Client    client.Client
 	Recorder  record.EventRecorder
 	Log       *slog.Logger
+	// Drain returns when services lead nobody to an address any more; nil: pods are
+	// stopped without waiting for that.
+	Drain func(ctx context.Context, ip netip.Addr) error
 	// Stats measures the node for its API; nil: there are no statistics.
 	Stats server.Stats
 	// Metrics are served at /metrics; nil: there are none.
@@ -75,9 +78,6 @@ type Options struct {
 	// ClusterDNS is what pods ask for names; without it they ask whom the node asks.
 	ClusterDNS    netip.Addr
 	ClusterDomain string
-	// Drain returns when services lead nobody to an address any more; nil: pods are
-	// stopped without waiting for that.
-	Drain func(ctx context.Context, ip netip.Addr) error
 	// Resolver is the node's resolv.conf; empty: /etc/resolv.conf.
 	Resolver string
 	// Listener is where the kubelet API is served, with ServingCert, for clients
@@ -202,7 +202,7 @@ func (a *Agent) compose() error {
 		Runtime: a.runtime, ImageSvc: imageService, Images: a.images, Content: a.content, Volumes: a.volumes,
 		Env:     env.New(a.content, env.Options{Services: a.services, Allocatable: a.allocatable, VolumePath: a.volumePath}),
 		Cgroups: a.groups, Report: a.report, Asker: check.Checker{Runtime: a.runtime}, Messages: logs.Message,
-		Admit: a.admit, Handler: a.handler, Drain: a.options.Drain, Recorder: a.deps.Recorder, Log: log,
+		Admit: a.admit, Handler: a.handler, Drain: a.deps.Drain, Recorder: a.deps.Recorder, Log: log,
 		Node: spec.Node{
 			LogDir: a.options.LogDir, SeccompDir: filepath.Join(a.options.Dir, "seccomp"), DNS: dns,
 			MemoryCapacity: a.node.Machine().Memory, UnifiedCgroups: cgroup.Unified(),
