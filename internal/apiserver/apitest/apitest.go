@@ -13,6 +13,9 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -85,7 +88,19 @@ func StartWith(t testing.TB, opts Options) *Server {
 	case <-ctx.Done():
 		t.Fatal("API server: not ready within a minute")
 	}
+	s.Account(ctx, metav1.NamespaceDefault)
 	return s
+}
+
+// Account makes the default service account of a namespace, which is the work
+// of a controller: without it no pod is admitted.
+func (s *Server) Account(ctx context.Context, namespace string) {
+	s.t.Helper()
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default", Namespace: namespace}}
+	_, err := s.Clientset().CoreV1().ServiceAccounts(namespace).Create(ctx, account, metav1.CreateOptions{})
+	if err != nil && !apierrors.IsAlreadyExists(err) {
+		s.t.Fatal(err)
+	}
 }
 
 // Stop stops the server before the test ends. Stopping twice is harmless.

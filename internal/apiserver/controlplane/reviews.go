@@ -1,0 +1,17 @@
+package controlplane
+
+import (
+	"time"
+
+	"github.com/sinawi/sinawi/internal/apiserver/authn/serviceaccount"
+	"github.com/sinawi/sinawi/internal/apiserver/plug"
+	"github.com/sinawi/sinawi/internal/apiserver/reviews"
+)
+
+// reviews answers questions about callers and issues their tokens.
+func (i *identity) reviews(h *plug.Host) (plug.Additions, error) {
+	return reviews.Extension(reviews.Options{
+		Issuer:    serviceaccount.NewIssuer(i.issuer, i.keys, time.Now),
+		Audiences: i.audiences,
+	})(h)
+}
