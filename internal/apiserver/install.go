@@ -166,10 +166,6 @@ func (s *Server) discoveryAddresses() discovery.Addresses {
 	return discovery.DefaultAddresses{DefaultAddress: s.generic.ExternalAddress}
 }
 
-// maxRequestBodyBytes is kube-apiserver's limit: an object of 1.5 MB in its
-// largest encoding.
-const maxRequestBodyBytes = 3 << 20
-
 func (s *Server) groupVersion(g *group, gv schema.GroupVersion, prefix string) *endpoints.APIGroupVersion {
 	servedBy := map[string][]string{}
 	for version, storage := range g.storage {
@@ -197,7 +193,7 @@ func (s *Server) groupVersion(g *group, gv schema.GroupVersion, prefix string) *
 		EquivalentResourceRegistry:  s.generic.EquivalentResourceRegistry,
 		Authorizer:                  s.generic.Authorizer,
 		Admit:                       s.host.Admission,
-		MinRequestTimeout:           minRequestTimeout,
-		MaxRequestBodyBytes:         maxRequestBodyBytes,
+		MinRequestTimeout:           MinRequestTimeout,
+		MaxRequestBodyBytes:         MaxRequestBodyBytes,
 	}
 }

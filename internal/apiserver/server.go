@@ -42,6 +42,14 @@ type Server struct {
 
 // Limits are kube-apiserver's defaults.
 const (
+	// RequestTimeout is how long a request that is no watch may take.
+	RequestTimeout = time.Minute
+	// MinRequestTimeout is how long a watch lasts at least; the server ends it
+	// at a random time up to twice that.
+	MinRequestTimeout = 1800 * time.Second
+	// MaxRequestBodyBytes holds an object of 1.5 MB in its largest encoding.
+	MaxRequestBodyBytes = 3 << 20
+
 	maxRequests         = 400
 	maxMutatingRequests = 200
 

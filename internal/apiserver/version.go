@@ -3,7 +3,6 @@ package apiserver
 import (
 	goruntime "runtime"
 	"strings"
-	"time"
 
 	apimachineryversion "k8s.io/apimachinery/pkg/version"
 	"k8s.io/component-base/compatibility"
@@ -15,10 +14,6 @@ import (
 
 // etcdVersion is that of the embedded member.
 var etcdVersion = etcd.Version
-
-// minRequestTimeout is how long a watch lasts at least; the server ends it at
-// a random time up to twice that.
-const minRequestTimeout = 1800 * time.Second
 
 // effectiveVersion is upstream's, with the version that this server reports.
 type effectiveVersion struct{ compatibility.EffectiveVersion }

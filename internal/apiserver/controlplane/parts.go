@@ -9,13 +9,16 @@ import (
 	genericadmission "k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 
+	"github.com/sinawi/sinawi/internal/apiserver"
 	"github.com/sinawi/sinawi/internal/apiserver/admission"
 	"github.com/sinawi/sinawi/internal/apiserver/authz"
 	"github.com/sinawi/sinawi/internal/apiserver/bootstrap"
+	"github.com/sinawi/sinawi/internal/apiserver/crd"
 	"github.com/sinawi/sinawi/internal/apiserver/defaults"
 	"github.com/sinawi/sinawi/internal/apiserver/openapi"
 	"github.com/sinawi/sinawi/internal/apiserver/plug"
 	"github.com/sinawi/sinawi/internal/apiserver/services"
+	"github.com/sinawi/sinawi/internal/apiserver/serviceurl"
 	"github.com/sinawi/sinawi/internal/apiserver/subresources"
 )
 
@@ -34,7 +37,8 @@ func extensions(o Options, who *identity, g *gates, kubelet *tls.Config) []plug.
 		g.authzHooks,
 		subresources.Extension(subresources.Options{KubeletTLS: kubelet}),
 		who.documents,
-		publish,
+		who.reviews,
+		customResources,
 	}
 }
 
@@ -80,7 +84,18 @@ func (g *gates) authzHooks(*plug.Host) (plug.Additions, error) {
 	return plug.Additions{Hooks: g.authz.Hooks}, nil
 }
 
-// publish serves the OpenAPI documents.
-func publish(h *plug.Host) (plug.Additions, error) {
-	return plug.Additions{Paths: openapi.New(h.Log).Handlers()}, nil
+// customResources serves custom resources, and the OpenAPI documents of them
+// and all others.
+func customResources(h *plug.Host) (plug.Additions, error) {
+	custom, added, err := crd.New(h, crd.Options{
+		Services:          serviceurl.New(admission.Source(h)),
+		RequestTimeout:    apiserver.RequestTimeout,
+		MinRequestTimeout: apiserver.MinRequestTimeout,
+		MaxBodyBytes:      apiserver.MaxRequestBodyBytes,
+	})
+	if err != nil {
+		return plug.Additions{}, err
+	}
+	added.Paths = openapi.New(h.Log, custom).Handlers()
+	return added, nil
 }

@@ -125,7 +125,8 @@ type Hook struct {
 	// Start runs when the API answers and the informers are filled, before
 	// the server is ready; the hooks' Starts run one after another in the
 	// order of the extensions, and an error stops the server. Bootstrap
-	// objects are made here. Optional.
+	// objects are made here. ctx ends when the server stops working, so what
+	// is started here may live on until then. Optional.
 	Start func(context.Context) error
 	// Run blocks until ctx ends, from ready on. An error stops the server.
 	// Optional.

@@ -39,6 +39,8 @@ type Resource struct {
 	// NoCache reads from the store directly; for what is written often and
 	// read seldom (events).
 	NoCache bool
+	// NoFeed keeps the resource out of the change feed.
+	NoFeed bool
 }
 
 // Backend makes the storage of every resource.
@@ -144,8 +146,12 @@ func (b *Backend) decorator(r Resource) generic.StorageDecorator {
 		if r.NoCache {
 			return raw, closeRaw, nil
 		}
+		source := raw
+		if !r.NoFeed {
+			source = feed.Tee(raw, b.feed.Log(r.GroupResource), keyFunc)
+		}
 		c, err := cacher.NewCacherFromConfig(cacher.Config{
-			Storage:             feed.Tee(raw, b.feed.Log(r.GroupResource), keyFunc),
+			Storage:             source,
 			Versioner:           apistorage.APIObjectVersioner{},
 			GroupResource:       r.GroupResource,
 			EventsHistoryWindow: config.EventsHistoryWindow,
