@@ -103,7 +103,7 @@ func (w *Worker) refreshVolumes(ctx context.Context, m moment) time.Time {
 	if ctx.Err() != nil {
 		return time.Time{}
 	}
-	v.retry.delay = min(max(2*v.retry.delay, retryFirst/2), 4*retryMost)
+	v.retry.delay = min(max(2*v.retry.delay, retryFirst/10), 4*retryMost)
 	v.retry.at = time.Now().Add(v.retry.delay)
 	v.renew = renew
 	for _, problem := range unjoin(err) {

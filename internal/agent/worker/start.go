@@ -82,7 +82,10 @@ func (w *Worker) shownProblem(name string) (string, bool) {
 // failure is why a container did not start.
 type failure struct{ problem status.Problem }
 
-func (w *Worker) fail(c *corev1.Container, reason string, err error) *failure {
+func (w *Worker) fail(life context.Context, c *corev1.Container, reason string, err error) *failure {
+	if life.Err() != nil {
+		return &failure{} // broken off: the pod goes, or the agent does
+	}
 	w.event(c.Name, corev1.EventTypeWarning, "Failed", "Error: "+err.Error())
 	return &failure{status.Problem{Reason: reason, Message: err.Error()}}
 }
@@ -95,23 +98,23 @@ func (w *Worker) startOne(ctx, life context.Context, m moment, s plan.Start, ref
 	w.clearOld(ctx, m.state, c.Name)
 	config, err := w.containerConfig(life, m, s, ref)
 	if err != nil {
-		return w.fail(c, reasonConfig, err)
+		return w.fail(life, c, reasonConfig, err)
 	}
 	box := m.state.Sandbox()
 	logDir := filepath.Join(w.deps.Node.LogDir, spec.LogDirName(m.pod), c.Name)
 	if err := os.MkdirAll(logDir, 0o755); err != nil {
-		return w.fail(c, reasonCreate, err)
+		return w.fail(life, c, reasonCreate, err)
 	}
 	created, err := w.deps.Runtime.CreateContainer(life, &cri.CreateContainerRequest{
 		PodSandboxId: box.ID, Config: config, SandboxConfig: w.sandboxConfig(m.pod, box.Attempt, ""),
 	})
 	if err != nil {
-		return w.fail(c, reasonCreate, plain(err))
+		return w.fail(life, c, reasonCreate, plain(err))
 	}
 	w.used(c.Name)
 	w.event(c.Name, corev1.EventTypeNormal, "Created", "Container created")
 	if _, err := w.deps.Runtime.StartContainer(life, &cri.StartContainerRequest{ContainerId: created.ContainerId}); err != nil {
-		return w.fail(c, reasonRun, plain(err))
+		return w.fail(life, c, reasonRun, plain(err))
 	}
 	w.event(c.Name, corev1.EventTypeNormal, "Started", "Container started")
 	w.log.Info("container started", "container", c.Name, "id", created.ContainerId, "attempt", s.Attempt)
