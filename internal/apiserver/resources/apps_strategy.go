@@ -1,9 +1,13 @@
 package resources
 
-import appsv1 "k8s.io/api/apps/v1"
+import (
+	appsv1 "k8s.io/api/apps/v1"
+
+	"github.com/sinawi/sinawi/internal/apiserver/validation/apps"
+)
 
 func deploymentStrategy() Strategy {
-	s := mainStrategy(func(d *appsv1.Deployment) *appsv1.DeploymentStatus { return &d.Status })
+	s := checked(mainStrategy(func(d *appsv1.Deployment) *appsv1.DeploymentStatus { return &d.Status }), apps.Deployment, apps.DeploymentUpdate)
 	// Annotations count as well: rollout tools record changes in them.
 	s.AutoGeneration = false
 	s.PrepareForCreate = onCreate(func(d *appsv1.Deployment) {
@@ -17,7 +21,7 @@ func deploymentStrategy() Strategy {
 }
 
 func deploymentStatusStrategy() *Strategy {
-	s := statusStrategy(func(d *appsv1.Deployment) *appsv1.DeploymentSpec { return &d.Spec })
+	s := checkedUpdate(statusStrategy(func(d *appsv1.Deployment) *appsv1.DeploymentSpec { return &d.Spec }), apps.DeploymentStatusUpdate)
 	s.PrepareForUpdate = onUpdate(func(d, old *appsv1.Deployment) {
 		d.Spec, d.Labels = old.Spec, old.Labels
 	})
@@ -26,29 +30,29 @@ func deploymentStatusStrategy() *Strategy {
 }
 
 func replicaSetStrategy() Strategy {
-	return mainStrategy(func(s *appsv1.ReplicaSet) *appsv1.ReplicaSetStatus { return &s.Status })
+	return checked(mainStrategy(func(s *appsv1.ReplicaSet) *appsv1.ReplicaSetStatus { return &s.Status }), apps.ReplicaSet, apps.ReplicaSetUpdate)
 }
 
 func replicaSetStatusStrategy() *Strategy {
-	return statusStrategy(func(s *appsv1.ReplicaSet) *appsv1.ReplicaSetSpec { return &s.Spec })
+	return checkedUpdate(statusStrategy(func(s *appsv1.ReplicaSet) *appsv1.ReplicaSetSpec { return &s.Spec }), apps.ReplicaSetStatusUpdate)
 }
 
 func statefulSetStrategy() Strategy {
-	return mainStrategy(func(s *appsv1.StatefulSet) *appsv1.StatefulSetStatus { return &s.Status })
+	return checked(mainStrategy(func(s *appsv1.StatefulSet) *appsv1.StatefulSetStatus { return &s.Status }), apps.StatefulSet, apps.StatefulSetUpdate)
 }
 
 func statefulSetStatusStrategy() *Strategy {
-	return statusStrategy(func(s *appsv1.StatefulSet) *appsv1.StatefulSetSpec { return &s.Spec })
+	return checkedUpdate(statusStrategy(func(s *appsv1.StatefulSet) *appsv1.StatefulSetSpec { return &s.Spec }), apps.StatefulSetStatusUpdate)
 }
 
 func daemonSetStrategy() Strategy {
-	return mainStrategy(func(d *appsv1.DaemonSet) *appsv1.DaemonSetStatus { return &d.Status })
+	return checked(mainStrategy(func(d *appsv1.DaemonSet) *appsv1.DaemonSetStatus { return &d.Status }), apps.DaemonSet, apps.DaemonSetUpdate)
 }
 
 func daemonSetStatusStrategy() *Strategy {
-	return statusStrategy(func(d *appsv1.DaemonSet) *appsv1.DaemonSetSpec { return &d.Spec })
+	return checkedUpdate(statusStrategy(func(d *appsv1.DaemonSet) *appsv1.DaemonSetSpec { return &d.Spec }), apps.DaemonSetStatusUpdate)
 }
 
 func controllerRevisionStrategy() Strategy {
-	return Strategy{AllowUnconditionalUpdate: true}
+	return checked(Strategy{AllowUnconditionalUpdate: true}, apps.ControllerRevision, apps.ControllerRevisionUpdate)
 }

@@ -12,8 +12,11 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/apiserver/pkg/endpoints/request"
 
 	"github.com/sinawi/sinawi/internal/apiserver/columns"
+	"github.com/sinawi/sinawi/internal/apiserver/validation/core"
 )
 
 // Core returns the rows of the core group. Subresources beyond status and
@@ -217,23 +220,23 @@ func resourceQuotas() Resource {
 func plain() Strategy { return Strategy{AllowUnconditionalUpdate: true} }
 
 func podTemplateStrategy() Strategy {
-	s := plain()
+	s := checked(plain(), core.PodTemplate, core.PodTemplateUpdate)
 	s.AutoGeneration = true
 	return s
 }
 
 func endpointsStrategy() Strategy {
-	s := plain()
+	s := checked(plain(), core.Endpoints, core.EndpointsUpdate)
 	s.AllowCreateOnUpdate = true
 	return s
 }
 
-func configMapStrategy() Strategy { return plain() }
+func configMapStrategy() Strategy { return checked(plain(), core.ConfigMap, core.ConfigMapUpdate) }
 
-func secretStrategy() Strategy { return plain() }
+func secretStrategy() Strategy { return checked(plain(), core.Secret, core.SecretUpdate) }
 
 func serviceAccountStrategy() Strategy {
-	s := plain()
+	s := checked(plain(), core.ServiceAccount, core.ServiceAccountUpdate)
 	// References to secrets by kind, uid or version are older than the rule
 	// that only names count.
 	clean := func(a *corev1.ServiceAccount) {
@@ -249,17 +252,30 @@ func serviceAccountStrategy() Strategy {
 func eventStrategy() Strategy {
 	s := plain()
 	s.AllowCreateOnUpdate = true
+	s.Validate = func(ctx context.Context, obj runtime.Object) field.ErrorList {
+		return core.Event(obj.(*corev1.Event), strictEvents(ctx))
+	}
+	s.ValidateUpdate = func(ctx context.Context, obj, old runtime.Object) field.ErrorList {
+		return core.EventUpdate(obj.(*corev1.Event), old.(*corev1.Event), strictEvents(ctx))
+	}
 	return s
 }
 
+// strictEvents tells whether a request came by events.k8s.io, where more has
+// to be said than in the core group.
+func strictEvents(ctx context.Context) bool {
+	info, ok := request.RequestInfoFrom(ctx)
+	return ok && info.APIGroup == eventsv1.GroupName
+}
+
 func limitRangeStrategy() Strategy {
-	s := plain()
+	s := checked(plain(), core.LimitRange, func(r, old *corev1.LimitRange) field.ErrorList { return core.LimitRange(r) })
 	s.AllowCreateOnUpdate = true
 	return s
 }
 
 func resourceQuotaStrategy() Strategy {
-	s := plain()
+	s := checked(plain(), core.ResourceQuota, core.ResourceQuotaUpdate)
 	s.PrepareForCreate = onCreate(func(q *corev1.ResourceQuota) { q.Status = corev1.ResourceQuotaStatus{} })
 	s.PrepareForUpdate = onUpdate(func(q, old *corev1.ResourceQuota) { q.Status = old.Status })
 	s.ResetFields = resetStatus()
@@ -267,14 +283,14 @@ func resourceQuotaStrategy() Strategy {
 }
 
 func resourceQuotaStatusStrategy() *Strategy {
-	s := plain()
+	s := checked(plain(), nil, core.ResourceQuotaStatusUpdate)
 	s.PrepareForUpdate = onUpdate(func(q, old *corev1.ResourceQuota) { q.Spec = old.Spec })
 	s.ResetFields = resetSpec()
 	return &s
 }
 
 func replicationControllerStrategy() Strategy {
-	s := plain()
+	s := checked(plain(), core.ReplicationController, core.ReplicationControllerUpdate)
 	s.AutoGeneration = true
 	s.OrphanDependents = true
 	s.PrepareForCreate = onCreate(func(rc *corev1.ReplicationController) { rc.Status = corev1.ReplicationControllerStatus{} })
@@ -284,14 +300,14 @@ func replicationControllerStrategy() Strategy {
 }
 
 func replicationControllerStatusStrategy() *Strategy {
-	s := plain()
+	s := checked(plain(), nil, core.ReplicationControllerStatusUpdate)
 	s.PrepareForUpdate = onUpdate(func(rc, old *corev1.ReplicationController) { rc.Spec = old.Spec })
 	s.ResetFields = resetSpec()
 	return &s
 }
 
 func namespaceStrategy() Strategy {
-	s := Strategy{}
+	s := checked(Strategy{}, core.Namespace, core.NamespaceUpdate)
 	s.PrepareForCreate = onCreate(func(n *corev1.Namespace) {
 		n.Status = corev1.NamespaceStatus{Phase: corev1.NamespaceActive}
 		// The kubernetes finalizer is what lets the namespace controller empty
@@ -317,7 +333,7 @@ func namespaceStrategy() Strategy {
 }
 
 func namespaceStatusStrategy() *Strategy {
-	s := namespaceStrategy()
+	s := checked(namespaceStrategy(), nil, core.NamespaceStatusUpdate)
 	s.PrepareForUpdate = onUpdate(func(n, old *corev1.Namespace) { n.Spec = old.Spec })
 	s.ResetFields = resetSpec()
 	return &s
@@ -326,21 +342,21 @@ func namespaceStatusStrategy() *Strategy {
 // NamespaceFinalize is the finalize subresource: it alone writes
 // spec.finalizers.
 func NamespaceFinalize() Strategy {
-	s := namespaceStrategy()
+	s := checked(namespaceStrategy(), nil, core.NamespaceFinalizeUpdate)
 	s.PrepareForUpdate = onUpdate(func(n, old *corev1.Namespace) { n.Status = old.Status })
 	s.ResetFields = resetStatus()
 	return s
 }
 
 func nodeStrategy() Strategy {
-	s := plain()
+	s := checked(plain(), core.Node, core.NodeUpdate)
 	s.PrepareForUpdate = onUpdate(func(n, old *corev1.Node) { n.Status = old.Status })
 	s.ResetFields = resetStatus()
 	return s
 }
 
 func nodeStatusStrategy() *Strategy {
-	s := plain()
+	s := checked(plain(), nil, core.NodeUpdate)
 	s.PrepareForUpdate = func(_ context.Context, obj, old runtime.Object) {
 		n, o := obj.(*corev1.Node), old.(*corev1.Node)
 		n.Spec = o.Spec

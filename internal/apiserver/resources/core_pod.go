@@ -8,10 +8,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/kubectl/pkg/util/qos"
+
+	"github.com/sinawi/sinawi/internal/apiserver/validation/pod"
 )
 
 func podStrategy() Strategy {
-	return Strategy{
+	return checked(Strategy{
 		PrepareForCreate: onCreate(func(p *corev1.Pod) {
 			p.Generation = 1
 			p.Status = corev1.PodStatus{Phase: corev1.PodPending, QOSClass: qos.ComputePodQOS(p)}
@@ -25,11 +27,11 @@ func podStrategy() Strategy {
 		AllowUnconditionalUpdate: true,
 		ResetFields:              resetStatus(),
 		GracefulDelete:           podGracefulDelete,
-	}
+	}, pod.Create, pod.Update)
 }
 
 func podStatusStrategy() *Strategy {
-	s := podStrategy()
+	s := checked(podStrategy(), nil, pod.StatusUpdate)
 	s.PrepareForUpdate = onUpdate(func(p, old *corev1.Pod) {
 		p.Spec = old.Spec
 		p.DeletionTimestamp = nil
@@ -46,7 +48,7 @@ func podStatusStrategy() *Strategy {
 // PodEphemeralContainers is the ephemeralcontainers subresource: it adds
 // debugging containers to a running pod and changes nothing else.
 func PodEphemeralContainers() Strategy {
-	s := podStrategy()
+	s := checked(podStrategy(), nil, pod.EphemeralContainersUpdate)
 	s.PrepareForUpdate = onUpdate(func(p, old *corev1.Pod) {
 		added := p.Spec.EphemeralContainers
 		keepPod(p, old)
@@ -59,7 +61,7 @@ func PodEphemeralContainers() Strategy {
 // PodResize is the resize subresource: it changes resources and resize
 // policies of a pod and its containers in place.
 func PodResize() Strategy {
-	s := podStrategy()
+	s := checked(podStrategy(), nil, pod.ResizeUpdate)
 	s.PrepareForUpdate = onUpdate(func(p, old *corev1.Pod) {
 		// Added, removed or renamed containers are left for validation to see.
 		if sameNames(p.Spec.Containers, old.Spec.Containers) && sameNames(p.Spec.InitContainers, old.Spec.InitContainers) {

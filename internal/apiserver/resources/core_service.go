@@ -2,10 +2,12 @@ package resources
 
 import (
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/sinawi/sinawi/internal/apiserver/validation/core"
 )
 
 func serviceStrategy() Strategy {
-	return Strategy{
+	return checked(Strategy{
 		PrepareForCreate: onCreate(func(s *corev1.Service) {
 			s.Status = corev1.ServiceStatus{}
 			clearUnused(s)
@@ -17,11 +19,11 @@ func serviceStrategy() Strategy {
 		AllowCreateOnUpdate:      true,
 		AllowUnconditionalUpdate: true,
 		ResetFields:              resetStatus(),
-	}
+	}, core.Service, core.ServiceUpdate)
 }
 
 func serviceStatusStrategy() *Strategy {
-	s := serviceStrategy()
+	s := checked(serviceStrategy(), nil, core.ServiceStatusUpdate)
 	s.PrepareForUpdate = onUpdate(func(s, old *corev1.Service) { s.Spec = old.Spec })
 	s.ResetFields = resetSpec()
 	return &s

@@ -3,10 +3,12 @@ package resources
 import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sinawi/sinawi/internal/apiserver/validation/volume"
 )
 
 func persistentVolumeStrategy() Strategy {
-	s := plain()
+	s := checked(plain(), volume.Persistent, volume.PersistentUpdate)
 	s.PrepareForCreate = onCreate(func(v *corev1.PersistentVolume) {
 		now := metav1.Now()
 		v.Status = corev1.PersistentVolumeStatus{Phase: corev1.VolumePending, LastPhaseTransitionTime: &now}
@@ -17,7 +19,7 @@ func persistentVolumeStrategy() Strategy {
 }
 
 func persistentVolumeStatusStrategy() *Strategy {
-	s := plain()
+	s := checked(plain(), nil, volume.PersistentStatusUpdate)
 	s.PrepareForUpdate = onUpdate(func(v, old *corev1.PersistentVolume) {
 		v.Spec = old.Spec
 		switch t := v.Status.LastPhaseTransitionTime; {
@@ -33,7 +35,7 @@ func persistentVolumeStatusStrategy() *Strategy {
 }
 
 func persistentVolumeClaimStrategy() Strategy {
-	s := plain()
+	s := checked(plain(), volume.Claim, volume.ClaimUpdate)
 	s.PrepareForCreate = onCreate(func(c *corev1.PersistentVolumeClaim) {
 		c.Status = corev1.PersistentVolumeClaimStatus{Phase: corev1.ClaimPending}
 		normalizeDataSource(&c.Spec)
@@ -66,7 +68,7 @@ func normalizeDataSource(spec *corev1.PersistentVolumeClaimSpec) {
 }
 
 func persistentVolumeClaimStatusStrategy() *Strategy {
-	s := plain()
+	s := checked(plain(), nil, volume.ClaimStatusUpdate)
 	s.PrepareForUpdate = onUpdate(func(c, old *corev1.PersistentVolumeClaim) { c.Spec = old.Spec })
 	s.ResetFields = resetSpec()
 	return &s

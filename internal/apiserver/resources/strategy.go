@@ -20,12 +20,20 @@ func onUpdate[T runtime.Object](f func(obj, old T)) func(context.Context, runtim
 	return func(_ context.Context, obj, old runtime.Object) { f(obj.(T), old.(T)) }
 }
 
-func validate[T runtime.Object](f func(obj T) field.ErrorList) func(context.Context, runtime.Object) field.ErrorList {
-	return func(_ context.Context, obj runtime.Object) field.ErrorList { return f(obj.(T)) }
+// checked returns s with its validators; a subresource has none for creation.
+func checked[T runtime.Object](s Strategy, create func(obj T) field.ErrorList, update func(obj, old T) field.ErrorList) Strategy {
+	s.Validate = nil
+	if create != nil {
+		s.Validate = func(_ context.Context, obj runtime.Object) field.ErrorList { return create(obj.(T)) }
+	}
+	s.ValidateUpdate = func(_ context.Context, obj, old runtime.Object) field.ErrorList { return update(obj.(T), old.(T)) }
+	return s
 }
 
-func validateUpdate[T runtime.Object](f func(obj, old T) field.ErrorList) func(context.Context, runtime.Object, runtime.Object) field.ErrorList {
-	return func(_ context.Context, obj, old runtime.Object) field.ErrorList { return f(obj.(T), old.(T)) }
+// checkedUpdate is checked for the rules of a subresource.
+func checkedUpdate[T runtime.Object](s *Strategy, update func(obj, old T) field.ErrorList) *Strategy {
+	c := checked(*s, nil, update)
+	return &c
 }
 
 func selectable[T runtime.Object](f func(obj T) fields.Set) func(runtime.Object) fields.Set {

@@ -2,7 +2,6 @@ package apps
 
 import (
 	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -11,14 +10,14 @@ import (
 
 // DaemonSet validates a new DaemonSet.
 func DaemonSet(d *appsv1.DaemonSet) field.ErrorList {
-	return append(rule.Namespaced(&d.ObjectMeta, rule.Subdomain), daemonSetSpec(&d.Spec, nil, field.NewPath("spec"))...)
+	return append(rule.Namespaced(&d.ObjectMeta, rule.Subdomain), daemonSetSpec(&d.Spec, field.NewPath("spec"))...)
 }
 
 // DaemonSetUpdate validates a changed DaemonSet.
 func DaemonSetUpdate(d, old *appsv1.DaemonSet) field.ErrorList {
 	return rule.All(
 		rule.MetaUpdate(&d.ObjectMeta, &old.ObjectMeta),
-		daemonSetSpec(&d.Spec, &old.Spec, field.NewPath("spec")),
+		daemonSetSpec(&d.Spec, field.NewPath("spec")),
 		rule.Immutable(d.Spec.Selector, old.Spec.Selector, field.NewPath("spec", "selector")),
 	)
 }
@@ -41,14 +40,10 @@ func DaemonSetStatusUpdate(d, old *appsv1.DaemonSet) field.ErrorList {
 	)
 }
 
-func daemonSetSpec(spec, old *appsv1.DaemonSetSpec, path *field.Path) field.ErrorList {
-	var oldTemplate *corev1.PodTemplateSpec
-	if old != nil {
-		oldTemplate = &old.Template
-	}
+func daemonSetSpec(spec *appsv1.DaemonSetSpec, path *field.Path) field.ErrorList {
 	return rule.All(
 		rule.RequiredSelector(spec.Selector, "daemonset", path.Child("selector")),
-		replicaTemplate(&spec.Template, oldTemplate, spec.Selector, "DaemonSet", path.Child("template")),
+		replicaTemplate(&spec.Template, spec.Selector, "DaemonSet", path.Child("template")),
 		rule.NonNegative(spec.MinReadySeconds, path.Child("minReadySeconds")),
 		daemonSetStrategy(&spec.UpdateStrategy, path.Child("updateStrategy")),
 		rule.OptionalNonNegative(spec.RevisionHistoryLimit, path.Child("revisionHistoryLimit")),

@@ -6,19 +6,20 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/sinawi/sinawi/internal/apiserver/validation/pod"
 	"github.com/sinawi/sinawi/internal/apiserver/validation/rule"
 )
 
 // Deployment validates a new Deployment.
 func Deployment(d *appsv1.Deployment) field.ErrorList {
-	return append(rule.Namespaced(&d.ObjectMeta, rule.Subdomain), deploymentSpec(&d.Spec, nil, field.NewPath("spec"))...)
+	return append(rule.Namespaced(&d.ObjectMeta, rule.Subdomain), deploymentSpec(&d.Spec, field.NewPath("spec"))...)
 }
 
 // DeploymentUpdate validates a changed Deployment.
 func DeploymentUpdate(d, old *appsv1.Deployment) field.ErrorList {
 	return rule.All(
 		rule.MetaUpdate(&d.ObjectMeta, &old.ObjectMeta),
-		deploymentSpec(&d.Spec, &old.Spec, field.NewPath("spec")),
+		deploymentSpec(&d.Spec, field.NewPath("spec")),
 		rule.Immutable(d.Spec.Selector, old.Spec.Selector, field.NewPath("spec", "selector")),
 	)
 }
@@ -32,19 +33,15 @@ func DeploymentStatusUpdate(d, old *appsv1.Deployment) field.ErrorList {
 	)
 }
 
-func deploymentSpec(spec, old *appsv1.DeploymentSpec, path *field.Path) field.ErrorList {
+func deploymentSpec(spec *appsv1.DeploymentSpec, path *field.Path) field.ErrorList {
 	errs := rule.All(
 		rule.OptionalNonNegative(spec.Replicas, path.Child("replicas")),
 		rule.RequiredSelector(spec.Selector, "deployment", path.Child("selector")),
 	)
-	var oldTemplate *corev1.PodTemplateSpec
-	if old != nil {
-		oldTemplate = &old.Template
-	}
 	if _, err := metav1.LabelSelectorAsSelector(spec.Selector); err != nil {
 		errs = append(errs, field.Invalid(path.Child("selector"), spec.Selector, "invalid label selector"))
 	} else {
-		errs = append(errs, replicaTemplate(&spec.Template, oldTemplate, spec.Selector, "ReplicaSet", path.Child("template"))...)
+		errs = append(errs, replicaTemplate(&spec.Template, spec.Selector, "ReplicaSet", path.Child("template"))...)
 	}
 	errs = append(errs, rule.All(
 		deploymentStrategy(&spec.Strategy, path.Child("strategy")),
@@ -60,10 +57,10 @@ func deploymentSpec(spec, old *appsv1.DeploymentSpec, path *field.Path) field.Er
 
 // replicaTemplate checks the template of a workload whose pods run until they
 // are removed.
-func replicaTemplate(t, old *corev1.PodTemplateSpec, selector *metav1.LabelSelector, kind string, path *field.Path) field.ErrorList {
+func replicaTemplate(t *corev1.PodTemplateSpec, selector *metav1.LabelSelector, kind string, path *field.Path) field.ErrorList {
 	return rule.All(
 		rule.SelectsTemplate(selector, t, path),
-		PodTemplate(t, old, path),
+		pod.Template(t, path),
 		runsForever(t, kind, path),
 	)
 }

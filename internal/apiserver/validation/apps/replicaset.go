@@ -2,7 +2,6 @@ package apps
 
 import (
 	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -11,14 +10,14 @@ import (
 
 // ReplicaSet validates a new ReplicaSet.
 func ReplicaSet(s *appsv1.ReplicaSet) field.ErrorList {
-	return append(rule.Namespaced(&s.ObjectMeta, rule.Subdomain), replicaSetSpec(&s.Spec, nil, field.NewPath("spec"))...)
+	return append(rule.Namespaced(&s.ObjectMeta, rule.Subdomain), replicaSetSpec(&s.Spec, field.NewPath("spec"))...)
 }
 
 // ReplicaSetUpdate validates a changed ReplicaSet.
 func ReplicaSetUpdate(s, old *appsv1.ReplicaSet) field.ErrorList {
 	return rule.All(
 		rule.MetaUpdate(&s.ObjectMeta, &old.ObjectMeta),
-		replicaSetSpec(&s.Spec, &old.Spec, field.NewPath("spec")),
+		replicaSetSpec(&s.Spec, field.NewPath("spec")),
 		rule.Immutable(s.Spec.Selector, old.Spec.Selector, field.NewPath("spec", "selector")),
 	)
 }
@@ -41,7 +40,7 @@ func ReplicaSetStatusUpdate(s, old *appsv1.ReplicaSet) field.ErrorList {
 	)
 }
 
-func replicaSetSpec(spec, old *appsv1.ReplicaSetSpec, path *field.Path) field.ErrorList {
+func replicaSetSpec(spec *appsv1.ReplicaSetSpec, path *field.Path) field.ErrorList {
 	errs := rule.All(
 		rule.OptionalNonNegative(spec.Replicas, path.Child("replicas")),
 		rule.NonNegative(spec.MinReadySeconds, path.Child("minReadySeconds")),
@@ -50,9 +49,5 @@ func replicaSetSpec(spec, old *appsv1.ReplicaSetSpec, path *field.Path) field.Er
 	if _, err := metav1.LabelSelectorAsSelector(spec.Selector); err != nil {
 		return append(errs, field.Invalid(path.Child("selector"), spec.Selector, "invalid label selector"))
 	}
-	var oldTemplate *corev1.PodTemplateSpec
-	if old != nil {
-		oldTemplate = &old.Template
-	}
-	return append(errs, replicaTemplate(&spec.Template, oldTemplate, spec.Selector, "ReplicaSet", path.Child("template"))...)
+	return append(errs, replicaTemplate(&spec.Template, spec.Selector, "ReplicaSet", path.Child("template"))...)
 }

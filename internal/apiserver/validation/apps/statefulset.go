@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -169,14 +168,5 @@ func ControllerRevisionUpdate(r, old *appsv1.ControllerRevision) field.ErrorList
 		rule.MetaUpdate(&r.ObjectMeta, &old.ObjectMeta),
 		ControllerRevision(r),
 		rule.Immutable(r.Data, old.Data, field.NewPath("data")),
-	)
-}
-
-// PodTemplate validates the template that a workload makes pods from; old is
-// the stored one of an update.
-func PodTemplate(t, old *corev1.PodTemplateSpec, path *field.Path) field.ErrorList {
-	return rule.All(
-		metav1validation.ValidateLabels(t.Labels, path.Child("labels")),
-		apivalidation.ValidateAnnotations(t.Annotations, path.Child("annotations")),
 	)
 }

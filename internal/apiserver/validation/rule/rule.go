@@ -17,21 +17,23 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/sinawi/sinawi/internal/apiserver/validation/check"
 )
 
 // Namespaced checks the metadata of a new namespaced object.
 func Namespaced(meta *metav1.ObjectMeta, name apivalidation.ValidateNameFunc) field.ErrorList {
-	return apivalidation.ValidateObjectMeta(meta, true, name, field.NewPath("metadata"))
+	return check.ObjectMeta(meta, true, name)
 }
 
 // Cluster checks the metadata of a new cluster-scoped object.
 func Cluster(meta *metav1.ObjectMeta, name apivalidation.ValidateNameFunc) field.ErrorList {
-	return apivalidation.ValidateObjectMeta(meta, false, name, field.NewPath("metadata"))
+	return check.ObjectMeta(meta, false, name)
 }
 
 // MetaUpdate checks that metadata changes only where it may.
 func MetaUpdate(meta, old *metav1.ObjectMeta) field.ErrorList {
-	return apivalidation.ValidateObjectMetaUpdate(meta, old, field.NewPath("metadata"))
+	return check.ObjectMetaUpdate(meta, old)
 }
 
 // Subdomain is the rule for most names.
