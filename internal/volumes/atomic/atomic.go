@@ -45,7 +45,7 @@ func Write(dir string, files Files, gid *int64) (bool, error) {
 	}
 	current, _ := os.Readlink(filepath.Join(dir, dataLink))
 	if current != "" && same(filepath.Join(dir, current), files) {
-		return false, link(dir, files)
+		return false, errors.Join(link(dir, files), sweep(dir, current, files))
 	}
 	fresh, err := os.MkdirTemp(dir, stamp)
 	if err != nil {
