@@ -19,6 +19,7 @@ import (
 	"k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/registry/rest"
 
+	"github.com/sinawi/sinawi/internal/apiserver/admission/lookup"
 	"github.com/sinawi/sinawi/internal/apiserver/authn/serviceaccount"
 	"github.com/sinawi/sinawi/internal/apiserver/plug"
 )
@@ -87,7 +88,7 @@ func (t *tokenRequests) Create(ctx context.Context, name string, obj runtime.Obj
 	if err := t.complete(q, namespace, name, now); err != nil {
 		return nil, err
 	}
-	account, err := lookUp[*corev1.ServiceAccount](ctx, t.accounts, name)
+	account, err := lookUp[*corev1.ServiceAccount](ctx, t.accounts, "serviceaccounts", namespace, name)
 	if err != nil {
 		return nil, err
 	}
@@ -165,7 +166,7 @@ func (t *tokenRequests) bind(ctx context.Context, account string, ref *authentic
 	var uid types.UID
 	switch {
 	case gvk.Group == "" && gvk.Kind == "Pod":
-		pod, err := lookUp[*corev1.Pod](ctx, t.pods, ref.Name)
+		pod, err := lookUp[*corev1.Pod](ctx, t.pods, "pods", grant.Namespace, ref.Name)
 		if err != nil {
 			return err
 		}
@@ -178,14 +179,14 @@ func (t *tokenRequests) bind(ctx context.Context, account string, ref *authentic
 			return err
 		}
 	case gvk.Group == "" && gvk.Kind == "Secret":
-		secret, err := lookUp[*corev1.Secret](ctx, t.secrets, ref.Name)
+		secret, err := lookUp[*corev1.Secret](ctx, t.secrets, "secrets", grant.Namespace, ref.Name)
 		if err != nil {
 			return err
 		}
 		uid = secret.UID
 		grant.Secret = &serviceaccount.Object{Name: secret.Name, UID: string(uid)}
 	case gvk.Group == "" && gvk.Kind == "Node":
-		node, err := lookUp[*corev1.Node](request.WithNamespace(ctx, ""), t.nodes, ref.Name)
+		node, err := lookUp[*corev1.Node](ctx, t.nodes, "nodes", "", ref.Name)
 		if err != nil {
 			return err
 		}
@@ -207,7 +208,7 @@ func (t *tokenRequests) nodeOf(ctx context.Context, pod *corev1.Pod) (*serviceac
 	if pod.Spec.NodeName == "" {
 		return nil, nil
 	}
-	node, err := lookUp[*corev1.Node](request.WithNamespace(ctx, ""), t.nodes, pod.Spec.NodeName)
+	node, err := lookUp[*corev1.Node](ctx, t.nodes, "nodes", "", pod.Spec.NodeName)
 	switch {
 	case apierrors.IsNotFound(err):
 		return &serviceaccount.Object{Name: pod.Spec.NodeName}, nil
@@ -219,9 +220,9 @@ func (t *tokenRequests) nodeOf(ctx context.Context, pod *corev1.Pod) (*serviceac
 
 // lookUp reads an object as it is now: a token must not outlive what it is
 // bound to by the lag of a cache.
-func lookUp[T runtime.Object](ctx context.Context, from rest.Getter, name string) (T, error) {
+func lookUp[T runtime.Object](ctx context.Context, from rest.Getter, resource, namespace, name string) (T, error) {
 	var none T
-	obj, err := from.Get(ctx, name, &metav1.GetOptions{})
+	obj, err := from.Get(lookup.Context(ctx, lookup.Core(resource), namespace), name, &metav1.GetOptions{})
 	if err != nil {
 		return none, err
 	}

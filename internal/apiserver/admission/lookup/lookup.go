@@ -54,7 +54,7 @@ func get[T runtime.Object](ctx context.Context, s Source, resource schema.GroupR
 	if err != nil {
 		return none, err
 	}
-	obj, err := st.Get(request.WithNamespace(ctx, namespace), name, &metav1.GetOptions{ResourceVersion: version})
+	obj, err := st.Get(Context(ctx, resource, namespace), name, &metav1.GetOptions{ResourceVersion: version})
 	if err != nil {
 		return none, err
 	}
@@ -72,7 +72,7 @@ func List[T runtime.Object](ctx context.Context, s Source, resource schema.Group
 	if err != nil {
 		return nil, err
 	}
-	list, err := st.List(request.WithNamespace(ctx, namespace), &metainternal.ListOptions{ResourceVersion: "0"})
+	list, err := st.List(Context(ctx, resource, namespace), &metainternal.ListOptions{ResourceVersion: "0"})
 	if err != nil {
 		return nil, err
 	}
@@ -86,6 +86,15 @@ func List[T runtime.Object](ctx context.Context, s Source, resource schema.Group
 		return nil
 	})
 	return out, err
+}
+
+// Context is ctx for a read of another resource than the request is about:
+// storages name in their errors what the request says it wants.
+func Context(ctx context.Context, resource schema.GroupResource, namespace string) context.Context {
+	ctx = request.WithRequestInfo(ctx, &request.RequestInfo{
+		IsResourceRequest: true, APIGroup: resource.Group, Resource: resource.Resource, Namespace: namespace,
+	})
+	return request.WithNamespace(ctx, namespace)
 }
 
 // Core names a resource of the group without a name.

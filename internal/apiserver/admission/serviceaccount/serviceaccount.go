@@ -135,8 +135,11 @@ func (p *Plugin) account(ctx context.Context, namespace, name string) (*corev1.S
 	}
 	for {
 		account, err := lookup.Get[*corev1.ServiceAccount](ctx, p.source, lookup.Core("serviceaccounts"), namespace, name)
-		if tries--; err == nil || !apierrors.IsNotFound(err) || tries == 0 {
+		if err == nil || !apierrors.IsNotFound(err) {
 			return account, err
+		}
+		if tries--; tries == 0 {
+			return nil, apierrors.NewNotFound(corev1.Resource("serviceaccount"), name)
 		}
 		select {
 		case <-time.After(defaultAccountPause + rand.N(defaultAccountPause)):
