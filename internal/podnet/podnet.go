@@ -81,7 +81,7 @@ func Setup(_ context.Context, o Options) error {
 	if err := applyTable(n, o); err != nil {
 		return fmt.Errorf("set up nftables table %s: %w", n.PodTable, explain(err))
 	}
-	if err := openForward(n); err != nil {
+	if err := openFirewalls(n); err != nil {
 		return err
 	}
 	boot, err := ipam.BootID()
@@ -105,7 +105,7 @@ func Teardown(_ context.Context, o Options) error {
 	if o.CNIConfDir != "" {
 		errs = append(errs, removeFile(filepath.Join(o.CNIConfDir, confFile)))
 	}
-	errs = append(errs, deleteLinks(n), closeForward(n), nft.DeleteTable(nftables.TableFamilyIPv4, n.PodTable))
+	errs = append(errs, deleteLinks(n), closeFirewalls(n), nft.DeleteTable(nftables.TableFamilyIPv4, n.PodTable))
 	if o.StateDir != "" {
 		if err := os.RemoveAll(o.StateDir); err != nil {
 			errs = append(errs, fmt.Errorf("remove pod address leases: %w", err))

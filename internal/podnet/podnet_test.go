@@ -18,6 +18,7 @@ import (
 	"github.com/sinawi/sinawi/internal/podnet/cni"
 	"github.com/sinawi/sinawi/internal/podnet/ipam"
 	"github.com/sinawi/sinawi/internal/podnet/nettest"
+	"github.com/sinawi/sinawi/internal/podnet/nft"
 )
 
 // TestMain also makes this binary the plugin, as the helper binary is.
@@ -314,6 +315,10 @@ func TestOtherFirewallsThatDropAreOpened(t *testing.T) {
 	drop := nftables.ChainPolicyDrop
 	table := c.AddTable(&nftables.Table{Family: nftables.TableFamilyIPv4, Name: "filter"})
 	chain := c.AddChain(&nftables.Chain{Table: table, Name: "FORWARD", Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookForward, Priority: nftables.ChainPriorityFilter, Policy: &drop})
+	input := c.AddChain(&nftables.Chain{Table: table, Name: "INPUT", Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookInput, Priority: nftables.ChainPriorityFilter, Policy: &drop})
+	// As such firewalls do: the node hears answers to what it asked.
+	c.AddRule(&nftables.Rule{Table: table, Chain: input, Exprs: nft.Rule(nft.StateNew(), nft.Return())})
+	c.AddRule(&nftables.Rule{Table: table, Chain: input, Exprs: nft.Rule(nft.Accept())})
 	if err := c.Flush(); err != nil {
 		t.Fatal(err)
 	}
@@ -326,10 +331,18 @@ func TestOtherFirewallsThatDropAreOpened(t *testing.T) {
 	serve(b, 80)
 	name, seen, err := a.Ask(b.Addr.String() + ":80")
 	wantAnswer(t, "through a firewall that drops", "b", a.Addr.String(), name, seen, err)
+	l, err := net.Listen("tcp4", "0.0.0.0:18087")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go nettest.ServeName(l, "node")
+	name, seen, err = a.Ask(ipam.Gateway(o.PodCIDR).String() + ":18087")
+	wantAnswer(t, "to the node through a firewall that drops", "node", a.Addr.String(), name, seen, err)
 	if rules, err := c.GetRules(table, chain); err != nil || len(rules) != 2 {
 		t.Errorf("%d rules %v in the foreign chain, want 2 however often the node is set up", len(rules), err)
 	}
-	if err := closeForward(NamesOf(o.Instance)); err != nil {
+	if err := closeFirewalls(NamesOf(o.Instance)); err != nil {
 		t.Fatal(err)
 	}
 	if rules, err := c.GetRules(table, chain); err != nil || len(rules) != 0 {

@@ -76,24 +76,29 @@ func base(name string, kind nftables.ChainType, hook *nftables.ChainHook, priori
 	return &nftables.Chain{Name: name, Type: kind, Hooknum: hook, Priority: &priority}
 }
 
-// openForward lets pod traffic through other programs' chains that drop what is
-// forwarded by default: an accept of ours would not overrule them. The rules
-// carry the instance's comment and are plain enough for iptables to list.
-func openForward(n Names) error {
-	return editForward(n, func(c *nftables.Conn, chain *nftables.Chain, ours []*nftables.Rule) error {
+// openFirewalls lets pod traffic through other programs' chains that drop by
+// default, be it forwarded or for this node: an accept of ours would not overrule
+// them. The rules carry the instance's comment and are plain enough for iptables
+// to list.
+func openFirewalls(n Names) error {
+	return editFirewalls(n, func(c *nftables.Conn, chain *nftables.Chain, ours []*nftables.Rule) error {
 		if len(ours) > 0 || chain.Policy == nil || *chain.Policy != nftables.ChainPolicyDrop {
 			return nil
 		}
-		for _, match := range []nft.Expr{nft.InFromAny(n.VethPrefix), nft.OutToAny(n.VethPrefix)} {
+		matches := []nft.Expr{nft.InFromAny(n.VethPrefix)}
+		if *chain.Hooknum == *nftables.ChainHookForward {
+			matches = append(matches, nft.OutToAny(n.VethPrefix))
+		}
+		for _, match := range matches {
 			c.InsertRule(&nftables.Rule{Table: chain.Table, Chain: chain, Exprs: nft.Rule(match, nft.Accept()), UserData: nft.Comment(n.Comment)})
 		}
 		return nil
 	})
 }
 
-// closeForward takes the rules of openForward back.
-func closeForward(n Names) error {
-	return editForward(n, func(c *nftables.Conn, _ *nftables.Chain, ours []*nftables.Rule) error {
+// closeFirewalls takes the rules of openFirewalls back.
+func closeFirewalls(n Names) error {
+	return editFirewalls(n, func(c *nftables.Conn, _ *nftables.Chain, ours []*nftables.Rule) error {
 		for _, r := range ours {
 			if err := c.DelRule(r); err != nil {
 				return err
@@ -103,9 +108,9 @@ func closeForward(n Names) error {
 	})
 }
 
-// editForward calls f with every foreign base chain on the forward hook and the
-// instance's rules in it.
-func editForward(n Names, f func(*nftables.Conn, *nftables.Chain, []*nftables.Rule) error) error {
+// editFirewalls calls f with every foreign base chain on the forward and input
+// hooks and the instance's rules in it.
+func editFirewalls(n Names, f func(*nftables.Conn, *nftables.Chain, []*nftables.Rule) error) error {
 	c, err := nft.Open()
 	if err != nil {
 		return err
@@ -117,7 +122,10 @@ func editForward(n Names, f func(*nftables.Conn, *nftables.Chain, []*nftables.Ru
 	}
 	for _, chain := range all {
 		ip := chain.Table.Family == nftables.TableFamilyIPv4 || chain.Table.Family == nftables.TableFamilyINet
-		if !ip || chain.Hooknum == nil || *chain.Hooknum != *nftables.ChainHookForward || strings.HasPrefix(chain.Table.Name, "sinawi") {
+		if !ip || chain.Type != nftables.ChainTypeFilter || chain.Hooknum == nil || strings.HasPrefix(chain.Table.Name, "sinawi") {
+			continue
+		}
+		if *chain.Hooknum != *nftables.ChainHookForward && *chain.Hooknum != *nftables.ChainHookInput {
 			continue
 		}
 		rules, err := c.GetRules(chain.Table, chain)

@@ -47,6 +47,8 @@ func (h *health) want(list []compile.Health) {
 // run serves each wanted port until ctx ends.
 func (h *health) run(ctx context.Context) error {
 	serving := map[uint16]*http.Server{}
+	var all sync.WaitGroup
+	defer all.Wait()
 	defer func() {
 		for _, s := range serving {
 			_ = s.Close()
@@ -71,7 +73,7 @@ func (h *health) run(ctx context.Context) error {
 			if serving[port] != nil {
 				continue
 			}
-			s, err := h.serve(port)
+			s, err := h.serve(&all, port)
 			if err != nil {
 				h.log.Error("health check of a load balancer's service cannot be served", "service", x.Service, "port", port, "err", err)
 				continue // the next change tries again
@@ -81,19 +83,19 @@ func (h *health) run(ctx context.Context) error {
 	}
 }
 
-// serve answers on a port in a goroutine that ends when the server is closed.
-func (h *health) serve(port uint16) (*http.Server, error) {
+// serve answers on a port in one of all's goroutines, until the server is closed.
+func (h *health) serve(all *sync.WaitGroup, port uint16) (*http.Server, error) {
 	l, err := net.Listen("tcp4", net.JoinHostPort("", strconv.Itoa(int(port))))
 	if err != nil {
 		return nil, fmt.Errorf("listen for health checks: %w", err)
 	}
 	const patience = 10 * time.Second
 	s := &http.Server{Handler: h.answer(port), ReadHeaderTimeout: patience, WriteTimeout: patience, IdleTimeout: patience}
-	go func() {
+	all.Go(func() {
 		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 			h.log.Error("serve health checks", "port", port, "err", err)
 		}
-	}()
+	})
 	return s, nil
 }
 

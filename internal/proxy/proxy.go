@@ -31,6 +31,8 @@ type Options struct {
 	Instance string
 	// NodeName is how endpoints name this node.
 	NodeName string
+	// Zone is the node's topology zone, if it has one.
+	Zone string
 	// PodCIDR is this node's range, ClusterCIDR that of all pods.
 	PodCIDR, ClusterCIDR netip.Prefix
 	// ServiceCIDR has all service addresses.
@@ -68,7 +70,7 @@ func New(c cache.Cache, o Options) (*Proxy, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	p := &Proxy{cache: c, o: o, log: o.Log, mail: newMailbox(), state: compile.New(o.NodeName, o.Redirects...)}
+	p := &Proxy{cache: c, o: o, log: o.Log, mail: newMailbox(), state: compile.New(compile.Place{Node: o.NodeName, Zone: o.Zone}, o.Redirects...)}
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
 	}

@@ -45,6 +45,7 @@ type rig struct {
 	cache   *clienttest.Cache
 	runtime nettest.Runtime
 	outside nettest.Netns
+	proxy   *Proxy
 	stop    func()
 }
 
@@ -94,6 +95,7 @@ func (r *rig) start() {
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	r.proxy = p
 	done := make(chan error, 1)
 	go func() { done <- p.Run(ctx) }()
 	r.stop = func() {
@@ -409,6 +411,40 @@ func TestDamagedTableIsMended(t *testing.T) {
 	}
 	r.start()
 	r.until("after an older build", client.Ask, "10.43.0.80:80", from("a", ""))
+}
+
+func TestDrainedWaitsForTheEndpointToLeave(t *testing.T) {
+	r := newRig(t, 11)
+	a, b, client := r.server("a"), r.server("b"), r.runtime.Pod(t, "client")
+	r.cache.Put(service("s", "10.43.0.80"), endpoints("s", a, b))
+	r.until("before", client.Ask, "10.43.0.80:80", from("a", ""))
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	if err := r.proxy.Drained(ctx, a.Addr); err == nil {
+		t.Error("drained while the service leads to the pod")
+	}
+	if err := r.proxy.Drained(context.Background(), client.Addr); err != nil {
+		t.Errorf("an address of no service: %v", err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- r.proxy.Drained(context.Background(), a.Addr) }()
+	r.cache.Put(endpoints("s", b))
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	for range 50 {
+		if name, _, err := client.Ask("10.43.0.80:80"); err != nil || name != "b" {
+			t.Fatalf("after it was drained: %s %v", name, err)
+		}
+	}
+	// The last endpoint stays while it leaves: there is no better one.
+	last := endpoints("s", b)
+	last.Endpoints[0].Conditions = discoveryv1.EndpointConditions{Ready: ptr.To(false), Serving: ptr.To(true), Terminating: ptr.To(true)}
+	r.cache.Put(last)
+	if err := r.proxy.Drained(context.Background(), b.Addr); err != nil {
+		t.Error(err)
+	}
+	r.until("the last", client.Ask, "10.43.0.80:80", from("b", ""))
 }
 
 func TestRedirect(t *testing.T) {

@@ -54,7 +54,7 @@ func openTable(b *testing.B) *apply.Table {
 func BenchmarkOneChange(b *testing.B) {
 	for _, services := range []int{10, 1000, 10000} {
 		b.Run(fmt.Sprint(services, "services"), func(b *testing.B) {
-			table, s := openTable(b), compile.New(nodeName)
+			table, s := openTable(b), compile.New(compile.Place{Node: nodeName})
 			fill(s, services)
 			s.Changes()
 			if err := table.Sync(s.Elements()); err != nil {
@@ -80,7 +80,7 @@ func BenchmarkOneChange(b *testing.B) {
 // BenchmarkStart is all services set from nothing, and found as they are.
 func BenchmarkStart(b *testing.B) {
 	for _, services := range []int{1000, 10000} {
-		s := compile.New(nodeName)
+		s := compile.New(compile.Place{Node: nodeName})
 		fill(s, services)
 		s.Changes()
 		all := s.Elements()

@@ -158,14 +158,23 @@ func fib(f expr.Fib, op expr.CmpOp) Expr {
 // Proto matches a transport protocol.
 func Proto(p uint8) Expr { return append(LoadProto(Reg(0)), Equal(Reg(0), []byte{p})...) }
 
-// ctNew is the conntrack state bit of a connection's first packet.
-const ctNew = 8
+// Conntrack's state bits of packets that it makes no sense of, and of those that
+// begin a connection.
+const (
+	ctInvalid = 1
+	ctNew     = 8
+)
 
 // StateNew matches the first packet of a connection.
-func StateNew() Expr {
+func StateNew() Expr { return ctState(ctNew) }
+
+// StateInvalid matches packets that belong to no connection and begin none.
+func StateInvalid() Expr { return ctState(ctInvalid) }
+
+func ctState(bit uint32) Expr {
 	return Expr{
 		&expr.Ct{Key: expr.CtKeySTATE, Register: Reg(0)},
-		&expr.Bitwise{SourceRegister: Reg(0), DestRegister: Reg(0), Len: 4, Mask: binaryutil.NativeEndian.PutUint32(ctNew), Xor: make([]byte, 4)},
+		&expr.Bitwise{SourceRegister: Reg(0), DestRegister: Reg(0), Len: 4, Mask: binaryutil.NativeEndian.PutUint32(bit), Xor: make([]byte, 4)},
 		&expr.Cmp{Op: expr.CmpOpNeq, Register: Reg(0), Data: make([]byte, 4)},
 	}
 }

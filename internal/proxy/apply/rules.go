@@ -124,7 +124,10 @@ func (t *Table) chains() []chain {
 		base("output", nftables.ChainTypeNAT, nftables.ChainHookOutput, *nftables.ChainPriorityNATDest, translate),
 		base("postrouting", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, *nftables.ChainPriorityNATSource-1, t.sources()...),
 		base("filter-input", nftables.ChainTypeFilter, nftables.ChainHookInput, beforeFilters, refuse),
-		base("filter-forward", nftables.ChainTypeFilter, nftables.ChainHookForward, beforeFilters, refuse),
+		// A pod's packet that conntrack cannot place keeps its own source, and makes
+		// a client that knows only the service reset the connection.
+		base("filter-forward", nftables.ChainTypeFilter, nftables.ChainHookForward, beforeFilters,
+			[]nft.Expr{nft.StateInvalid(), nft.InFromAny(t.o.PodLinks), nft.Drop()}, refuse),
 		base("filter-output", nftables.ChainTypeFilter, nftables.ChainHookOutput, beforeFilters, refuse),
 	}
 }

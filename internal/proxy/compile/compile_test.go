@@ -18,7 +18,7 @@ import (
 	"github.com/sinawi/sinawi/internal/podnet/nft"
 )
 
-const node = "n1"
+var node = Place{Node: "n1", Zone: "z1"}
 
 func aService(name, ip string, change ...func(*corev1.Service)) *corev1.Service {
 	s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name}, Spec: corev1.ServiceSpec{
@@ -174,6 +174,41 @@ func TestWhereServicesLead(t *testing.T) {
 				t.Errorf("state remembers services that are gone: %+v", s)
 			}
 		})
+	}
+}
+
+func TestHints(t *testing.T) {
+	hints := func(node, zone string) *discoveryv1.EndpointHints {
+		h := &discoveryv1.EndpointHints{}
+		if node != "" {
+			h.ForNodes = []discoveryv1.ForNode{{Name: node}}
+		}
+		if zone != "" {
+			h.ForZones = []discoveryv1.ForZone{{Name: zone}}
+		}
+		return h
+	}
+	const first, second, both = "tcp 10.43.0.1:80 → 10.0.0.1:8080", "tcp 10.43.0.1:80 → 10.0.0.2:8080", "tcp 10.43.0.1:80 → 10.0.0.1:8080 10.0.0.2:8080"
+	cases := map[string]struct {
+		one, two *discoveryv1.EndpointHints
+		want     string
+	}{
+		"none":              {nil, nil, both},
+		"one only":          {hints("", "z1"), nil, both},
+		"zones":             {hints("", "z2"), hints("", "z1"), second},
+		"other zones":       {hints("", "z2"), hints("", "z3"), both},
+		"nodes":             {hints("n1", "z1"), hints("n2", "z1"), first},
+		"other nodes, zone": {hints("n3", "z2"), hints("n2", "z1"), second},
+	}
+	for name, c := range cases {
+		s := New(node)
+		s.SetService(aService("a", "10.43.0.1"))
+		slice := aSlice("a", "10.0.0.1 n9 ready", "10.0.0.2 n9 ready", "10.0.0.3 n9 leaving")
+		slice.Endpoints[0].Hints, slice.Endpoints[1].Hints = c.one, c.two
+		s.SetSlice(slice)
+		if diff := cmp.Diff([]string{c.want}, leads(s.Changes().Add)); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package compile
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -14,12 +15,14 @@ import (
 type candidate struct {
 	endpoint
 	ready bool
+	hints *discoveryv1.EndpointHints
 }
 
 // candidates of a service's port, each address once, in order.
 func candidates(node, port string, proto uint8, parts map[string]*discoveryv1.EndpointSlice) []candidate {
 	byAddr := map[netip.AddrPort]candidate{}
-	for _, slice := range parts {
+	for _, name := range slices.Sorted(maps.Keys(parts)) { // the same objects compile to the same
+		slice := parts[name]
 		if slice.AddressType != discoveryv1.AddressTypeIPv4 {
 			continue
 		}
@@ -74,7 +77,7 @@ func candidateOf(node string, e *discoveryv1.Endpoint) (candidate, bool) {
 	}
 	ready := yes(e.Conditions.Ready, true)
 	leaving := yes(e.Conditions.Terminating, false) && yes(e.Conditions.Serving, ready)
-	c := candidate{ready: ready}
+	c := candidate{ready: ready, hints: e.Hints}
 	c.leaving = leaving && !ready
 	c.local = e.NodeName != nil && *e.NodeName == node
 	return c, ready || leaving
@@ -96,6 +99,58 @@ func usable(all []candidate) []endpoint {
 		return ready
 	}
 	return leaving
+}
+
+// near are the candidates that the node should prefer: those whose hints name the
+// node or else its zone. Hints hold only if every ready endpoint has them and some
+// name this place; otherwise all are as good.
+func near(at Place, all []candidate) []candidate {
+	forNode := func(c candidate) ([]string, bool) {
+		var out []string
+		if c.hints == nil || len(c.hints.ForNodes) == 0 {
+			return nil, false
+		}
+		for _, n := range c.hints.ForNodes {
+			out = append(out, n.Name)
+		}
+		return out, true
+	}
+	forZone := func(c candidate) ([]string, bool) {
+		var out []string
+		if c.hints == nil || len(c.hints.ForZones) == 0 {
+			return nil, false
+		}
+		for _, z := range c.hints.ForZones {
+			out = append(out, z.Name)
+		}
+		return out, true
+	}
+	if kept, ok := hinted(at.Node, all, forNode); ok {
+		return kept
+	}
+	if at.Zone != "" {
+		if kept, ok := hinted(at.Zone, all, forZone); ok {
+			return kept
+		}
+	}
+	return all
+}
+
+func hinted(here string, all []candidate, hint func(candidate) ([]string, bool)) ([]candidate, bool) {
+	var kept []candidate
+	for _, c := range all {
+		if !c.ready {
+			continue
+		}
+		names, ok := hint(c)
+		if !ok {
+			return nil, false
+		}
+		if slices.Contains(names, here) {
+			kept = append(kept, c)
+		}
+	}
+	return kept, len(kept) > 0
 }
 
 // keepOrder numbers next's endpoints so that as few as possible differ from before.

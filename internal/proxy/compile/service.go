@@ -80,7 +80,7 @@ func served(svc *corev1.Service) bool {
 }
 
 // plan compiles a service without regard to what it was.
-func plan(node string, svc *corev1.Service, parts map[string]*discoveryv1.EndpointSlice) *service {
+func plan(at Place, svc *corev1.Service, parts map[string]*discoveryv1.EndpointSlice) *service {
 	out := &service{}
 	if !served(svc) {
 		return out
@@ -88,15 +88,15 @@ func plan(node string, svc *corev1.Service, parts map[string]*discoveryv1.Endpoi
 	for i := range svc.Spec.Ports {
 		p := &svc.Spec.Ports[i]
 		if proto, ok := protoOf(p.Protocol); ok {
-			out.addPort(svc, p, proto, candidates(node, p.Name, proto, parts))
+			out.addPort(at, svc, p, proto, candidates(at.Node, p.Name, proto, parts))
 		}
 	}
-	out.health = healthOf(node, svc, parts)
+	out.health = healthOf(at.Node, svc, parts)
 	return out
 }
 
-func (s *service) addPort(svc *corev1.Service, p *corev1.ServicePort, proto uint8, all []candidate) {
-	everywhere := usable(all)
+func (s *service) addPort(at Place, svc *corev1.Service, p *corev1.ServicePort, proto uint8, all []candidate) {
+	everywhere := usable(near(at, all))
 	here := usable(slices.DeleteFunc(slices.Clone(all), func(c candidate) bool { return !c.local }))
 	made := map[string]*pool{}
 	poolOf := func(suffix string, endpoints []endpoint) *pool {
@@ -128,8 +128,8 @@ func (s *service) addPort(svc *corev1.Service, p *corev1.ServicePort, proto uint
 	}
 
 	local := svc.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
-	outside := func(at Front) *front {
-		f := front{Front: at, external: !local}
+	outside := func(key Front) *front {
+		f := front{Front: key, external: !local}
 		if local {
 			f.to, f.inside = poolOf("/local", here), poolOf("", everywhere)
 		} else {

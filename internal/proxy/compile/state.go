@@ -23,7 +23,7 @@ type Redirect struct {
 
 // State is what the objects said so far. Make one with New.
 type State struct {
-	node     string
+	at       Place
 	services map[types.NamespacedName]*entry
 	// dirty are the services that Changes has not seen as they are.
 	dirty map[types.NamespacedName]bool
@@ -59,10 +59,16 @@ func winner(list []claim) []Element {
 	return list[0].front.elements()
 }
 
-// New returns an empty state of the named node.
-func New(node string, redirects ...Redirect) *State {
+// Place is where the node is.
+type Place struct {
+	// Node is its name, Zone its topology zone, if it has one.
+	Node, Zone string
+}
+
+// New returns an empty state of a node.
+func New(at Place, redirects ...Redirect) *State {
 	s := &State{
-		node: node, services: map[types.NamespacedName]*entry{}, dirty: map[types.NamespacedName]bool{},
+		at: at, services: map[types.NamespacedName]*entry{}, dirty: map[types.NamespacedName]bool{},
 		claims: map[Front][]claim{}, pools: map[uint32]string{}, local: map[netip.Addr]int{}, staying: map[netip.Addr]int{}, next: newBatch(),
 	}
 	if len(redirects) == 0 {
@@ -134,7 +140,7 @@ func (s *State) Changes() Delta {
 	s.next = newBatch()
 	for _, name := range slices.SortedFunc(maps.Keys(s.dirty), byName) {
 		e := s.services[name]
-		s.replace(b, name, plan(s.node, e.svc, e.slices))
+		s.replace(b, name, plan(s.at, e.svc, e.slices))
 		if e.svc == nil && len(e.slices) == 0 {
 			delete(s.services, name)
 		}
