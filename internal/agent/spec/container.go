@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"path"
 	"strconv"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -61,7 +62,7 @@ func Container(in ContainerInput) (*cri.ContainerConfig, error) {
 	}
 	config.Labels[kubelettypes.KubernetesContainerNameLabel] = c.Name
 	if c.Lifecycle != nil && c.Lifecycle.StopSignal != nil {
-		config.StopSignal = cri.Signal(cri.Signal_value[string(*c.Lifecycle.StopSignal)])
+		config.StopSignal = stopSignal(*c.Lifecycle.StopSignal)
 	}
 	return config, nil
 }
@@ -84,4 +85,10 @@ func (in ContainerInput) annotations() map[string]string {
 		}
 	}
 	return out
+}
+
+// stopSignal turns SIGRTMIN+1 into CRI's SIGNAL_SIGRTMINPLUS1.
+func stopSignal(name corev1.Signal) cri.Signal {
+	word := strings.NewReplacer("+", "PLUS", "-", "MINUS").Replace(string(name))
+	return cri.Signal(cri.Signal_value["SIGNAL_"+word])
 }

@@ -1,0 +1,75 @@
+package admit
+
+import (
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+)
+
+func pod(cpu string, change func(*corev1.PodSpec)) *corev1.Pod {
+	c := corev1.Container{Name: "a"}
+	if cpu != "" {
+		c.Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(cpu)}
+	}
+	p := &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{c}}}
+	if change != nil {
+		change(&p.Spec)
+	}
+	return p
+}
+
+func port(n int32, ip string) func(*corev1.PodSpec) {
+	return func(s *corev1.PodSpec) {
+		s.Containers[0].Ports = []corev1.ContainerPort{{HostPort: n, HostIP: ip, Protocol: corev1.ProtocolTCP}}
+	}
+}
+
+func TestCheck(t *testing.T) {
+	node := &corev1.Node{}
+	node.Labels = map[string]string{"disk": "ssd"}
+	node.Spec.Taints = []corev1.Taint{{Key: "bad", Effect: corev1.TaintEffectNoExecute}, {Key: "full", Effect: corev1.TaintEffectNoSchedule}}
+	node.Status.Allocatable = corev1.ResourceList{
+		corev1.ResourceCPU: resource.MustParse("2"), corev1.ResourcePods: resource.MustParse("2"),
+	}
+	good := func(s *corev1.PodSpec) { s.Tolerations = []corev1.Toleration{{Operator: corev1.TolerationOpExists}} }
+	and := func(changes ...func(*corev1.PodSpec)) func(*corev1.PodSpec) {
+		return func(s *corev1.PodSpec) {
+			for _, change := range changes {
+				change(s)
+			}
+		}
+	}
+	taken := pod("1500m", port(80, ""))
+	tests := []struct {
+		name         string
+		pod          *corev1.Pod
+		others       []*corev1.Pod
+		want, detail string
+	}{
+		{"fits", pod("500m", good), []*corev1.Pod{taken}, "", ""},
+		{"too much", pod("501m", good), []*corev1.Pod{taken}, "OutOfcpu", "requested: 501, used: 1500, capacity: 2000"},
+		{"too many", pod("", good), []*corev1.Pod{taken, taken}, "OutOfpods", "requested: 1, used: 2, capacity: 2"},
+		{"not such a node", pod("", and(good, func(s *corev1.PodSpec) { s.NodeSelector = map[string]string{"disk": "tape"} })), nil, "NodeAffinity", "didn't match"},
+		{"such a node", pod("", and(good, func(s *corev1.PodSpec) { s.NodeSelector = map[string]string{"disk": "ssd"} })), nil, "", ""},
+		{"driven off", pod("", nil), nil, "TaintToleration", "bad"},
+		{"port taken", pod("", and(good, port(80, "127.0.0.1"))), []*corev1.Pod{taken}, "NodePorts", "free ports"},
+		{"port free", pod("", and(good, port(81, ""))), []*corev1.Pod{taken}, "", ""},
+		{"another system", pod("", and(good, func(s *corev1.PodSpec) { s.OS = &corev1.PodOS{Name: corev1.Windows} })), nil, "PodOSNotSupported", ""},
+		{"extended", pod("", and(good, func(s *corev1.PodSpec) {
+			s.Containers[0].Resources.Requests = corev1.ResourceList{"example.com/gpu": resource.MustParse("1")}
+		})), nil, "OutOfexample.com/gpu", ""},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			refusal := Check(test.pod, test.others, node)
+			switch {
+			case refusal == nil && test.want != "":
+				t.Errorf("taken, want %s", test.want)
+			case refusal != nil && (refusal.Reason != test.want || !strings.Contains(refusal.Message, test.detail)):
+				t.Errorf("refused for %+v, want %s %s", refusal, test.want, test.detail)
+			}
+		})
+	}
+}
