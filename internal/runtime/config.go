@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-
-	"github.com/sinawi/sinawi/internal/instance"
 )
 
 // maxSocketPath is how long a unix socket's path may be, with room for the suffix
@@ -41,17 +39,6 @@ type Config struct {
 	LogLevel string
 	// DefaultSeccomp makes RuntimeDefault the profile of containers that name none.
 	DefaultSeccomp bool
-}
-
-// ForInstance is where an instance of Sinawi keeps its runtime.
-func ForInstance(dir instance.Dir) Config {
-	return Config{
-		Root:         dir.Runtime(),
-		State:        filepath.Join(dir.Run(), "runtime"),
-		Socket:       dir.RuntimeSocket(),
-		CgroupParent: "/" + string(dir.Name()),
-		CNIConfDir:   filepath.Join(dir.Runtime(), "cni"),
-	}
 }
 
 func (c Config) validate() error {

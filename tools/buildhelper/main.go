@@ -4,11 +4,14 @@
 package main
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -55,13 +58,22 @@ func build(pkg, out string, cgo bool) error {
 	if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil {
 		return err
 	}
-	// Whole or not at all: a build that embeds it may run beside this one.
-	if err := os.WriteFile(out+".new", packed, 0o644); err != nil {
+	if err := replace(out, packed); err != nil {
 		return err
 	}
-	if err := os.Rename(out+".new", out); err != nil {
+	hash := sha256.Sum256(packed)
+	if err := replace(strings.TrimSuffix(out, filepath.Ext(out))+".sum", []byte(hex.EncodeToString(hash[:6]))); err != nil {
 		return err
 	}
 	fmt.Printf("%s: %.1f MB, %.1f MB compressed\n", out, float64(len(plain))/1e6, float64(len(packed))/1e6)
 	return nil
+}
+
+// replace writes a file whole or not at all: a build that embeds it may run beside
+// this one.
+func replace(path string, data []byte) error {
+	if err := os.WriteFile(path+".new", data, 0o644); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
 }

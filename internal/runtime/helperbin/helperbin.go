@@ -4,9 +4,7 @@ package helperbin
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"embed"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -38,17 +36,21 @@ func names() []string { return []string{Shim, OCI, Pause, cni} }
 // holds it under each of its names. Every version has a directory of its own, named
 // by its hash: a running shim keeps the file it was started from.
 func Unpack(dir string) (string, error) {
-	packed, err := embedded.ReadFile("embedded/helper.zst")
+	// The build notes the hash, so that a start need not read the whole of it.
+	sum, err := embedded.ReadFile("embedded/helper.sum")
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", ErrMissing
 	}
 	if err != nil {
 		return "", fmt.Errorf("read embedded helper: %w", err)
 	}
-	sum := sha256.Sum256(packed)
-	target := filepath.Join(dir, hex.EncodeToString(sum[:6]))
+	target := filepath.Join(dir, string(sum))
 	if _, err := os.Stat(target); err == nil {
 		return target, nil
+	}
+	packed, err := embedded.ReadFile("embedded/helper.zst")
+	if err != nil {
+		return "", fmt.Errorf("read embedded helper: %w", err)
 	}
 	if err := unpack(packed, dir, target); err != nil {
 		return "", fmt.Errorf("unpack helper: %w", err)
