@@ -35,6 +35,7 @@ import (
 	"github.com/sinawi/sinawi/internal/agent/report"
 	"github.com/sinawi/sinawi/internal/agent/server"
 	"github.com/sinawi/sinawi/internal/agent/spec"
+	"github.com/sinawi/sinawi/internal/agent/stats"
 	"github.com/sinawi/sinawi/internal/agent/worker"
 	"github.com/sinawi/sinawi/internal/version"
 	"github.com/sinawi/sinawi/internal/volumes"
@@ -52,8 +53,6 @@ type Deps struct {
 	// Drain returns when services lead nobody to an address any more; nil: pods are
 	// stopped without waiting for that.
 	Drain func(ctx context.Context, ip netip.Addr) error
-	// Stats measures the node for its API; nil: there are no statistics.
-	Stats server.Stats
 	// Metrics are served at /metrics; nil: there are none.
 	Metrics http.Handler
 }
@@ -176,19 +175,8 @@ func (a *Agent) compose() error {
 	if a.node, err = a.makeNode(); err != nil {
 		return err
 	}
-	if a.options.Listener != nil {
-		a.server, err = server.New(
-			server.Deps{
-				Pods: a, Runtime: a.runtime, Stats: a.deps.Stats, Metrics: a.deps.Metrics,
-				Access: server.Delegated(a.deps.Clientset), Log: log,
-			},
-			server.Options{
-				Listener: a.options.Listener, ServingCert: a.options.ServingCert, ClientCA: a.options.ClientCA,
-				NodeName: a.options.NodeName,
-			})
-		if err != nil {
-			return err
-		}
+	if a.server, err = a.makeServer(imageService); err != nil {
+		return err
 	}
 	resolver, err := os.ReadFile(a.options.Resolver)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -210,6 +198,23 @@ func (a *Agent) compose() error {
 		HostIPs: a.hostIPs(), NodeHosts: "/etc/hosts",
 	}
 	return nil
+}
+
+// makeServer makes the kubelet API, nil if it is not to be served.
+func (a *Agent) makeServer(imageService cri.ImageServiceClient) (*server.Server, error) {
+	if a.options.Listener == nil {
+		return nil, nil
+	}
+	measures := stats.New(a.runtime, imageService, stats.Options{NodeName: a.options.NodeName, Dir: a.options.Dir, Log: a.deps.Log})
+	return server.New(
+		server.Deps{
+			Pods: a, Runtime: a.runtime, Stats: measures, Metrics: a.deps.Metrics,
+			Access: server.Delegated(a.deps.Clientset), Log: a.deps.Log,
+		},
+		server.Options{
+			Listener: a.options.Listener, ServingCert: a.options.ServingCert, ClientCA: a.options.ClientCA,
+			NodeName: a.options.NodeName,
+		})
 }
 
 func (a *Agent) makeNode() (*node.Node, error) {
