@@ -17,12 +17,18 @@ import (
 // BenchmarkPodStart measures from RunPodSandbox to a started container on the pod
 // network, one pod after another, and what the node then costs at rest.
 func BenchmarkPodStart(b *testing.B) {
+	for name, handler := range map[string]string{"shared shims": "sinawi", "shim per pod": "runc"} {
+		b.Run(name, func(b *testing.B) { benchmarkPodStart(b, handler) })
+	}
+}
+
+func benchmarkPodStart(b *testing.B, handler string) {
 	c := runtimetest.Config(b)
 	network(b, c)
 	r := runtimetest.StartWith(b, c)
 	start := func(i int) time.Duration {
 		began := time.Now()
-		p := runPod(b, r, fmt.Sprint("pod", i), onPodNetwork)
+		p := runPodBy(b, r, handler, fmt.Sprint("pod", i), onPodNetwork)
 		p.run("c", "exec sleep 100000", nil)
 		return time.Since(began)
 	}

@@ -73,6 +73,15 @@ func TestPodsReachEachOther(t *testing.T) {
 	if want := "server\nsearch svc.cluster.local\nnameserver 10.43.0.10\nhello\n"; code != 0 || inside != want {
 		t.Errorf("inside the pod it reads %q, not %q", inside, want)
 	}
+	r.Kill(t)
+	r.Launch(t)
+	again, err := r.Runtime.PodSandboxStatus(contextFor(t), &cri.PodSandboxStatusRequest{PodSandboxId: server.id})
+	if err != nil || again.Status.Network.Ip != ip || again.Status.State != cri.PodSandboxState_SANDBOX_READY {
+		t.Errorf("after a restart of the runtime the pod is %v (%v)", again, err)
+	}
+	if got := client.output("get-again", get, nil); got != "hello\n" {
+		t.Errorf("after a restart of the runtime: %q from the other pod", got)
+	}
 	if links := client.output("links", "ip -o link | cut -d: -f2 | cut -d@ -f1 | tr -d ' \n'", nil); !strings.HasPrefix(links, "loeth0") {
 		t.Errorf("the pod has the links %q", links)
 	}

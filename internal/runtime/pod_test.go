@@ -57,12 +57,18 @@ func containerConfig(pod *cri.PodSandboxConfig, name, script string) *cri.Contai
 
 func runPod(t testing.TB, r *runtimetest.Runtime, name string, change func(*cri.PodSandboxConfig)) *pod {
 	t.Helper()
+	return runPodBy(t, r, "", name, change)
+}
+
+// runPodBy runs a pod by a RuntimeClass's handler.
+func runPodBy(t testing.TB, r *runtimetest.Runtime, handler, name string, change func(*cri.PodSandboxConfig)) *pod {
+	t.Helper()
 	logs := t.TempDir()
 	p := &pod{t: t, r: r, logs: logs, config: podConfig(r, name, logs)}
 	if change != nil {
 		change(p.config)
 	}
-	resp, err := r.Runtime.RunPodSandbox(contextFor(t), &cri.RunPodSandboxRequest{Config: p.config})
+	resp, err := r.Runtime.RunPodSandbox(contextFor(t), &cri.RunPodSandboxRequest{Config: p.config, RuntimeHandler: handler})
 	if err != nil {
 		t.Fatal(err)
 	}

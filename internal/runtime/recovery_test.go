@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/sinawi/sinawi/internal/runtime"
 	"github.com/sinawi/sinawi/internal/runtime/runtimetest"
 )
 
@@ -72,6 +73,28 @@ func TestContainersOutliveTheRuntime(t *testing.T) {
 		t.Errorf("a container started in the old pod printed %q", got)
 	}
 	p.remove()
+}
+
+// After a reboot nothing of the pods is left but the records; they can be removed.
+func TestReboot(t *testing.T) {
+	r := runtimetest.Start(t)
+	p := runPod(t, r, "before", nil)
+	id := p.run("c", "sleep 1000", nil)
+	r.Kill(t)
+	if err := runtime.Stop(contextFor(t), r.Config, 0); err != nil { // ends what a reboot ends
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(r.State, "boot_id"), []byte("another boot"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r.Launch(t)
+	if s := status(t, r, id); s.State != cri.ContainerState_CONTAINER_EXITED || s.ExitCode == 0 {
+		t.Errorf("after a reboot the container is %v with code %d", s.State, s.ExitCode)
+	}
+	removeAll(t, r)
+	if got := runPod(t, r, "before", nil).output("c", "echo after", nil); got != "after\n" {
+		t.Errorf("after a reboot a container printed %q", got)
+	}
 }
 
 // A crash at any moment of a pod's start leaves nothing that cannot be removed.

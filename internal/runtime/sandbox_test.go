@@ -95,13 +95,7 @@ func TestNodeShimDies(t *testing.T) {
 // A RuntimeClass can give a pod a shim of its own.
 func TestShimOfItsOwn(t *testing.T) {
 	r := runtimetest.Start(t)
-	logs := t.TempDir()
-	p := &pod{t: t, r: r, logs: logs, config: podConfig(r, "alone", logs)}
-	resp, err := r.Runtime.RunPodSandbox(contextFor(t), &cri.RunPodSandboxRequest{Config: p.config, RuntimeHandler: "runc"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.id = resp.PodSandboxId
+	p := runPodBy(t, r, "runc", "alone", nil)
 	if got := p.output("hello", "echo hello", nil); got != "hello\n" {
 		t.Errorf("it printed %q", got)
 	}
