@@ -90,15 +90,19 @@ func TestPlainAnswers(t *testing.T) {
 	g := serve(t, nil, func(d *server.Deps, o *server.Options) {
 		d.Healthy = func() error { return healthy }
 		o.LogsDir = logs
+		o.Config = map[string]int{"maxPods": 110}
 	})
 	g.pods = []*corev1.Pod{{ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: "default"}}}
-	for path, want := range map[string]int{"/healthz": 500, "/healthz/ping": 200, "/none": 404, "/stats/summary": 404, "/metrics": 404, "/logs/none": 404} {
+	for path, want := range map[string]int{"/healthz": 500, "/healthz/ping": 200, "/none": 404, "/stats/summary": 404, "/logs/none": 404} {
 		if status, body := g.get(path); status != want {
 			t.Errorf("%s: got %d %s, want %d", path, status, body, want)
 		}
 	}
 	if _, body := g.get("/logs/sinawi.log"); body != "line" {
 		t.Errorf("log %q", body)
+	}
+	if _, body := g.get("/configz"); body != `{"kubeletconfig":{"maxPods":110}}` {
+		t.Errorf("configuration %s", body)
 	}
 	var list corev1.PodList
 	if _, body := g.get("/pods"); json.Unmarshal([]byte(body), &list) != nil || list.Kind != "PodList" || len(list.Items) != 1 || list.Items[0].Name != "web" {

@@ -49,7 +49,7 @@ type Deps struct {
 	Access Access
 	// Healthy says whether the agent works; nil is always.
 	Healthy func() error
-	// Metrics are the agent's own; may be nil.
+	// Metrics are the agent's own, added to the counts of pods; may be nil.
 	Metrics http.Handler
 	Log     *slog.Logger
 }
@@ -61,6 +61,9 @@ type Options struct {
 	// ClientCA are the authorities of clients' certificates, in PEM.
 	ClientCA []byte
 	NodeName string
+	// Config is what the node is configured with, shown under /configz; nil:
+	// nothing is.
+	Config any
 	// LogsDir is shown under /logs/; empty: nothing is.
 	LogsDir string
 }
@@ -140,9 +143,8 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("GET /stats/summary", s.summary)
 	mux.HandleFunc("GET /metrics/resource", s.measure(Stats.WriteResource))
 	mux.HandleFunc("GET /metrics/cadvisor", s.measure(Stats.WriteCadvisor))
-	if s.Metrics != nil {
-		mux.Handle("GET /metrics", s.Metrics)
-	}
+	mux.HandleFunc("GET /metrics", s.metrics)
+	mux.HandleFunc("GET /configz", s.config)
 	if s.options.LogsDir != "" {
 		mux.Handle("GET /logs/", http.StripPrefix("/logs/", http.FileServer(http.Dir(s.options.LogsDir))))
 	}
@@ -152,6 +154,14 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	return mux
+}
+
+func (s *Server) config(w http.ResponseWriter, r *http.Request) {
+	if s.options.Config == nil {
+		http.NotFound(w, r)
+		return
+	}
+	s.json(w, map[string]any{"kubeletconfig": s.options.Config})
 }
 
 func (s *Server) health(w http.ResponseWriter, r *http.Request) {

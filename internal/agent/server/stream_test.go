@@ -47,7 +47,7 @@ func TestContainers(t *testing.T) {
 }
 
 func testLogs(t *testing.T, g *rig) {
-	pod, id := g.run("logs", "echo one; echo two >&2; sleep 0.01; echo three", nil)
+	pod, id := g.run("logs", "echo one; echo two; echo three", nil)
 	g.ended(id)
 	tests := []struct {
 		query  string
@@ -58,7 +58,8 @@ func testLogs(t *testing.T, g *rig) {
 		{"?tailLines=1", 200, "three\n"},
 		{"?tail=1", 200, "three\n"},
 		{"?limitBytes=5", 200, "one\nt"},
-		{"?stream=Stderr", 200, "two\n"},
+		{"?stream=Stderr", 200, ""},
+		{"?stream=Stdout", 200, "one\ntwo\nthree\n"},
 		{"?sinceTime=2100-01-01T00:00:00Z", 200, ""},
 		{"?follow=true", 200, "one\ntwo\nthree\n"},
 		{"?previous=true", 400, `previous terminated container "c" in pod "logs" not found`},
@@ -73,6 +74,13 @@ func testLogs(t *testing.T, g *rig) {
 		}
 		if status != test.status || body != test.want {
 			t.Errorf("%s: got %d %q, want %d %q", test.query, status, body, test.status, test.want)
+		}
+	}
+	_, both := g.run("streams", "echo out; echo err >&2", nil)
+	g.ended(both)
+	for stream, want := range map[string]string{"Stdout": "out\n", "Stderr": "err\n"} {
+		if status, body := g.get("/containerLogs/default/streams/c?stream=" + stream); status != 200 || body != want {
+			t.Errorf("%s: %d %q", stream, status, body)
 		}
 	}
 	if status, body := g.get("/containerLogs/default/logs/none"); status != 404 || body != "container \"none\" not found in pod \"logs\"\n" {
@@ -350,6 +358,7 @@ func testMeasures(t *testing.T, g *rig) {
 	})
 	for path, want := range map[string]string{
 		"/metrics/resource": `container_cpu_usage_seconds_total{container="c",namespace="default",pod="busy"} `,
+		"/metrics":          `kubelet_running_containers{container_state="running"} `,
 		"/metrics/cadvisor": `container_memory_working_set_bytes{container="c",id="`,
 	} {
 		if status, body := g.get(path); status != 200 || !strings.Contains(body, want) {
