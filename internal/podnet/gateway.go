@@ -56,6 +56,31 @@ func ensureGateway(name string, o Options) error {
 	return nil
 }
 
+// freeRange makes sure that no other link has addresses in the pods' range: pods
+// would take them over, or lose theirs.
+func freeRange(n Names, pods netip.Prefix) error {
+	links, err := cni.Dump(netlink.LinkList)
+	if err != nil {
+		return fmt.Errorf("list links: %w", err)
+	}
+	for _, l := range links {
+		name := l.Attrs().Name
+		if name == n.Gateway || name == n.Overlay || strings.HasPrefix(name, n.VethPrefix) {
+			continue
+		}
+		addrs, err := addresses(l)
+		if err != nil {
+			return fmt.Errorf("list addresses of %s: %w", name, err)
+		}
+		for _, a := range addrs {
+			if p := prefixOf(a); p.Bits() > 0 && p.Overlaps(pods) {
+				return fmt.Errorf("pod range %s overlaps %s of link %s, which is another instance's or the machine's own network: choose another range (--pod-cidr)", pods, p.Masked(), name)
+			}
+		}
+	}
+	return nil
+}
+
 func addGateway(name string, o Options) (netlink.Link, error) {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.MTU, attrs.HardwareAddr = name, o.MTU, cni.MAC(ipam.Gateway(o.PodCIDR))
@@ -80,7 +105,7 @@ func refusal(p netip.Prefix) *netlink.Route {
 
 // syncAddress gives the link the address and no other; with an old one goes its refusal.
 func syncAddress(link netlink.Link, want netip.Prefix) error {
-	have, err := netlink.AddrList(link, unix.AF_INET)
+	have, err := addresses(link)
 	if err != nil {
 		return fmt.Errorf("list addresses of %s: %w", link.Attrs().Name, err)
 	}
@@ -107,6 +132,10 @@ func syncAddress(link netlink.Link, want netip.Prefix) error {
 	return nil
 }
 
+func addresses(l netlink.Link) ([]netlink.Addr, error) {
+	return cni.Dump(func() ([]netlink.Addr, error) { return netlink.AddrList(l, unix.AF_INET) })
+}
+
 func prefixOf(a netlink.Addr) netip.Prefix {
 	ip, _ := netip.AddrFromSlice(a.IP.To4())
 	ones, _ := a.Mask.Size()
@@ -122,7 +151,7 @@ func removeRefusal(p netip.Prefix) error {
 
 // deleteLinks removes every link that carries the instance's names.
 func deleteLinks(n Names) error {
-	links, err := netlink.LinkList()
+	links, err := cni.Dump(netlink.LinkList)
 	if err != nil {
 		return fmt.Errorf("list links: %w", err)
 	}
@@ -146,7 +175,7 @@ func deleteLinks(n Names) error {
 
 // forgetGateway removes the routes that stand for the link's addresses.
 func forgetGateway(link netlink.Link) error {
-	have, err := netlink.AddrList(link, unix.AF_INET)
+	have, err := addresses(link)
 	if err != nil {
 		return fmt.Errorf("list addresses of %s: %w", link.Attrs().Name, err)
 	}

@@ -72,6 +72,9 @@ func Setup(_ context.Context, o Options) error {
 		}
 		o.MTU = mtu
 	}
+	if err := freeRange(n, o.PodCIDR); err != nil {
+		return err
+	}
 	if err := setSysctl("net/ipv4/ip_forward", "1"); err != nil {
 		return err
 	}
@@ -130,7 +133,7 @@ const defaultMTU = 1500
 
 // uplinkMTU is the MTU of the link that the default route uses.
 func uplinkMTU() (int, error) {
-	routes, err := netlink.RouteList(nil, unix.AF_INET)
+	routes, err := cni.Dump(func() ([]netlink.Route, error) { return netlink.RouteList(nil, unix.AF_INET) })
 	if err != nil {
 		return 0, fmt.Errorf("list routes: %w", err)
 	}

@@ -350,6 +350,18 @@ func TestOtherFirewallsThatDropAreOpened(t *testing.T) {
 	}
 }
 
+func TestRangesInUseAreRefused(t *testing.T) {
+	o, _ := setup(t, "sinawi-a0000a", 10)
+	second := options(t, "sinawi-a0000b", 10)
+	err := Setup(context.Background(), second)
+	if err == nil || !strings.Contains(err.Error(), NamesOf(o.Instance).Gateway) || !strings.Contains(err.Error(), "--pod-cidr") {
+		t.Errorf("a range of another instance: %v, want it refused with the reason and the remedy", err)
+	}
+	if _, err := netlink.LinkByName(NamesOf(second.Instance).Gateway); err == nil {
+		t.Error("a refused network left a link")
+	}
+}
+
 func TestTeardownLeavesNothingAndTouchesNothingElse(t *testing.T) {
 	other, r2 := setup(t, "sinawi-a00009", 9)
 	stays := r2.Pod(t, "stays")

@@ -187,7 +187,9 @@ func forget(lease ipam.Lease) error {
 	if len(filter.ports) == 0 {
 		return nil
 	}
-	if _, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, filter); err != nil {
+	if _, err := Dump(func() (uint, error) {
+		return netlink.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, filter)
+	}); err != nil {
 		return fmt.Errorf("forget flows to host ports of %s: %w", lease.Addr, err)
 	}
 	return nil

@@ -222,7 +222,7 @@ func detachUnknown(conf *Config, valid map[ipam.Owner]bool) error {
 	for o := range valid {
 		keep[vethName(conf.VethPrefix, o)] = true
 	}
-	links, err := netlink.LinkList()
+	links, err := Dump(netlink.LinkList)
 	if err != nil {
 		return fmt.Errorf("list links: %w", err)
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/sinawi/sinawi/internal/podnet/cni"
 	"github.com/sinawi/sinawi/internal/proxy/compile"
 )
 
@@ -29,7 +30,9 @@ func DropFlows(flows compile.Flows) error {
 			}
 		}
 	}
-	if _, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, stale{flows, here}); err != nil {
+	if _, err := cni.Dump(func() (uint, error) {
+		return netlink.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, stale{flows, here})
+	}); err != nil {
 		return fmt.Errorf("drop datagram flows to endpoints that are gone: %w", err)
 	}
 	return nil
