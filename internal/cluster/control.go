@@ -137,12 +137,15 @@ func (s *server) startAPI(ctx context.Context, listeners []net.Listener) error {
 
 // startControllers starts scheduler and controllers over one shared cache.
 func (s *server) startControllers(ctx context.Context) error {
-	if !s.cfg.enabled(PartScheduler) && !s.cfg.enabled(PartControllers) {
-		return nil
-	}
 	c, objects, err := clients(s.control.api.Loopback(), cache.Options{})
 	if err != nil {
 		return err
+	}
+	if err := s.publishDNS(ctx, c); err != nil {
+		return err
+	}
+	if !s.cfg.enabled(PartScheduler) && !s.cfg.enabled(PartControllers) {
+		return nil
 	}
 	if err := controllers.Index(ctx, objects); err != nil {
 		return err

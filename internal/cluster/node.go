@@ -24,7 +24,6 @@ import (
 	"github.com/sinawi/sinawi/internal/agent"
 	"github.com/sinawi/sinawi/internal/controllers/events"
 	"github.com/sinawi/sinawi/internal/pki"
-	"github.com/sinawi/sinawi/internal/podnet"
 	"github.com/sinawi/sinawi/internal/proxy"
 )
 
@@ -133,7 +132,7 @@ func (s *server) startAgent(ctx context.Context) error {
 	}
 	broadcaster, stop := events.Start(s.parts.base, c, s.log)
 	one, err := agent.New(agent.Deps{
-		Cache: objects, Client: c, Clientset: typed, Log: s.log,
+		Cache: objects, Client: c, Clientset: typed, Log: s.log, Drain: s.node.drained,
 		Recorder: broadcaster.NewRecorder(clientgoscheme.Scheme, corev1.EventSource{Component: "kubelet", Host: s.cfg.NodeName}),
 	}, agent.Options{
 		NodeName:        s.cfg.NodeName,
@@ -147,7 +146,6 @@ func (s *server) startAgent(ctx context.Context) error {
 		Listener:        listener,
 		ServingCert:     serving,
 		ClientCA:        s.keys.Cluster.CertPEM,
-		Drain:           s.node.drained,
 	})
 	if err != nil {
 		listener.Close()
@@ -201,50 +199,6 @@ func (s *server) agentCertificate() (tls.Certificate, error) {
 		return tls.Certificate{}, fmt.Errorf("load the agent's certificate: %w", err)
 	}
 	return cert, nil
-}
-
-// startNetwork sets up the pod network once the node has its range, then
-// services and names.
-func (s *server) startNetwork(ctx context.Context) error {
-	n, err := s.awaitNode(ctx, func(n *corev1.Node) bool { return n.Spec.PodCIDR != "" })
-	if err != nil {
-		return err
-	}
-	podCIDR, err := netip.ParsePrefix(n.Spec.PodCIDR)
-	if err != nil {
-		return fmt.Errorf("node %s has the pod range %q: %w", n.Name, n.Spec.PodCIDR, err)
-	}
-	instance := string(s.cfg.Dir.Name())
-	if err := podnet.Setup(ctx, podnet.Options{
-		Instance:    instance,
-		PodCIDR:     podCIDR,
-		ClusterCIDR: s.cfg.PodCIDR,
-		CNIConfDir:  cniConfDir(s.cfg.Dir),
-		StateDir:    filepath.Join(s.cfg.Dir.Agent(), "addresses"),
-	}); err != nil {
-		return err
-	}
-	// Upstream's role for service proxies may read what services are made of,
-	// which a node's own may not.
-	cfg, err := s.clientConfig("proxy", "system:kube-proxy")
-	if err != nil {
-		return err
-	}
-	_, objects, err := clients(cfg, cache.Options{})
-	if err != nil {
-		return err
-	}
-	services, err := proxy.New(objects, proxy.Options{
-		Instance: instance, NodeName: s.cfg.NodeName, Log: s.log,
-		PodCIDR: podCIDR, ClusterCIDR: s.cfg.PodCIDR, ServiceCIDR: s.cfg.ServiceCIDR,
-	})
-	if err != nil {
-		return err
-	}
-	s.parts.start("network's cache", objects.Start)
-	s.parts.start("proxy", services.Run)
-	s.node.proxy.Store(services)
-	return nil
 }
 
 // awaitNode returns this machine's node once it is as wanted.

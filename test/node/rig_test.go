@@ -70,8 +70,8 @@ func (m *machine) tell() {
 		{"status"},
 		{"kubectl", "get", "pods", "-A", "-o", "wide"},
 		{"kubectl", "get", "events", "-A"},
-		{"logs", "server"},
-		{"logs", "runtime"},
+		{"logs", "server", "--tail=30"},
+		{"logs", "runtime", "--tail=10"},
 	} {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		out, err := m.Sinawi(ctx, args...)
