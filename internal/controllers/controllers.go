@@ -22,6 +22,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 
 	"github.com/sinawi/sinawi/internal/controllers/backend"
+	"github.com/sinawi/sinawi/internal/controllers/cronjob"
+	"github.com/sinawi/sinawi/internal/controllers/daemonset"
 	"github.com/sinawi/sinawi/internal/controllers/deployment"
 	"github.com/sinawi/sinawi/internal/controllers/endpoints"
 	"github.com/sinawi/sinawi/internal/controllers/endpointslice"
@@ -35,6 +37,7 @@ import (
 	"github.com/sinawi/sinawi/internal/controllers/replicaset"
 	"github.com/sinawi/sinawi/internal/controllers/rootca"
 	"github.com/sinawi/sinawi/internal/controllers/serviceaccount"
+	"github.com/sinawi/sinawi/internal/controllers/statefulset"
 	"github.com/sinawi/sinawi/internal/controllers/tainteviction"
 	"github.com/sinawi/sinawi/internal/controllers/workload"
 )
@@ -107,6 +110,9 @@ func (s *Set) workloads(add adder) {
 	add("replicaset", func(d loop.Deps) func(context.Context) error { return replicaset.New(d).Run })
 	add("deployment", func(d loop.Deps) func(context.Context) error { return deployment.New(d).Run })
 	add("job", func(d loop.Deps) func(context.Context) error { return job.New(d).Run })
+	add("cronjob", func(d loop.Deps) func(context.Context) error { return cronjob.New(d).Run })
+	add("daemonset", func(d loop.Deps) func(context.Context) error { return daemonset.New(d).Run })
+	add("statefulset", func(d loop.Deps) func(context.Context) error { return statefulset.New(d).Run })
 }
 
 func (s *Set) network(add adder) {

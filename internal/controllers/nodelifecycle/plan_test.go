@@ -1,0 +1,98 @@
+package nodelifecycle
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+func nodeIn(zone string, ready corev1.ConditionStatus, more ...corev1.Taint) *corev1.Node {
+	return &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{corev1.LabelTopologyZone: zone}},
+		Spec:       corev1.NodeSpec{Taints: more},
+		Status:     corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: ready}}},
+	}
+}
+
+func TestTaints(t *testing.T) {
+	theirs := corev1.Taint{Key: "example.com/gpu", Effect: corev1.TaintEffectNoExecute}
+	unreachable := corev1.Taint{Key: corev1.TaintNodeUnreachable, Effect: corev1.TaintEffectNoExecute}
+	pressed := nodeIn("", corev1.ConditionTrue)
+	pressed.Status.Conditions = append(pressed.Status.Conditions, corev1.NodeCondition{Type: corev1.NodeDiskPressure, Status: corev1.ConditionTrue})
+	for _, tt := range []struct {
+		name  string
+		node  *corev1.Node
+		evict eviction
+		want  []string
+	}{
+		{"well", nodeIn("", corev1.ConditionTrue, theirs), allow, []string{"example.com/gpu:NoExecute"}},
+		{"well again", nodeIn("", corev1.ConditionTrue, theirs, unreachable), never, []string{"example.com/gpu:NoExecute"}},
+		{"not ready", nodeIn("", corev1.ConditionFalse), allow,
+			[]string{"node.kubernetes.io/not-ready:NoSchedule", "node.kubernetes.io/not-ready:NoExecute"}},
+		{"silent, its turn has not come", nodeIn("", corev1.ConditionUnknown), hold, []string{"node.kubernetes.io/unreachable:NoSchedule"}},
+		{"silent, tainted before", nodeIn("", corev1.ConditionUnknown, unreachable), hold,
+			[]string{"node.kubernetes.io/unreachable:NoExecute", "node.kubernetes.io/unreachable:NoSchedule"}},
+		{"silent like all others", nodeIn("", corev1.ConditionUnknown, unreachable), never, []string{"node.kubernetes.io/unreachable:NoSchedule"}},
+		{"no room on disk", pressed, allow, []string{"node.kubernetes.io/disk-pressure:NoSchedule"}},
+		{"new", &corev1.Node{}, allow, []string{"node.kubernetes.io/not-ready:NoSchedule"}},
+	} {
+		var got []string
+		for _, taint := range taints(tt.node, tt.evict, time.Now()) {
+			got = append(got, taint.Key+":"+string(taint.Effect))
+		}
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestPace(t *testing.T) {
+	cluster := func(counts map[string][2]int) []corev1.Node {
+		var out []corev1.Node
+		for zone, n := range counts {
+			for range n[0] {
+				out = append(out, *nodeIn(zone, corev1.ConditionTrue))
+			}
+			for range n[1] {
+				out = append(out, *nodeIn(zone, corev1.ConditionUnknown))
+			}
+		}
+		return out
+	}
+	for _, tt := range []struct {
+		name  string
+		nodes map[string][2]int // ready and not, by zone
+		gap   time.Duration
+		ever  bool
+	}{
+		{"one of many", map[string][2]int{"a": {9, 1}}, between, true},
+		{"the only node", map[string][2]int{"a": {0, 1}}, 0, false},
+		{"a whole zone, others are well", map[string][2]int{"a": {0, 5}, "b": {5, 0}}, between, true},
+		{"all zones", map[string][2]int{"a": {0, 5}, "b": {0, 5}}, 0, false},
+		{"most of a small zone", map[string][2]int{"a": {2, 8}}, 0, true},
+		{"most of a large zone", map[string][2]int{"a": {20, 80}}, betweenDisrupted, true},
+		{"two of three", map[string][2]int{"a": {1, 2}}, between, true},
+	} {
+		gap, ever := pace(cluster(tt.nodes), "/a")
+		if gap != tt.gap || ever != tt.ever {
+			t.Errorf("%s: %v %v, want %v %v", tt.name, gap, ever, tt.gap, tt.ever)
+		}
+	}
+}
+
+func TestSilenceIsNotedOnce(t *testing.T) {
+	node := nodeIn("", corev1.ConditionTrue)
+	first := time.Unix(1000, 0)
+	node.Status.Conditions = silence(node, first)
+	if len(node.Status.Conditions) != 4 {
+		t.Fatalf("%d conditions, want Ready and three pressures", len(node.Status.Conditions))
+	}
+	for _, c := range silence(node, first.Add(time.Hour)) {
+		if c.Status != corev1.ConditionUnknown || !c.LastTransitionTime.Time.Equal(first) {
+			t.Errorf("%s is %s since %v", c.Type, c.Status, c.LastTransitionTime)
+		}
+	}
+}

@@ -1,0 +1,193 @@
+package controllers_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+func (e *env) names(label, value string) []string {
+	e.Helper()
+	var out []string
+	for _, pod := range e.pods(label, value) {
+		if pod.DeletionTimestamp == nil {
+			out = append(out, pod.Name)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func (e *env) awaitNames(label, value string, want ...string) {
+	e.Helper()
+	e.eventually(fmt.Sprintf("pods %v", want), func() error {
+		if got := e.names(label, value); !slices.Equal(got, want) {
+			return fmt.Errorf("%v", got)
+		}
+		return nil
+	})
+}
+
+func newStatefulSet(name string, replicas int32) *appsv1.StatefulSet {
+	return &appsv1.StatefulSet{
+		ObjectMeta: meta(name),
+		Spec: appsv1.StatefulSetSpec{
+			Replicas: &replicas, Selector: selector("db", name), Template: template("db", name), ServiceName: "peers",
+			VolumeClaimTemplates: []corev1.PersistentVolumeClaim{{
+				ObjectMeta: metav1.ObjectMeta{Name: "data"},
+				Spec: corev1.PersistentVolumeClaimSpec{
+					AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
+					Resources:   corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: quantity("1Gi")}},
+				},
+			}},
+		},
+	}
+}
+
+func TestStatefulSetComesUpInOrderAndGoesDownInReverse(t *testing.T) {
+	e := start(t)
+	set := newStatefulSet("db", 3)
+	e.create(set)
+	ready := func(name string) {
+		pod := get(e, &corev1.Pod{ObjectMeta: meta(name)})
+		e.setPhase(*pod, corev1.PodRunning, true)
+	}
+	e.awaitNames("db", "db", "db-0")
+	ready("db-0")
+	e.awaitNames("db", "db", "db-0", "db-1")
+	ready("db-1")
+	e.awaitNames("db", "db", "db-0", "db-1", "db-2")
+	ready("db-2")
+	e.eventually("status", func() error {
+		s := get(e, set).Status
+		if s.ReadyReplicas != 3 || s.CurrentReplicas != 3 || s.CurrentRevision != s.UpdateRevision {
+			return fmt.Errorf("%+v", s)
+		}
+		return nil
+	})
+	pod := get(e, &corev1.Pod{ObjectMeta: meta("db-1")})
+	if pod.Spec.Hostname != "db-1" || pod.Spec.Subdomain != "peers" || pod.Spec.Volumes[0].PersistentVolumeClaim.ClaimName != "data-db-1" {
+		t.Errorf("hostname %s, subdomain %s, volumes %+v", pod.Spec.Hostname, pod.Spec.Subdomain, pod.Spec.Volumes)
+	}
+	claim := get(e, &corev1.PersistentVolumeClaim{ObjectMeta: meta("data-db-1")})
+	if claim.Labels["db"] != "db" || len(claim.OwnerReferences) != 0 {
+		t.Errorf("claim with labels %v, owners %v", claim.Labels, claim.OwnerReferences)
+	}
+	change(e, set, func(s *appsv1.StatefulSet) { s.Spec.Replicas = ptr(int32(1)) })
+	e.awaitNames("db", "db", "db-0")
+	if get(e, claim).DeletionTimestamp != nil {
+		t.Error("the claim went with its pod though the policy is to retain it")
+	}
+}
+
+func TestStatefulSetRollsFromTheTopDownToThePartition(t *testing.T) {
+	e := start(t)
+	e.run("db", "db")
+	set := newStatefulSet("db", 3)
+	set.Spec.PodManagementPolicy = appsv1.ParallelPodManagement
+	set.Spec.UpdateStrategy.Type = appsv1.RollingUpdateStatefulSetStrategyType
+	set.Spec.UpdateStrategy.RollingUpdate = &appsv1.RollingUpdateStatefulSetStrategy{Partition: ptr(int32(1))}
+	e.create(set)
+	e.awaitNames("db", "db", "db-0", "db-1", "db-2")
+	images := func() string {
+		var out string
+		for _, name := range []string{"db-0", "db-1", "db-2"} {
+			pod := &corev1.Pod{ObjectMeta: meta(name)}
+			if e.Get(e.ctx, keyOf(pod), pod) == nil {
+				out += pod.Spec.Containers[0].Image + " "
+			}
+		}
+		return out
+	}
+	await := func(want string) {
+		t.Helper()
+		e.eventually("images", func() error {
+			if got := images(); got != want {
+				return errors.New(got)
+			}
+			return nil
+		})
+	}
+	change(e, set, func(s *appsv1.StatefulSet) { s.Spec.Template.Spec.Containers[0].Image = "image:2" })
+	await("image:1 image:2 image:2 ")
+	change(e, set, func(s *appsv1.StatefulSet) { s.Spec.UpdateStrategy.RollingUpdate.Partition = ptr(int32(0)) })
+	await("image:2 image:2 image:2 ")
+	e.eventually("status", func() error {
+		s := get(e, set).Status
+		if s.UpdatedReplicas != 3 || s.CurrentRevision != s.UpdateRevision {
+			return fmt.Errorf("%+v", s)
+		}
+		return nil
+	})
+	var revisions appsv1.ControllerRevisionList
+	if err := e.List(e.ctx, &revisions, client.MatchingLabels{"db": "db"}); err != nil || len(revisions.Items) != 2 {
+		t.Errorf("%d revisions, %v", len(revisions.Items), err)
+	}
+}
+
+func TestDaemonSetFollowsNodes(t *testing.T) {
+	e := start(t)
+	stopA := e.beat("a")
+	e.beat("b")
+	_ = stopA
+	set := &appsv1.DaemonSet{
+		ObjectMeta: meta("agent"),
+		Spec:       appsv1.DaemonSetSpec{Selector: selector("ds", "agent"), Template: template("ds", "agent")},
+	}
+	set.Spec.UpdateStrategy = appsv1.DaemonSetUpdateStrategy{
+		Type:          appsv1.RollingUpdateDaemonSetStrategyType,
+		RollingUpdate: &appsv1.RollingUpdateDaemonSet{MaxUnavailable: ptr(intstr.FromInt32(1))},
+	}
+	e.awaitTaints("a")
+	e.awaitTaints("b")
+	e.create(set)
+	nodesOf := func() []string {
+		var out []string
+		for _, pod := range e.pods("ds", "agent") {
+			terms := pod.Spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms
+			out = append(out, terms[0].MatchFields[0].Values[0]+" "+pod.Spec.Containers[0].Image)
+		}
+		slices.Sort(out)
+		return out
+	}
+	await := func(want ...string) {
+		t.Helper()
+		e.eventually("daemons", func() error {
+			if got := nodesOf(); !slices.Equal(got, want) {
+				return fmt.Errorf("%v, want %v", got, want)
+			}
+			return nil
+		})
+	}
+	await("a image:1", "b image:1")
+	e.run("ds", "agent")
+	e.eventually("status", func() error {
+		s := get(e, set).Status
+		if s.DesiredNumberScheduled != 2 || s.NumberReady != 2 || s.NumberAvailable != 2 || s.UpdatedNumberScheduled != 2 {
+			return fmt.Errorf("%+v", s)
+		}
+		return nil
+	})
+	e.beat("c")
+	await("a image:1", "b image:1", "c image:1")
+	change(e, set, func(s *appsv1.DaemonSet) { s.Spec.Template.Spec.Containers[0].Image = "image:2" })
+	await("a image:2", "b image:2", "c image:2")
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "b"}}
+	change(e, node, func(n *corev1.Node) {
+		n.Spec.Taints = append(n.Spec.Taints, corev1.Taint{Key: "example.com/private", Effect: corev1.TaintEffectNoExecute})
+	})
+	await("a image:2", "c image:2")
+	change(e, set, func(s *appsv1.DaemonSet) {
+		s.Spec.Template.Spec.NodeSelector = map[string]string{"disk": "fast"}
+	})
+	await()
+	change(e, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "c"}}, func(n *corev1.Node) { n.Labels = map[string]string{"disk": "fast"} })
+	await("c image:2")
+}

@@ -1,0 +1,293 @@
+package statefulset
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sinawi/sinawi/internal/controllers/expect"
+	"github.com/sinawi/sinawi/internal/controllers/history"
+	"github.com/sinawi/sinawi/internal/controllers/loop"
+	"github.com/sinawi/sinawi/internal/controllers/workload"
+)
+
+// hashLabel carries a revision's hash on the revision.
+const hashLabel = "controller.kubernetes.io/hash"
+
+// Controller reconciles StatefulSets.
+type Controller struct {
+	loop.Deps
+	loop    *loop.Loop
+	pending *expect.Tracker
+}
+
+var kind = appsv1.SchemeGroupVersion.WithKind("StatefulSet")
+
+// New returns a controller that works with the given dependencies.
+func New(deps loop.Deps) *Controller {
+	c := &Controller{Deps: deps, pending: expect.New()}
+	c.loop = loop.New("statefulset", 5, deps, c.reconcile)
+	c.loop.WatchSelf(&appsv1.StatefulSet{})
+	c.loop.WatchChanges(&corev1.Pod{}, c.podChanged)
+	return c
+}
+
+// Run reconciles until ctx ends.
+func (c *Controller) Run(ctx context.Context) error { return c.loop.Run(ctx) }
+
+func (c *Controller) podChanged(before, after client.Object) []loop.Key {
+	for _, obj := range []client.Object{before, after} {
+		if obj != nil {
+			c.pending.Seen(obj)
+		}
+	}
+	keys, err := workload.Wake(context.Background(), c.Cache, kind, &appsv1.StatefulSetList{}, before, after)
+	if err != nil {
+		c.Log.Error("find stateful sets of a pod", "err", err)
+	}
+	return keys
+}
+
+func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration, error) {
+	set := &appsv1.StatefulSet{}
+	if err := c.Cache.Get(ctx, key, set); err != nil {
+		return 0, client.IgnoreNotFound(err)
+	}
+	selector, err := metav1.LabelSelectorAsSelector(set.Spec.Selector)
+	if err != nil || selector.Empty() {
+		c.Log.Error("stateful set has no valid selector", "key", key.String(), "err", err)
+		return 0, nil
+	}
+	snap := snapshot{set: set}
+	if snap.pods, err = c.claim(ctx, set, selector); err != nil {
+		return 0, err
+	}
+	now := time.Now()
+	if settled, again := expect.Settled(c.pending, set.UID, snap.pods, now); !settled {
+		return again, nil
+	}
+	book := &history.Book{
+		Client: c.Client, Cache: c.Cache, Owner: set, Kind: kind, Selector: set.Spec.Selector,
+		HashLabel: hashLabel, Collisions: set.Status.CollisionCount,
+	}
+	revisions, err := book.List(ctx)
+	if err != nil {
+		return 0, err
+	}
+	update, err := book.Latest(ctx, &set.Spec.Template, revisions)
+	if errors.Is(err, history.ErrCollision) {
+		return 0, c.countCollision(ctx, set)
+	}
+	if err != nil {
+		return 0, err
+	}
+	current := update
+	for _, r := range revisions {
+		if r.Name == set.Status.CurrentRevision {
+			current = r
+		}
+	}
+	snap.current, snap.update = current.Name, update.Name
+	p := decide(snap, now)
+	if err := c.act(ctx, set, p, current, update); err != nil {
+		return 0, err
+	}
+	inUse := func(r *appsv1.ControllerRevision) bool {
+		return r.Name == current.Name || r.Name == update.Name ||
+			slices.ContainsFunc(snap.pods, func(pod *corev1.Pod) bool { return revision(pod) == r.Name })
+	}
+	return p.again, book.Trim(ctx, revisions, inUse, set.Spec.RevisionHistoryLimit)
+}
+
+func (c *Controller) countCollision(ctx context.Context, set *appsv1.StatefulSet) error {
+	status := *set.Status.DeepCopy()
+	n := int32(1)
+	if status.CollisionCount != nil {
+		n += *status.CollisionCount
+	}
+	status.CollisionCount = &n
+	return c.updateStatus(ctx, set, status)
+}
+
+// claim returns the set's pods. Only pods that bear one of its names can be its.
+func (c *Controller) claim(ctx context.Context, set *appsv1.StatefulSet, selector labels.Selector) ([]*corev1.Pod, error) {
+	var owned, loose corev1.PodList
+	if err := workload.ListOwned(ctx, c.Cache, &owned, set.Namespace, set.UID); err != nil {
+		return nil, fmt.Errorf("list pods of stateful set: %w", err)
+	}
+	if err := workload.ListOrphans(ctx, c.Cache, &loose, set.Namespace); err != nil {
+		return nil, fmt.Errorf("list orphan pods: %w", err)
+	}
+	claimer := workload.Claimer{Client: c.Client, Owner: set, Kind: kind, Selector: selector}
+	var mine []*corev1.Pod
+	var errs []error
+	for _, list := range [][]corev1.Pod{owned.Items, loose.Items} {
+		for i := range list {
+			if _, ok := ordinal(set, &list[i]); !ok {
+				continue
+			}
+			yes, err := claimer.Take(ctx, &list[i])
+			if err != nil {
+				errs = append(errs, err)
+			} else if yes {
+				mine = append(mine, &list[i])
+			}
+		}
+	}
+	return mine, errors.Join(errs...)
+}
+
+// act carries out the plan: storage before the pods that need it.
+func (c *Controller) act(ctx context.Context, set *appsv1.StatefulSet, p plan, current, update *appsv1.ControllerRevision) error {
+	var errs []error
+	errs = append(errs, c.keepClaims(ctx, set, p))
+	for _, pod := range p.identify {
+		n, _ := ordinal(set, pod)
+		changed := pod.DeepCopy()
+		identify(set, changed, n)
+		if err := c.Client.Patch(ctx, changed, client.MergeFrom(pod)); client.IgnoreNotFound(err) != nil {
+			errs = append(errs, fmt.Errorf("label pod %s: %w", pod.Name, err))
+		}
+	}
+	for _, one := range p.create {
+		revision := update
+		if one.revision == current.Name {
+			revision = current
+		}
+		if err := c.create(ctx, set, one, revision); err != nil {
+			errs = append(errs, err)
+			break
+		}
+		p.status.Replicas++
+		if one.revision == current.Name {
+			p.status.CurrentReplicas++
+		}
+		if one.revision == update.Name {
+			p.status.UpdatedReplicas++
+		}
+	}
+	for _, pod := range p.remove {
+		errs = append(errs, c.remove(ctx, set, pod))
+	}
+	errs = append(errs, c.updateStatus(ctx, set, p.status))
+	return errors.Join(errs...)
+}
+
+func (c *Controller) create(ctx context.Context, set *appsv1.StatefulSet, one creation, revision *appsv1.ControllerRevision) error {
+	template, err := history.Template(revision)
+	if err != nil {
+		return err
+	}
+	if err := c.createClaims(ctx, set, one.ordinal); err != nil {
+		c.Events.Eventf(set, corev1.EventTypeWarning, "FailedCreate", "create Claim for Pod %s in StatefulSet %s failed error: %s", podName(set, one.ordinal), set.Name, err)
+		return err
+	}
+	pod := build(set, template, revision.Name, one.ordinal)
+	err = c.Client.Create(ctx, pod)
+	switch {
+	case err == nil:
+		c.pending.Created(set.UID, pod, time.Now())
+		c.Events.Eventf(set, corev1.EventTypeNormal, "SuccessfulCreate", "create Pod %s in StatefulSet %s successful", pod.Name, set.Name)
+		return nil
+	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+		return nil // nothing can be created here any more
+	default:
+		c.Events.Eventf(set, corev1.EventTypeWarning, "FailedCreate", "create Pod %s in StatefulSet %s failed error: %s", pod.Name, set.Name, err)
+		return fmt.Errorf("create pod %s: %w", pod.Name, err)
+	}
+}
+
+func (c *Controller) createClaims(ctx context.Context, set *appsv1.StatefulSet, n int) error {
+	for _, claim := range claims(set, n) {
+		have := &corev1.PersistentVolumeClaim{}
+		err := c.Cache.Get(ctx, client.ObjectKeyFromObject(claim), have, client.UnsafeDisableDeepCopy)
+		switch {
+		case err == nil && have.DeletionTimestamp != nil:
+			return fmt.Errorf("claim %s is being deleted: wait for it to go", claim.Name)
+		case err == nil:
+			continue
+		case !apierrors.IsNotFound(err):
+			return fmt.Errorf("read claim %s: %w", claim.Name, err)
+		}
+		claim.OwnerReferences = claimOwners(set, nil, n, nil)
+		if err := c.Client.Create(ctx, claim); err != nil && !apierrors.IsAlreadyExists(err) {
+			return fmt.Errorf("create claim %s: %w", claim.Name, err)
+		}
+	}
+	return nil
+}
+
+// keepClaims puts the claims' owners right, so that they go when the set's
+// policy says.
+func (c *Controller) keepClaims(ctx context.Context, set *appsv1.StatefulSet, p plan) error {
+	if len(set.Spec.VolumeClaimTemplates) == 0 {
+		return nil
+	}
+	var errs []error
+	for _, n := range p.keep {
+		errs = append(errs, c.own(ctx, set, n, nil))
+	}
+	for _, pod := range p.giveUp {
+		n, _ := ordinal(set, pod)
+		errs = append(errs, c.own(ctx, set, n, pod))
+	}
+	return errors.Join(errs...)
+}
+
+func (c *Controller) own(ctx context.Context, set *appsv1.StatefulSet, n int, condemned *corev1.Pod) error {
+	for _, claim := range claims(set, n) {
+		have := &corev1.PersistentVolumeClaim{}
+		if err := c.Cache.Get(ctx, client.ObjectKeyFromObject(claim), have); err != nil {
+			if apierrors.IsNotFound(err) {
+				continue
+			}
+			return fmt.Errorf("read claim %s: %w", claim.Name, err)
+		}
+		changed := have.DeepCopy()
+		changed.OwnerReferences = claimOwners(set, have.OwnerReferences, n, condemned)
+		if equality.Semantic.DeepEqual(have.OwnerReferences, changed.OwnerReferences) {
+			continue
+		}
+		err := c.Client.Patch(ctx, changed, client.MergeFromWithOptions(have, client.MergeFromWithOptimisticLock{}))
+		if client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("set owners of claim %s: %w", claim.Name, err)
+		}
+	}
+	return nil
+}
+
+func (c *Controller) remove(ctx context.Context, set *appsv1.StatefulSet, pod *corev1.Pod) error {
+	err := c.Client.Delete(ctx, pod, client.Preconditions{UID: &pod.UID})
+	switch {
+	case apierrors.IsNotFound(err) || apierrors.IsConflict(err):
+		return nil
+	case err != nil:
+		c.Events.Eventf(set, corev1.EventTypeWarning, "FailedDelete", "delete Pod %s in StatefulSet %s failed error: %s", pod.Name, set.Name, err)
+		return fmt.Errorf("delete pod %s: %w", pod.Name, err)
+	}
+	c.pending.Deleted(set.UID, pod.UID, time.Now())
+	c.Events.Eventf(set, corev1.EventTypeNormal, "SuccessfulDelete", "delete Pod %s in StatefulSet %s successful", pod.Name, set.Name)
+	return nil
+}
+
+func (c *Controller) updateStatus(ctx context.Context, set *appsv1.StatefulSet, next appsv1.StatefulSetStatus) error {
+	if equality.Semantic.DeepEqual(set.Status, next) {
+		return nil
+	}
+	changed := set.DeepCopy()
+	changed.Status = next
+	if err := c.Client.Status().Update(ctx, changed); err != nil {
+		return client.IgnoreNotFound(fmt.Errorf("update status of stateful set: %w", err))
+	}
+	return nil
+}
