@@ -20,7 +20,9 @@ type Options struct {
 	NodeName string
 	// Dir holds pods/UID/volumes; its file system is the node's.
 	Dir string
-	Log *slog.Logger
+	// LogDir holds the pods' logs; empty: they are not measured.
+	LogDir string
+	Log    *slog.Logger
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 }

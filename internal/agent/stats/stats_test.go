@@ -11,8 +11,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+	statsapi "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
 )
 
 func TestParseStat(t *testing.T) {
@@ -201,3 +205,45 @@ func TestMetrics(t *testing.T) {
 }
 
 func labelsOf(pairs ...string) labels { return pairs }
+
+func TestOveruse(t *testing.T) {
+	limits := func(amount string) corev1.ResourceRequirements {
+		return corev1.ResourceRequirements{Limits: corev1.ResourceList{corev1.ResourceEphemeralStorage: resource.MustParse(amount)}}
+	}
+	used := func(bytes uint64) *statsapi.FsStats { return &statsapi.FsStats{UsedBytes: &bytes} }
+	stats := &statsapi.PodStats{
+		VolumeStats:      []statsapi.VolumeStats{{Name: "work", FsStats: *used(1000)}},
+		EphemeralStorage: used(2000),
+		Containers:       []statsapi.ContainerStats{{Name: "a", Rootfs: used(300), Logs: used(200)}, {Name: "b", Rootfs: used(500)}},
+	}
+	volume := func(limit string) []corev1.Volume {
+		q := resource.MustParse(limit)
+		return []corev1.Volume{{Name: "work", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: &q}}}}
+	}
+	tests := map[string]struct {
+		spec corev1.PodSpec
+		want string
+	}{
+		"no limits":             {},
+		"volume within":         {spec: corev1.PodSpec{Volumes: volume("1000")}},
+		"volume over":           {spec: corev1.PodSpec{Volumes: volume("999")}, want: `Usage of EmptyDir volume "work" exceeds the limit "999". `},
+		"pod over":              {spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "a", Resources: limits("900")}, {Name: "b", Resources: limits("900")}}}, want: `Pod ephemeral local storage usage exceeds the total limit of containers 1800. `},
+		"container over":        {spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "a", Resources: limits("499")}, {Name: "b"}}}, want: `Container a exceeded its local ephemeral storage limit "499". `},
+		"container with no end": {spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "a", Resources: limits("500")}, {Name: "b"}}}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := Overuse(&corev1.Pod{Spec: test.spec}, stats); got != test.want {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
+	}
+	r := New(pods{}, pods{}, Options{Dir: t.TempDir()})
+	over, err := r.Overused(t.Context(), []*corev1.Pod{
+		{ObjectMeta: metav1.ObjectMeta{UID: "u1"}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Resources: limits("76")}, {Name: "other"}}}},
+		{ObjectMeta: metav1.ObjectMeta{UID: "u2"}},
+	})
+	if diff := cmp.Diff(map[types.UID]string{"u1": `Container app exceeded its local ephemeral storage limit "76". `}, over); diff != "" || err != nil {
+		t.Error(diff, err)
+	}
+}

@@ -3,13 +3,18 @@ package stats
 import (
 	"cmp"
 	"context"
+	"path/filepath"
 	"slices"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 	statsapi "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
 	kubelettypes "k8s.io/kubelet/pkg/types"
+
+	"github.com/sinawi/sinawi/internal/agent/logs"
 )
 
 // Summary measures the node and its pods.
@@ -102,6 +107,10 @@ func (r *Reader) pod(ctx context.Context, s *sample, stats *cri.PodSandboxStats,
 	var used uint64
 	for _, c := range linux.GetContainers() {
 		container := container(s, c, disk)
+		if logs := r.logs(ctx, meta, container.Name, disk); logs != nil {
+			container.Logs = logs
+			used += *logs.UsedBytes
+		}
 		if pod.StartTime.IsZero() || container.StartTime.Before(&pod.StartTime) {
 			pod.StartTime = container.StartTime
 		}
@@ -116,6 +125,16 @@ func (r *Reader) pod(ctx context.Context, s *sample, stats *cri.PodSandboxStats,
 	used += onDisk
 	pod.EphemeralStorage = share(disk, &used, nil)
 	return pod
+}
+
+// logs measures what a container has written to its log.
+func (r *Reader) logs(ctx context.Context, pod *cri.PodSandboxMetadata, container string, disk *statsapi.FsStats) *statsapi.FsStats {
+	if r.options.LogDir == "" {
+		return nil
+	}
+	named := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name, UID: types.UID(pod.Uid)}}
+	taken := r.directory(ctx, filepath.Join(logs.PodDir(r.options.LogDir, named), container))
+	return share(disk, &taken.bytes, &taken.inodes)
 }
 
 func container(s *sample, stats *cri.ContainerStats, disk *statsapi.FsStats) statsapi.ContainerStats {
