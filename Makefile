@@ -23,7 +23,7 @@ deps: ## install what a fresh machine lacks, or say what to install
 	@tools/deps.sh
 
 helper: deps ## build the small programs that the main binary carries
-	@go run ./tools/buildhelper -package ./cmd/sinawi-helper -out $(HELPER)
+	@go run ./tools/buildhelper -package ./cmd/sinawi-helper,./cmd/sinawi-shim -out $(HELPER)
 	@go run ./tools/buildhelper -package ./cmd/sinawi-demo -cgo=false -out $(DEMO)
 
 build: helper ## build bin/sinawi

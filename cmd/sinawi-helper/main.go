@@ -1,32 +1,35 @@
-// Command sinawi-helper is the small second binary that starting a container goes
-// through: containerd's shim, the OCI runtime, the CNI plugin and the start of a pod's
-// first process in one file, told
-// apart by the name it is called by and by its environment. It is embedded,
-// compressed, in the sinawi binary, and is separate from it so that none of the
-// five processes that a pod's start takes pays for initialising the big one.
+// Command sinawi-helper is what runs for a moment whenever a pod or a container
+// starts: the OCI runtime, the CNI plugin and the beginning of a pod's first process
+// in one file, told apart by the name it is called by and by its environment. It is
+// embedded, compressed, in the sinawi binary, and is separate from it and from the
+// shim so that none of the processes that a pod's start takes pays for initialising
+// what it does not use.
 package main
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 
 	"github.com/sinawi/sinawi/internal/podnet/cni"
 	_ "github.com/sinawi/sinawi/internal/runtime/containerinit"
 	"github.com/sinawi/sinawi/internal/runtime/oci"
 	"github.com/sinawi/sinawi/internal/runtime/sandbox/pauseinit"
-	"github.com/sinawi/sinawi/internal/runtime/shim"
 )
 
+// memoryLimit is where garbage is collected after all; it is hardly ever reached
+// within the milliseconds that this process lives.
+const memoryLimit = 64 << 20
+
 func main() {
+	debug.SetGCPercent(-1)
+	debug.SetMemoryLimit(memoryLimit)
 	if os.Getenv("CNI_COMMAND") != "" {
 		cni.Main()
 		return
 	}
 	switch filepath.Base(os.Args[0]) {
-	case shim.Binary:
-		shim.Main(context.Background())
 	case "runc":
 		os.Exit(oci.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 	case pauseinit.Name:

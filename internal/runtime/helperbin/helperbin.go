@@ -1,8 +1,9 @@
-// Package helperbin carries the helper binary inside the main one, compressed, and
-// unpacks it. It owns the directory it is told to unpack to.
+// Package helperbin carries the helper and the shim inside the main binary, compressed,
+// and unpacks them. It owns the directory it is told to unpack to.
 package helperbin
 
 import (
+	"archive/tar"
 	"bytes"
 	"embed"
 	"errors"
@@ -21,7 +22,7 @@ var embedded embed.FS
 // ErrMissing says that this binary was built without the helper.
 var ErrMissing = errors.New("this sinawi was built without its helper binary and cannot run containers: run `make helper`, then build again")
 
-// Names that the helper answers to.
+// Names by which the programs are called.
 const (
 	Shim    = "containerd-shim-runc-v2" // as containerd looks for the shim of Runtime
 	Runtime = "io.containerd.runc.v2"   // containerd ties the type of a runtime's options to this name
@@ -30,7 +31,13 @@ const (
 	cni     = "sinawi-cni"
 )
 
-func names() []string { return []string{Shim, OCI, Pause, cni} }
+// names are those of each program in the archive.
+func names() map[string][]string {
+	return map[string][]string{
+		"sinawi-shim":   {Shim},
+		"sinawi-helper": {OCI, Pause, cni},
+	}
+}
 
 // Unpack makes sure that the helper lies below dir and returns the directory that
 // holds it under each of its names. Every version has a directory of its own, named
@@ -72,16 +79,8 @@ func unpack(packed []byte, dir, target string) error {
 	if err := os.Chmod(temporary, 0o755); err != nil {
 		return err
 	}
-	first := filepath.Join(temporary, names()[0])
-	if err := write(packed, first); err != nil {
+	if err := unpackAll(packed, temporary); err != nil {
 		return err
-	}
-	// Hard links: a shim starts itself again by the name the kernel knows it by, and
-	// of a symbolic link that would be the name it points to.
-	for _, name := range names()[1:] {
-		if err := os.Link(first, filepath.Join(temporary, name)); err != nil {
-			return err
-		}
 	}
 	err = os.Rename(temporary, target)
 	if errors.Is(err, fs.ErrExist) {
@@ -90,17 +89,51 @@ func unpack(packed []byte, dir, target string) error {
 	return err
 }
 
-func write(packed []byte, path string) error {
-	r, err := zstd.NewReader(bytes.NewReader(packed))
+// unpackAll writes each program of the archive under each of its names.
+func unpackAll(packed []byte, dir string) error {
+	decoder, err := zstd.NewReader(bytes.NewReader(packed), zstd.WithDecoderConcurrency(1))
 	if err != nil {
 		return err
 	}
-	defer r.Close()
+	defer decoder.Close()
+	found := 0
+	for archive := tar.NewReader(decoder); ; {
+		header, err := archive.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		all := names()[header.Name]
+		if len(all) == 0 {
+			continue
+		}
+		found++
+		first := filepath.Join(dir, all[0])
+		if err := write(archive, first); err != nil {
+			return err
+		}
+		// Hard links: a shim starts itself again by the name the kernel knows it by,
+		// and of a symbolic link that would be the name it points to.
+		for _, name := range all[1:] {
+			if err := os.Link(first, filepath.Join(dir, name)); err != nil {
+				return err
+			}
+		}
+	}
+	if found != len(names()) {
+		return fmt.Errorf("%w (it holds %d of %d programs)", ErrMissing, found, len(names()))
+	}
+	return nil
+}
+
+func write(from io.Reader, path string) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o755)
 	if err != nil {
 		return err
 	}
-	if _, err := io.Copy(f, r); err != nil {
+	if _, err := io.Copy(f, from); err != nil {
 		f.Close()
 		return err
 	}

@@ -29,9 +29,6 @@ import (
 // runtime is the name under which containerd knows this shim: the stock one's.
 const runtime = "io.containerd.runc.v2"
 
-// Binary is the file name by which the helper knows that it is the shim.
-const Binary = "containerd-shim-runc-v2"
-
 // Main runs the shim's command line (start, delete, or serving) from os.Args and
 // does not return before it is done.
 func Main(ctx context.Context) {
