@@ -11,10 +11,7 @@ package controlplane
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -80,15 +77,11 @@ func New(ctx context.Context, o Options) (*apiserver.Server, error) {
 	if err := o.complete(); err != nil {
 		return nil, err
 	}
-	serving, err := servingCertificate(o)
+	certs, err := ensureCertificates(o)
 	if err != nil {
 		return nil, err
 	}
 	identity, err := newIdentity(o)
-	if err != nil {
-		return nil, err
-	}
-	kubelet, err := kubeletClient(o)
 	if err != nil {
 		return nil, err
 	}
@@ -103,14 +96,14 @@ func New(ctx context.Context, o Options) (*apiserver.Server, error) {
 		Defaults:         registerDefaults,
 		Listeners:        o.Listeners,
 		AdvertiseAddress: o.AdvertiseIP.AsSlice(),
-		CertPEM:          serving.CertPEM,
-		KeyPEM:           serving.KeyPEM,
+		CertPEM:          certs.serving.CertPEM,
+		KeyPEM:           certs.serving.KeyPEM,
 		ClientCAPEM:      append(append([]byte{}, o.Keys.Cluster.CertPEM...), o.Keys.FrontProxy.CertPEM...),
 		Authenticate:     identity.authenticate,
 		Authorize:        gates.authorize,
 		Admit:            gates.admit,
 		APIAudiences:     identity.audiences,
-		Extensions:       extensions(o, identity, gates, kubelet),
+		Extensions:       extensions(o, identity, gates, certs),
 		Transformers:     transformers,
 		Types:            openapi.MergeTypes(),
 		Logger:           o.Logger,
@@ -125,49 +118,4 @@ func encryption(ctx context.Context, o Options) (map[schema.GroupResource]value.
 		return nil, err
 	}
 	return seal.For(sealer, sealed...), nil
-}
-
-// servingCertificate names every way by which a client may reach the server.
-func servingCertificate(o Options) (pki.KeyPair, error) {
-	ips := []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback, o.AdvertiseIP.AsSlice(), o.ServiceCIDR.Masked().Addr().Next().AsSlice()}
-	names := []string{
-		"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc",
-		"kubernetes.default.svc." + o.ClusterDomain,
-	}
-	for _, l := range o.Listeners {
-		if tcp, ok := l.Addr().(*net.TCPAddr); ok && !tcp.IP.IsUnspecified() {
-			ips = append(ips, tcp.IP)
-		}
-	}
-	for _, name := range o.Names {
-		if ip := net.ParseIP(name); ip != nil {
-			ips = append(ips, ip)
-		} else {
-			names = append(names, name)
-		}
-	}
-	pair, err := o.Keys.Ensure(o.Keys.Cluster, "apiserver", pki.Request{
-		CommonName: "sinawi", Server: true, DNSNames: names, IPs: ips,
-	})
-	if err != nil {
-		return pki.KeyPair{}, fmt.Errorf("serving certificate: %w", err)
-	}
-	return pair, nil
-}
-
-// kubeletClient is how this server speaks to the nodes.
-func kubeletClient(o Options) (*tls.Config, error) {
-	pair, err := o.Keys.Ensure(o.Keys.Cluster, "apiserver-kubelet-client", pki.Request{
-		CommonName: "kube-apiserver-kubelet-client", Organizations: []string{"system:masters"}, Client: true,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("client certificate for nodes: %w", err)
-	}
-	cert, err := tls.X509KeyPair(pair.CertPEM, pair.KeyPEM)
-	if err != nil {
-		return nil, fmt.Errorf("client certificate for nodes: %w", err)
-	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(o.Keys.Cluster.CertPEM)
-	return &tls.Config{Certificates: []tls.Certificate{cert}, RootCAs: roots, MinVersion: tls.VersionTLS12}, nil
 }

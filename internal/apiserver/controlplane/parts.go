@@ -1,8 +1,8 @@
 package controlplane
 
 import (
-	"crypto/tls"
 	"net"
+	"net/http"
 	"net/netip"
 
 	"k8s.io/apimachinery/pkg/runtime"
@@ -11,6 +11,7 @@ import (
 
 	"github.com/sinawi/sinawi/internal/apiserver"
 	"github.com/sinawi/sinawi/internal/apiserver/admission"
+	"github.com/sinawi/sinawi/internal/apiserver/aggregate"
 	"github.com/sinawi/sinawi/internal/apiserver/authz"
 	"github.com/sinawi/sinawi/internal/apiserver/bootstrap"
 	"github.com/sinawi/sinawi/internal/apiserver/crd"
@@ -20,10 +21,11 @@ import (
 	"github.com/sinawi/sinawi/internal/apiserver/services"
 	"github.com/sinawi/sinawi/internal/apiserver/serviceurl"
 	"github.com/sinawi/sinawi/internal/apiserver/subresources"
+	"github.com/sinawi/sinawi/internal/pki"
 )
 
 // extensions are all parts beside the rows, in the order in which they run.
-func extensions(o Options, who *identity, g *gates, kubelet *tls.Config) []plug.Extension {
+func extensions(o Options, who *identity, g *gates, certs certificates) []plug.Extension {
 	return []plug.Extension{
 		g.admissionHooks,
 		services.Extension(services.Options{Networks: []netip.Prefix{o.ServiceCIDR}}),
@@ -35,10 +37,10 @@ func extensions(o Options, who *identity, g *gates, kubelet *tls.Config) []plug.
 			ProxyNames:  []string{frontProxyName},
 		}),
 		g.authzHooks,
-		subresources.Extension(subresources.Options{KubeletTLS: kubelet}),
+		subresources.Extension(subresources.Options{KubeletTLS: certs.kubelet}),
 		who.documents,
 		who.reviews,
-		customResources,
+		open(certs.proxy),
 	}
 }
 
@@ -84,18 +86,32 @@ func (g *gates) authzHooks(*plug.Host) (plug.Additions, error) {
 	return plug.Additions{Hooks: g.authz.Hooks}, nil
 }
 
-// customResources serves custom resources, and the OpenAPI documents of them
-// and all others.
-func customResources(h *plug.Host) (plug.Additions, error) {
-	custom, added, err := crd.New(h, crd.Options{
-		Services:          serviceurl.New(admission.Source(h)),
-		RequestTimeout:    apiserver.RequestTimeout,
-		MinRequestTimeout: apiserver.MinRequestTimeout,
-		MaxBodyBytes:      apiserver.MaxRequestBodyBytes,
-	})
-	if err != nil {
-		return plug.Additions{}, err
+// open serves what is defined while the server runs (custom resources, other
+// API servers), and the OpenAPI documents of everything.
+func open(proxy pki.KeyPair) plug.Extension {
+	return func(h *plug.Host) (plug.Additions, error) {
+		services := serviceurl.New(admission.Source(h))
+		custom, added, err := crd.New(h, crd.Options{
+			Services:          services,
+			RequestTimeout:    apiserver.RequestTimeout,
+			MinRequestTimeout: apiserver.MinRequestTimeout,
+			MaxBodyBytes:      apiserver.MaxRequestBodyBytes,
+		})
+		if err != nil {
+			return plug.Additions{}, err
+		}
+		others, more, err := aggregate.New(h, aggregate.Options{
+			CertPEM: proxy.CertPEM, KeyPEM: proxy.KeyPEM, Services: services, Custom: custom,
+		})
+		if err != nil {
+			return plug.Additions{}, err
+		}
+		inner := added.Fallback
+		return plug.Additions{
+			APIGroups: append(added.APIGroups, more.APIGroups...),
+			Hooks:     append(added.Hooks, more.Hooks...),
+			Fallback:  func(next http.Handler) http.Handler { return more.Fallback(inner(next)) },
+			Paths:     openapi.New(h.Log, custom, others).Handlers(),
+		}, nil
 	}
-	added.Paths = openapi.New(h.Log, custom).Handlers()
-	return added, nil
 }

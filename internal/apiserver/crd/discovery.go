@@ -40,8 +40,9 @@ type discovery struct {
 	synced    func() bool
 	resources aggregated.ResourceManager
 
-	mu     sync.RWMutex
-	groups map[string]group // guarded by mu
+	mu      sync.RWMutex
+	groups  map[string]group // guarded by mu
+	changes chan struct{}    // holds one
 }
 
 // group is one API group of custom resources.
@@ -55,10 +56,15 @@ func newDiscovery(h *plug.Host, crds informers.CustomResourceDefinitionInformer)
 		host: h, crds: crds.Lister(), synced: crds.Informer().HasSynced,
 		resources: h.Resources.WithSource(aggregated.CRDSource),
 		groups:    map[string]group{},
+		changes:   make(chan struct{}, 1),
 	}
 	_, err := crds.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(obj any) { d.changed(obj) },
-		UpdateFunc: func(_, obj any) { d.changed(obj) },
+		AddFunc: func(obj any) { d.changed(obj) },
+		UpdateFunc: func(old, obj any) {
+			if !same(old, obj) { // no mere resync
+				d.changed(obj)
+			}
+		},
 		DeleteFunc: func(obj any) {
 			if gone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
 				obj = gone.Obj
@@ -67,6 +73,12 @@ func newDiscovery(h *plug.Host, crds informers.CustomResourceDefinitionInformer)
 		},
 	})
 	return d, err
+}
+
+func same(old, obj any) bool {
+	a, oldOK := old.(metav1.Object)
+	b, ok := obj.(metav1.Object)
+	return oldOK && ok && a.GetResourceVersion() == b.GetResourceVersion()
 }
 
 func (d *discovery) changed(obj any) {
@@ -96,6 +108,7 @@ func (d *discovery) refresh(name string) {
 	slices.SortFunc(crds, func(a, b *apiextensionsv1.CustomResourceDefinition) int { return cmp.Compare(a.Name, b.Name) })
 	now := describe(name, crds)
 
+	defer d.tell()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	before, known := d.groups[name]
@@ -198,16 +211,26 @@ func resources(crd *apiextensionsv1.CustomResourceDefinition, v apiextensionsv1.
 	return out
 }
 
-// Groups are the groups that are published now, with their versions.
-func (d *discovery) published() map[string][]string {
-	d.mu.RLock()
-	defer d.mu.RUnlock()
-	out := make(map[string][]string, len(d.groups))
-	for name, g := range d.groups {
+func (d *discovery) tell() {
+	select {
+	case d.changes <- struct{}{}:
+	default:
+	}
+}
+
+// Groups are the versions of custom resources that are served, by group.
+func (c *Custom) Groups() map[string][]string {
+	c.discovery.mu.RLock()
+	defer c.discovery.mu.RUnlock()
+	out := make(map[string][]string, len(c.discovery.groups))
+	for name, g := range c.discovery.groups {
 		out[name] = slices.Sorted(maps.Keys(g.versions))
 	}
 	return out
 }
+
+// Changed tells one listener that Groups may have changed.
+func (c *Custom) Changed() <-chan struct{} { return c.discovery.changes }
 
 // handler returns what answers the path of a group or version, nil when it
 // is not one of ours.

@@ -49,6 +49,10 @@ type Custom struct {
 	run       []func(context.Context)
 }
 
+// resync is how long the controllers, which forget a conflict of writes, may
+// leave a definition behind.
+const resync = 5 * time.Minute
+
 // New builds the custom resources of h. It is called by an extension, whose
 // additions are Additions.
 func New(h *plug.Host, o Options) (*Custom, plug.Additions, error) {
@@ -58,7 +62,7 @@ func New(h *plug.Host, o Options) (*Custom, plug.Additions, error) {
 	if err != nil {
 		return nil, plug.Additions{}, fmt.Errorf("client of custom resource definitions: %w", err)
 	}
-	c := &Custom{host: h, client: client, informers: externalversions.NewSharedInformerFactory(client, 0)}
+	c := &Custom{host: h, client: client, informers: externalversions.NewSharedInformerFactory(client, resync)}
 	c.crds = c.informers.Apiextensions().V1().CustomResourceDefinitions()
 	definitions, err := c.definitions()
 	if err != nil {

@@ -41,6 +41,7 @@ func (o resourceOptions) GetRESTOptions(resource schema.GroupResource, _ runtime
 		// One definition has several storages while it changes; the feed
 		// follows resources that have one.
 		NoFeed: true,
+		Filled: true,
 	}, unstructured.UnstructuredJSONScheme), nil
 }
 

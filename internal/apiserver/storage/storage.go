@@ -4,6 +4,7 @@
 package storage
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"time"
@@ -41,6 +42,9 @@ type Resource struct {
 	NoCache bool
 	// NoFeed keeps the resource out of the change feed.
 	NoFeed bool
+	// Filled waits until the watch cache is filled before the first request,
+	// which would fail otherwise. For resources that come while serving.
+	Filled bool
 }
 
 // Backend makes the storage of every resource.
@@ -70,6 +74,7 @@ type Options struct {
 const (
 	compactionInterval  = 5 * time.Minute
 	countInterval       = time.Minute
+	fillTimeout         = 3 * time.Second
 	eventsHistoryWindow = 75 * time.Second
 )
 
@@ -167,6 +172,12 @@ func (b *Backend) decorator(r Resource) generic.StorageDecorator {
 		if err != nil {
 			closeRaw()
 			return nil, nil, fmt.Errorf("watch cache of %s: %w", r.GroupResource, err)
+		}
+		if r.Filled {
+			// At the worst the first requests fail and are tried again.
+			ctx, cancel := context.WithTimeout(context.Background(), fillTimeout)
+			_ = c.Wait(ctx)
+			cancel()
 		}
 		delegator := cacher.NewCacheDelegator(c, raw)
 		return delegator, sync.OnceFunc(func() {
