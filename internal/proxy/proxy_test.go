@@ -85,6 +85,14 @@ func newRig(t *testing.T, number int, redirects ...Redirect) *rig {
 	r.outside = nettest.Outside(t, fmt.Sprint("up", number), "192.0.2.1", "192.0.2.2")
 	t.Cleanup(func() { r.stop() })
 	r.start()
+	r.until("the table", func(name string) (string, string, error) {
+		c, err := nftables.New()
+		if err != nil {
+			return "", "", err
+		}
+		_, err = c.ListTableOfFamily(name, nftables.TableFamilyIPv4)
+		return "", "", err
+	}, r.o.Instance, func(_, _ string, err error) bool { return err == nil })
 	return r
 }
 
@@ -255,7 +263,7 @@ func TestDatagramsFollowTheEndpoints(t *testing.T) {
 	}
 	defer c.Close()
 	ask := func(string) (string, string, error) {
-		name, err := nettest.AskUDP(c)
+		name, err := nettest.AskUDPBriefly(c) // the kernel refuses so often only
 		return name, "", err
 	}
 	r.cache.Put(service("s", "10.43.0.80"), endpoints("s", a))

@@ -52,8 +52,13 @@ func ask(addr string, limit time.Duration, dial func(net.Dialer) (net.Conn, erro
 
 // AskUDP sends a datagram to an EchoName from a connected socket and returns the
 // name that came back.
-func AskUDP(c net.Conn) (string, error) {
-	if err := c.SetDeadline(time.Now().Add(answerTime)); err != nil {
+func AskUDP(c net.Conn) (string, error) { return askUDP(c, answerTime) }
+
+// AskUDPBriefly is AskUDP for a datagram that may be lost.
+func AskUDPBriefly(c net.Conn) (string, error) { return askUDP(c, silence) }
+
+func askUDP(c net.Conn, limit time.Duration) (string, error) {
+	if err := c.SetDeadline(time.Now().Add(limit)); err != nil {
 		return "", err
 	}
 	if _, err := c.Write([]byte("?")); err != nil {
