@@ -14,8 +14,8 @@ import (
 
 func TestPodBecomesReadyAndGoes(t *testing.T) {
 	r := newRig(t)
-	pod := r.run("web", corev1.PodSpec{Containers: []corev1.Container{shell("web", "sleep 1000")}})
-	pod = r.until("web", "is ready", isReady)
+	r.run("web", corev1.PodSpec{Containers: []corev1.Container{shell("web", "sleep 1000")}})
+	pod := r.until("web", "is ready", isReady)
 	if pod.Status.Phase != corev1.PodRunning || pod.Status.PodIP == "" || pod.Status.HostIP != "127.0.0.1" || pod.Status.StartTime == nil {
 		t.Errorf("status is %+v", pod.Status)
 	}
@@ -27,8 +27,8 @@ func TestPodBecomesReadyAndGoes(t *testing.T) {
 
 func TestCrashLoop(t *testing.T) {
 	r := newRig(t)
-	pod := r.run("crash", corev1.PodSpec{Containers: []corev1.Container{shell("main", "echo last words > /dev/termination-log; exit 3")}})
-	pod = r.until("crash", "backs off", func(p *corev1.Pod) bool {
+	r.run("crash", corev1.PodSpec{Containers: []corev1.Container{shell("main", "echo last words > /dev/termination-log; exit 3")}})
+	pod := r.until("crash", "backs off", func(p *corev1.Pod) bool {
 		s := p.Status.ContainerStatuses
 		return len(s) == 1 && s[0].State.Waiting != nil && s[0].State.Waiting.Reason == "CrashLoopBackOff"
 	})

@@ -56,6 +56,7 @@ type rig struct {
 	admin   kubernetes.Interface
 	runtime *runtimetest.Runtime
 	dir     string
+	agent   *agent.Agent
 	stop    func()
 }
 
@@ -130,7 +131,7 @@ func (r *rig) startAgent() {
 	}
 	broadcaster := record.NewBroadcaster()
 	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: clientset.CoreV1().Events("")})
-	a := r.makeAgent(log, c, clientset, broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "kubelet", Host: nodeName}))
+	r.agent = r.makeAgent(log, c, clientset, broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "kubelet", Host: nodeName}))
 	var running sync.WaitGroup
 	running.Go(func() {
 		if err := c.Start(ctx); err != nil {
@@ -138,7 +139,7 @@ func (r *rig) startAgent() {
 		}
 	})
 	running.Go(func() {
-		if err := a.Run(ctx); err != nil {
+		if err := r.agent.Run(ctx); err != nil {
 			r.t.Errorf("agent: %v", err)
 		}
 	})
@@ -269,7 +270,7 @@ func inPhase(phase corev1.PodPhase) func(*corev1.Pod) bool {
 	return func(pod *corev1.Pod) bool { return pod.Status.Phase == phase }
 }
 
-// delete deletes a pod and waits until it is gone.
+// delete deletes a pod and waits until it is gone from the API and the node.
 func (r *rig) delete(name string) {
 	r.t.Helper()
 	if err := r.admin.CoreV1().Pods(namespace).Delete(r.context(), name, metav1.DeleteOptions{}); err != nil {
@@ -284,6 +285,10 @@ func (r *rig) delete(name string) {
 			return false, err.Error()
 		}
 		return false, describe(pod)
+	})
+	await(r.t, "pod "+name+" has left the node", func() (bool, string) {
+		_, there := r.agent.Pod(namespace, name)
+		return !there, ""
 	})
 }
 

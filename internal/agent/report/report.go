@@ -31,6 +31,9 @@ const (
 	writeTimeout = 15 * time.Second
 	retryFirst   = 50 * time.Millisecond
 	retryMost    = 10 * time.Second
+	// pendingDelay holds back what a pod goes through before it runs: most pods run
+	// before anyone could have read it.
+	pendingDelay = 100 * time.Millisecond
 )
 
 // Writer writes statuses.
@@ -80,7 +83,11 @@ func (w *Writer) put(pod *corev1.Pod, status corev1.PodStatus, finish bool) {
 		e.status = nil
 	}
 	w.mu.Unlock()
-	if !unchanged {
+	switch {
+	case unchanged:
+	case status.Phase == corev1.PodPending && !finish:
+		w.queue.AddAfter(pod.UID, pendingDelay)
+	default:
 		w.queue.Add(pod.UID)
 	}
 }
@@ -160,6 +167,9 @@ func (w *Writer) write(ctx context.Context, uid types.UID) error {
 	if e == nil {
 		w.mu.Unlock()
 		return nil
+	}
+	if e.status != nil && equality.Semantic.DeepEqual(e.base.Status, *e.status) {
+		e.status = nil // it was asked for twice
 	}
 	base, status, finish := e.base, e.status, e.finish
 	w.mu.Unlock()
