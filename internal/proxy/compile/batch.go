@@ -52,12 +52,13 @@ func (b *batch) delta() Delta {
 			d.Add = append(d.Add, is)
 		}
 	}
-	slices.SortFunc(d.Delete, inOrder)
-	slices.SortFunc(d.Add, inOrder)
+	slices.SortFunc(d.Delete, InOrder)
+	slices.SortFunc(d.Add, InOrder)
 	return d
 }
 
-func inOrder(a, b Element) int {
+// InOrder compares elements by where they lie.
+func InOrder(a, b Element) int {
 	return cmp.Or(cmp.Compare(a.Set, b.Set), cmp.Compare(a.Key, b.Key))
 }
 

@@ -68,7 +68,7 @@ func sorted(kernel map[place]Element) []Element {
 	for _, e := range kernel {
 		out = append(out, e)
 	}
-	slices.SortFunc(out, inOrder)
+	slices.SortFunc(out, InOrder)
 	return out
 }
 

@@ -165,7 +165,7 @@ func (s *State) Elements() []Element {
 	for a := range s.local {
 		out = append(out, hairpin(a))
 	}
-	slices.SortFunc(out, inOrder)
+	slices.SortFunc(out, InOrder)
 	return out
 }
 
