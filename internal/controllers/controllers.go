@@ -22,9 +22,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 
 	"github.com/sinawi/sinawi/internal/controllers/backend"
+	"github.com/sinawi/sinawi/internal/controllers/clusterrole"
 	"github.com/sinawi/sinawi/internal/controllers/cronjob"
 	"github.com/sinawi/sinawi/internal/controllers/daemonset"
 	"github.com/sinawi/sinawi/internal/controllers/deployment"
+	"github.com/sinawi/sinawi/internal/controllers/disruption"
 	"github.com/sinawi/sinawi/internal/controllers/endpoints"
 	"github.com/sinawi/sinawi/internal/controllers/endpointslice"
 	"github.com/sinawi/sinawi/internal/controllers/garbagecollector"
@@ -108,6 +110,10 @@ type adder func(name string, build func(loop.Deps) func(context.Context) error)
 
 func (s *Set) workloads(add adder) {
 	add("replicaset", func(d loop.Deps) func(context.Context) error { return replicaset.New(d).Run })
+	add("replicationcontroller", func(d loop.Deps) func(context.Context) error {
+		return replicaset.NewReplicationController(d).Run
+	})
+	add("disruption", func(d loop.Deps) func(context.Context) error { return disruption.New(d).Run })
 	add("deployment", func(d loop.Deps) func(context.Context) error { return deployment.New(d).Run })
 	add("job", func(d loop.Deps) func(context.Context) error { return job.New(d).Run })
 	add("cronjob", func(d loop.Deps) func(context.Context) error { return cronjob.New(d).Run })
@@ -127,6 +133,7 @@ func (s *Set) cluster(add adder, opts Options, all generic) {
 	add("garbagecollector", func(d loop.Deps) func(context.Context) error {
 		return garbagecollector.New(all.discovery, all.metadata, d.Log).Run
 	})
+	add("clusterrole", func(d loop.Deps) func(context.Context) error { return clusterrole.New(d).Run })
 	add("serviceaccount", func(d loop.Deps) func(context.Context) error { return serviceaccount.New(d).Run })
 	if len(opts.RootCA) > 0 {
 		add("rootca", func(d loop.Deps) func(context.Context) error { return rootca.New(d, opts.RootCA).Run })

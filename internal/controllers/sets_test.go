@@ -7,7 +7,10 @@ import (
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -190,4 +193,104 @@ func TestDaemonSetFollowsNodes(t *testing.T) {
 	await()
 	change(e, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "c"}}, func(n *corev1.Node) { n.Labels = map[string]string{"disk": "fast"} })
 	await("c image:2")
+}
+
+func TestReplicationController(t *testing.T) {
+	e := start(t)
+	rc := &corev1.ReplicationController{ObjectMeta: meta("old")}
+	pods := template("rc", "old")
+	rc.Spec = corev1.ReplicationControllerSpec{Replicas: ptr(int32(2)), Selector: map[string]string{"rc": "old"}, Template: &pods}
+	e.create(rc)
+	e.run("rc", "old")
+	e.eventually("status", func() error {
+		if s := get(e, rc).Status; s.ReadyReplicas != 2 || s.Replicas != 2 || s.ObservedGeneration != rc.Generation {
+			return fmt.Errorf("%+v", s)
+		}
+		return nil
+	})
+	for _, pod := range e.pods("rc", "old") {
+		if ref := metav1.GetControllerOf(&pod); ref == nil || ref.Kind != "ReplicationController" || ref.UID != rc.UID {
+			t.Errorf("pod %s is controlled by %v", pod.Name, ref)
+		}
+	}
+	change(e, rc, func(r *corev1.ReplicationController) { r.Spec.Replicas = ptr(int32(1)) })
+	e.awaitPods(1, "rc", "old")
+}
+
+func TestDisruptionBudgetCountsPods(t *testing.T) {
+	e := start(t)
+	e.run("app", "web")
+	d := newDeployment("web", 4)
+	e.create(d)
+	budget := &policyv1.PodDisruptionBudget{
+		ObjectMeta: meta("web"),
+		Spec:       policyv1.PodDisruptionBudgetSpec{Selector: selector("app", "web"), MaxUnavailable: ptr(intstr.FromString("50%"))},
+	}
+	e.create(budget)
+	await := func(expected, healthy, allowed int32) {
+		t.Helper()
+		e.eventually("budget", func() error {
+			s := get(e, budget).Status
+			if s.ExpectedPods != expected || s.CurrentHealthy != healthy || s.DisruptionsAllowed != allowed || len(s.Conditions) != 1 {
+				return fmt.Errorf("%+v", s)
+			}
+			return nil
+		})
+	}
+	await(4, 4, 2)
+	change(e, d, func(d *appsv1.Deployment) { d.Spec.Replicas = ptr(int32(6)) })
+	await(6, 6, 3)
+}
+
+func TestCronJobMakesAJob(t *testing.T) {
+	e := start(t)
+	cron := &batchv1.CronJob{
+		ObjectMeta: meta("tick"),
+		Spec: batchv1.CronJobSpec{
+			Schedule: "@every 1s", ConcurrencyPolicy: batchv1.ForbidConcurrent,
+			JobTemplate: batchv1.JobTemplateSpec{Spec: batchv1.JobSpec{Template: template("cron", "tick")}},
+		},
+	}
+	cron.Spec.JobTemplate.Spec.Template.Spec.RestartPolicy = corev1.RestartPolicyNever
+	e.create(cron)
+	e.awaitPods(1, "cron", "tick")
+	e.eventually("status", func() error {
+		if s := get(e, cron).Status; len(s.Active) != 1 || s.LastScheduleTime == nil {
+			return fmt.Errorf("%+v", s)
+		}
+		return nil
+	})
+	job := get(e, &batchv1.Job{ObjectMeta: meta(cron.Status.Active[0].Name)})
+	if !metav1.IsControlledBy(job, cron) || job.Annotations[batchv1.CronJobScheduledTimestampAnnotation] == "" {
+		t.Errorf("job with owners %v, annotations %v", job.OwnerReferences, job.Annotations)
+	}
+}
+
+func TestClusterRolesArePutTogether(t *testing.T) {
+	e := start(t)
+	rule := func(resource string) []rbacv1.PolicyRule {
+		return []rbacv1.PolicyRule{{APIGroups: []string{"example.com"}, Resources: []string{resource}, Verbs: []string{"get"}}}
+	}
+	part := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "part", Labels: map[string]string{"into": "whole"}}, Rules: rule("things")}
+	whole := &rbacv1.ClusterRole{
+		ObjectMeta:      metav1.ObjectMeta{Name: "whole"},
+		AggregationRule: &rbacv1.AggregationRule{ClusterRoleSelectors: []metav1.LabelSelector{*selector("into", "whole")}},
+	}
+	e.create(whole, part)
+	await := func(n int) {
+		t.Helper()
+		e.eventually("rules", func() error {
+			if got := get(e, whole).Rules; len(got) != n {
+				return fmt.Errorf("%v", got)
+			}
+			return nil
+		})
+	}
+	await(1)
+	change(e, part, func(r *rbacv1.ClusterRole) { r.Rules = append(r.Rules, rule("others")...) })
+	await(2)
+	if err := e.Client.Delete(e.ctx, part); err != nil {
+		t.Fatal(err)
+	}
+	await(0)
 }

@@ -20,20 +20,26 @@ import (
 	"github.com/sinawi/sinawi/internal/controllers/workload"
 )
 
-// Controller reconciles ReplicaSets.
+// Controller reconciles ReplicaSets, or what looks like them.
 type Controller struct {
 	loop.Deps
+	form
 	loop    *loop.Loop
 	pending *expect.Tracker
 }
 
-var kind = appsv1.SchemeGroupVersion.WithKind("ReplicaSet")
+// New returns a controller of ReplicaSets that works with the given dependencies.
+func New(deps loop.Deps) *Controller { return newController(deps, "replicaset", replicaSets()) }
 
-// New returns a controller that works with the given dependencies.
-func New(deps loop.Deps) *Controller {
-	c := &Controller{Deps: deps, pending: expect.New()}
-	c.loop = loop.New("replicaset", 5, deps, c.reconcile)
-	c.loop.WatchSelf(&appsv1.ReplicaSet{})
+// NewReplicationController returns a controller of ReplicationControllers.
+func NewReplicationController(deps loop.Deps) *Controller {
+	return newController(deps, "replicationcontroller", replicationControllers())
+}
+
+func newController(deps loop.Deps, name string, f form) *Controller {
+	c := &Controller{Deps: deps, form: f, pending: expect.New()}
+	c.loop = loop.New(name, 5, deps, c.reconcile)
+	c.loop.WatchSelf(f.empty())
 	c.loop.WatchChanges(&corev1.Pod{}, c.podChanged)
 	return c
 }
@@ -49,7 +55,7 @@ func (c *Controller) podChanged(before, after client.Object) []loop.Key {
 			c.pending.Seen(obj)
 		}
 	}
-	keys, err := workload.Wake(context.Background(), c.Cache, kind, &appsv1.ReplicaSetList{}, before, after)
+	keys, err := workload.Wake(context.Background(), c.Cache, c.kind, c.list(), before, after)
 	if err != nil {
 		c.Log.Error("find replica sets of a pod", "err", err)
 	}
@@ -57,27 +63,28 @@ func (c *Controller) podChanged(before, after client.Object) []loop.Key {
 }
 
 func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration, error) {
-	set := &appsv1.ReplicaSet{}
-	if err := c.Cache.Get(ctx, key, set); err != nil {
+	owner := c.empty()
+	if err := c.Cache.Get(ctx, key, owner); err != nil {
 		return 0, client.IgnoreNotFound(err)
 	}
+	set := c.view(owner)
 	selector, err := metav1.LabelSelectorAsSelector(set.Spec.Selector)
 	if err != nil {
 		c.Log.Error("replica set has an invalid selector", "key", key.String(), "err", err)
 		return 0, nil
 	}
 	snap := snapshot{set: set}
-	if snap.pods, err = c.claim(ctx, set, selector); err != nil {
+	if snap.pods, err = c.claim(ctx, owner, selector); err != nil {
 		return 0, err
 	}
 	now := time.Now()
 	settled, again := expect.Settled(c.pending, set.UID, snap.pods, now)
 	var failed *failure
 	if settled {
-		failed = c.act(ctx, &snap, now)
+		failed = c.act(ctx, owner, &snap, now)
 	}
 	next, availableIn := status(snap, failed, time.Now())
-	if err := c.updateStatus(ctx, set, next); err != nil {
+	if err := c.updateStatus(ctx, owner, set.Status, next); err != nil {
 		return 0, err
 	}
 	if availableIn > 0 && (again == 0 || availableIn < again) {
@@ -91,15 +98,15 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 
 // claim returns all pods of the set, adopting orphans that match and releasing
 // pods that no longer do.
-func (c *Controller) claim(ctx context.Context, set *appsv1.ReplicaSet, selector labels.Selector) ([]*corev1.Pod, error) {
+func (c *Controller) claim(ctx context.Context, owner client.Object, selector labels.Selector) ([]*corev1.Pod, error) {
 	var owned, orphans corev1.PodList
-	if err := workload.ListOwned(ctx, c.Cache, &owned, set.Namespace, set.UID); err != nil {
+	if err := workload.ListOwned(ctx, c.Cache, &owned, owner.GetNamespace(), owner.GetUID()); err != nil {
 		return nil, fmt.Errorf("list pods of replica set: %w", err)
 	}
-	if err := workload.ListOrphans(ctx, c.Cache, &orphans, set.Namespace); err != nil {
+	if err := workload.ListOrphans(ctx, c.Cache, &orphans, owner.GetNamespace()); err != nil {
 		return nil, fmt.Errorf("list orphan pods: %w", err)
 	}
-	claimer := workload.Claimer{Client: c.Client, Owner: set, Kind: kind, Selector: selector}
+	claimer := workload.Claimer{Client: c.Client, Owner: owner, Kind: c.kind, Selector: selector}
 	var mine []*corev1.Pod
 	var errs []error
 	for _, list := range [][]corev1.Pod{owned.Items, orphans.Items} {
@@ -120,7 +127,7 @@ func (c *Controller) claim(ctx context.Context, set *appsv1.ReplicaSet, selector
 }
 
 // act carries out the decision and says what did not work.
-func (c *Controller) act(ctx context.Context, snap *snapshot, now time.Time) *failure {
+func (c *Controller) act(ctx context.Context, owner client.Object, snap *snapshot, now time.Time) *failure {
 	if int(*snap.set.Spec.Replicas) < len(snap.pods) {
 		related, err := c.related(ctx, snap.set)
 		if err != nil {
@@ -130,11 +137,11 @@ func (c *Controller) act(ctx context.Context, snap *snapshot, now time.Time) *fa
 	}
 	p := decide(*snap, now)
 	if p.create > 0 {
-		if err := c.create(ctx, snap.set, p.create); err != nil {
+		if err := c.create(ctx, owner, snap.set, p.create); err != nil {
 			return &failure{reason: "FailedCreate", err: err}
 		}
 	}
-	if err := c.remove(ctx, snap.set, p.remove); err != nil {
+	if err := c.remove(ctx, owner, p.remove); err != nil {
 		return &failure{reason: "FailedDelete", err: err}
 	}
 	return nil
@@ -162,26 +169,26 @@ func (c *Controller) related(ctx context.Context, set *appsv1.ReplicaSet) ([]*co
 	return pods, nil
 }
 
-func (c *Controller) create(ctx context.Context, set *appsv1.ReplicaSet, n int) error {
+func (c *Controller) create(ctx context.Context, owner client.Object, set *appsv1.ReplicaSet, n int) error {
 	_, err := workload.SlowStart(n, func() error {
-		pod := workload.FromTemplate(&set.Spec.Template, set, metav1.NewControllerRef(set, kind))
+		pod := workload.FromTemplate(&set.Spec.Template, set, metav1.NewControllerRef(set, c.kind))
 		err := c.Client.Create(ctx, pod)
 		switch {
 		case err == nil:
 			c.pending.Created(set.UID, pod, time.Now())
-			c.Events.Eventf(set, corev1.EventTypeNormal, "SuccessfulCreate", "Created pod: %v", pod.Name)
+			c.Events.Eventf(owner, corev1.EventTypeNormal, "SuccessfulCreate", "Created pod: %v", pod.Name)
 			return nil
 		case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 			return nil // nothing can be created here any more
 		default:
-			c.Events.Eventf(set, corev1.EventTypeWarning, "FailedCreate", "Error creating: %v", err)
+			c.Events.Eventf(owner, corev1.EventTypeWarning, "FailedCreate", "Error creating: %v", err)
 			return fmt.Errorf("create pod: %w", err)
 		}
 	})
 	return err
 }
 
-func (c *Controller) remove(ctx context.Context, set *appsv1.ReplicaSet, pods []*corev1.Pod) error {
+func (c *Controller) remove(ctx context.Context, owner client.Object, pods []*corev1.Pod) error {
 	var wg sync.WaitGroup
 	errs := make([]error, len(pods))
 	for i, pod := range pods {
@@ -190,11 +197,11 @@ func (c *Controller) remove(ctx context.Context, set *appsv1.ReplicaSet, pods []
 			switch {
 			case apierrors.IsNotFound(err) || apierrors.IsConflict(err):
 			case err != nil:
-				c.Events.Eventf(set, corev1.EventTypeWarning, "FailedDelete", "Error deleting: %v", err)
+				c.Events.Eventf(owner, corev1.EventTypeWarning, "FailedDelete", "Error deleting: %v", err)
 				errs[i] = fmt.Errorf("delete pod %s: %w", pod.Name, err)
 			default:
-				c.pending.Deleted(set.UID, pod.UID, time.Now())
-				c.Events.Eventf(set, corev1.EventTypeNormal, "SuccessfulDelete", "Deleted pod: %v", pod.Name)
+				c.pending.Deleted(owner.GetUID(), pod.UID, time.Now())
+				c.Events.Eventf(owner, corev1.EventTypeNormal, "SuccessfulDelete", "Deleted pod: %v", pod.Name)
 			}
 		})
 	}
@@ -202,14 +209,12 @@ func (c *Controller) remove(ctx context.Context, set *appsv1.ReplicaSet, pods []
 	return errors.Join(errs...)
 }
 
-func (c *Controller) updateStatus(ctx context.Context, set *appsv1.ReplicaSet, next appsv1.ReplicaSetStatus) error {
-	if equality.Semantic.DeepEqual(set.Status, next) {
+func (c *Controller) updateStatus(ctx context.Context, owner client.Object, have, next appsv1.ReplicaSetStatus) error {
+	if equality.Semantic.DeepEqual(have, next) {
 		return nil
 	}
-	changed := set.DeepCopy()
-	changed.Status = next
-	if err := c.Client.Status().Update(ctx, changed); err != nil {
-		return client.IgnoreNotFound(fmt.Errorf("update status of replica set: %w", err))
+	if err := c.Client.Status().Update(ctx, c.withStatus(owner, next)); err != nil {
+		return client.IgnoreNotFound(fmt.Errorf("update status of %s: %w", c.kind.Kind, err))
 	}
 	return nil
 }

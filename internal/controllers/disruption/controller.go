@@ -1,0 +1,244 @@
+// Package disruption says how many pods may be evicted now.
+//
+// It owns the status of PodDisruptionBudgets. Evictions themselves are the API
+// server's, which takes from the number allowed here and notes the pod; a noted
+// pod counts as gone until it is, or until it is clear that it stays.
+package disruption
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sinawi/sinawi/internal/controllers/loop"
+	"github.com/sinawi/sinawi/internal/controllers/workload"
+)
+
+// Controller reconciles PodDisruptionBudgets.
+type Controller struct {
+	loop.Deps
+	loop *loop.Loop
+}
+
+// New returns a controller that works with the given dependencies.
+func New(deps loop.Deps) *Controller {
+	c := &Controller{Deps: deps}
+	c.loop = loop.New("disruption", 2, deps, c.reconcile)
+	c.loop.WatchSelf(&policyv1.PodDisruptionBudget{})
+	c.loop.WatchChanges(&corev1.Pod{}, c.podChanged)
+	// A pod's controller that is scaled changes what is expected.
+	for _, kind := range []client.Object{&appsv1.Deployment{}, &appsv1.StatefulSet{}, &appsv1.ReplicaSet{}} {
+		c.loop.WatchChanges(kind, c.scaled)
+	}
+	return c
+}
+
+// Run reconciles until ctx ends.
+func (c *Controller) Run(ctx context.Context) error { return c.loop.Run(ctx) }
+
+func (c *Controller) podChanged(before, after client.Object) []loop.Key {
+	old, _ := before.(*corev1.Pod)
+	next, _ := after.(*corev1.Pod)
+	if old != nil && next != nil && workload.Ready(old) == workload.Ready(next) &&
+		(old.DeletionTimestamp == nil) == (next.DeletionTimestamp == nil) &&
+		labels.Equals(old.Labels, next.Labels) {
+		return nil
+	}
+	var keys []loop.Key
+	for _, pod := range []*corev1.Pod{old, next} {
+		if pod != nil {
+			keys = append(keys, c.selecting(pod.Namespace, pod.Labels)...)
+		}
+	}
+	return keys
+}
+
+// selecting are the budgets that select pods with these labels.
+func (c *Controller) selecting(namespace string, of map[string]string) []loop.Key {
+	var list policyv1.PodDisruptionBudgetList
+	if err := c.Cache.List(context.Background(), &list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+		c.Log.Error("list disruption budgets", "err", err)
+		return nil
+	}
+	var keys []loop.Key
+	for i := range list.Items {
+		selector, err := metav1.LabelSelectorAsSelector(list.Items[i].Spec.Selector)
+		if err == nil && selector.Matches(labels.Set(of)) {
+			keys = append(keys, loop.Self(&list.Items[i])...)
+		}
+	}
+	return keys
+}
+
+func (c *Controller) scaled(before, after client.Object) []loop.Key {
+	if before == nil || after == nil {
+		return nil // its pods tell
+	}
+	was, template := size(before)
+	is, _ := size(after)
+	if was == is {
+		return nil
+	}
+	return c.selecting(after.GetNamespace(), template)
+}
+
+func size(obj client.Object) (int32, map[string]string) {
+	switch o := obj.(type) {
+	case *appsv1.Deployment:
+		return count(o.Spec.Replicas), o.Spec.Template.Labels
+	case *appsv1.StatefulSet:
+		return count(o.Spec.Replicas), o.Spec.Template.Labels
+	case *appsv1.ReplicaSet:
+		return count(o.Spec.Replicas), o.Spec.Template.Labels
+	}
+	return 0, nil
+}
+
+func count(n *int32) int32 {
+	if n == nil {
+		return 1
+	}
+	return *n
+}
+
+func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration, error) {
+	budget := &policyv1.PodDisruptionBudget{}
+	if err := c.Cache.Get(ctx, key, budget); err != nil {
+		return 0, client.IgnoreNotFound(err)
+	}
+	if budget.DeletionTimestamp != nil {
+		return 0, nil
+	}
+	now := time.Now()
+	snap, err := c.snapshot(ctx, budget)
+	if err != nil {
+		return 0, c.fail(ctx, budget, err, now)
+	}
+	next, again, err := decide(snap, now)
+	if err != nil {
+		return 0, c.fail(ctx, budget, err, now)
+	}
+	return again, c.write(ctx, budget, next)
+}
+
+func (c *Controller) write(ctx context.Context, budget *policyv1.PodDisruptionBudget, next policyv1.PodDisruptionBudgetStatus) error {
+	if same(budget.Status, next) {
+		return nil
+	}
+	changed := budget.DeepCopy()
+	changed.Status = next
+	if err := c.Client.Status().Update(ctx, changed); err != nil {
+		return client.IgnoreNotFound(fmt.Errorf("update status of disruption budget: %w", err))
+	}
+	return nil
+}
+
+// fail closes the budget: when nobody knows what may go, nothing may.
+func (c *Controller) fail(ctx context.Context, budget *policyv1.PodDisruptionBudget, cause error, now time.Time) error {
+	if apierrors.IsConflict(cause) {
+		return cause
+	}
+	c.Events.Eventf(budget, corev1.EventTypeWarning, "CalculateExpectedPodCountFailed", "Failed to calculate the number of expected pods: %v", cause)
+	next := *budget.Status.DeepCopy()
+	next.DisruptionsAllowed = 0
+	next.ObservedGeneration = budget.Generation
+	meta.SetStatusCondition(&next.Conditions, metav1.Condition{
+		Type: policyv1.DisruptionAllowedCondition, Status: metav1.ConditionFalse, Reason: policyv1.SyncFailedReason,
+		Message: cause.Error(), ObservedGeneration: budget.Generation, LastTransitionTime: metav1.NewTime(now),
+	})
+	if err := c.write(ctx, budget, next); err != nil {
+		return err
+	}
+	return cause
+}
+
+func (c *Controller) snapshot(ctx context.Context, budget *policyv1.PodDisruptionBudget) (snapshot, error) {
+	snap := snapshot{budget: budget}
+	selector, err := metav1.LabelSelectorAsSelector(budget.Spec.Selector)
+	if err != nil {
+		return snap, fmt.Errorf("read selector: %w", err)
+	}
+	var list corev1.PodList
+	err = c.Cache.List(ctx, &list, client.InNamespace(budget.Namespace), client.MatchingLabelsSelector{Selector: selector}, client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return snap, fmt.Errorf("list pods: %w", err)
+	}
+	controllers := map[types.UID]bool{}
+	for i := range list.Items {
+		pod := &list.Items[i]
+		if workload.Finished(pod) {
+			continue
+		}
+		snap.pods = append(snap.pods, pod)
+		ref := metav1.GetControllerOfNoCopy(pod)
+		if ref == nil || budget.Spec.MinAvailable != nil && budget.Spec.MinAvailable.Type == intstr.Int {
+			continue // no number of a controller is asked for
+		}
+		root, n, err := c.controller(ctx, pod.Namespace, *ref)
+		if err != nil {
+			return snap, err
+		}
+		if !controllers[root] {
+			controllers[root] = true
+			snap.scale += n
+		}
+	}
+	return snap, nil
+}
+
+// controller finds who decides about the number of a pod's like, and the number.
+func (c *Controller) controller(ctx context.Context, namespace string, ref metav1.OwnerReference) (types.UID, int32, error) {
+	key := loop.Key{Namespace: namespace, Name: ref.Name}
+	kind := schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind)
+	switch kind.GroupKind() {
+	case schema.GroupKind{Group: "apps", Kind: "ReplicaSet"}:
+		set := &appsv1.ReplicaSet{}
+		if err := c.Cache.Get(ctx, key, set, client.UnsafeDisableDeepCopy); err != nil {
+			return "", 0, fmt.Errorf("read replica set %s: %w", ref.Name, err)
+		}
+		if up := metav1.GetControllerOfNoCopy(set); up != nil && up.Kind == "Deployment" {
+			return c.controller(ctx, namespace, *up)
+		}
+		return set.UID, count(set.Spec.Replicas), nil
+	case schema.GroupKind{Group: "apps", Kind: "Deployment"}:
+		d := &appsv1.Deployment{}
+		if err := c.Cache.Get(ctx, key, d, client.UnsafeDisableDeepCopy); err != nil {
+			return "", 0, fmt.Errorf("read deployment %s: %w", ref.Name, err)
+		}
+		return d.UID, count(d.Spec.Replicas), nil
+	case schema.GroupKind{Group: "apps", Kind: "StatefulSet"}:
+		set := &appsv1.StatefulSet{}
+		if err := c.Cache.Get(ctx, key, set, client.UnsafeDisableDeepCopy); err != nil {
+			return "", 0, fmt.Errorf("read stateful set %s: %w", ref.Name, err)
+		}
+		return set.UID, count(set.Spec.Replicas), nil
+	}
+	return c.scale(ctx, key, kind, ref)
+}
+
+// scale asks a controller of another kind for its scale subresource.
+func (c *Controller) scale(ctx context.Context, key loop.Key, kind schema.GroupVersionKind, ref metav1.OwnerReference) (types.UID, int32, error) {
+	obj := &unstructured.Unstructured{}
+	obj.SetGroupVersionKind(kind)
+	obj.SetNamespace(key.Namespace)
+	obj.SetName(key.Name)
+	scale := &autoscalingv1.Scale{}
+	if err := c.Client.SubResource("scale").Get(ctx, obj, scale); err != nil {
+		return "", 0, fmt.Errorf("read the scale of %s %s, which has none perhaps: %w", ref.Kind, ref.Name, err)
+	}
+	return ref.UID, scale.Spec.Replicas, nil
+}
