@@ -1,41 +1,40 @@
 package resources
 
 import (
-	"context"
-
 	batchv1 "k8s.io/api/batch/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/sinawi/sinawi/internal/apiserver/validation/batch"
 )
 
 func jobStrategy() Strategy {
-	s := mainStrategy(func(j *batchv1.Job) *batchv1.JobStatus { return &j.Status })
-	prepare := s.PrepareForCreate
-	s.PrepareForCreate = func(ctx context.Context, obj runtime.Object) {
-		prepare(ctx, obj)
-		selectOwnPods(obj.(*batchv1.Job))
-	}
+	s := checked(mainStrategy(func(j *batchv1.Job) *batchv1.JobStatus { return &j.Status }), batch.Job, batch.JobUpdate)
+	s.PrepareForCreate = onCreate(func(j *batchv1.Job) {
+		j.Status = batchv1.JobStatus{}
+		makeSelector(j)
+	})
+	// Jobs were there before the garbage collector: their pods stay unless the
+	// client says otherwise.
+	s.OrphanDependents = true
 	return s
 }
 
-// selectOwnPods gives a job that manages its selector itself none but its own
-// pods: two jobs must never count the same ones. The labels without a domain
-// are for readers from before there was one. A value that the author has given
-// is left to the validation, which tells that it must not be there.
-func selectOwnPods(j *batchv1.Job) {
-	if j.Spec.ManualSelector != nil && *j.Spec.ManualSelector {
+// makeSelector gives a job a selector that no other job has: its uid. A label
+// that the author set to something else is left for validation to see.
+func makeSelector(j *batchv1.Job) {
+	if deref(j.Spec.ManualSelector, false) {
 		return
 	}
-	template := &j.Spec.Template
-	if template.Labels == nil {
-		template.Labels = map[string]string{}
+	if j.Spec.Template.Labels == nil {
+		j.Spec.Template.Labels = map[string]string{}
 	}
-	for label, value := range map[string]string{
-		batchv1.ControllerUidLabel: string(j.UID), batchv1.JobNameLabel: j.Name,
-		"controller-uid": string(j.UID), "job-name": j.Name,
+	labels := j.Spec.Template.Labels
+	for _, l := range [][2]string{
+		{batchv1.JobNameLabel, j.Name}, {batchv1.ControllerUidLabel, string(j.UID)},
+		{"job-name", j.Name}, {"controller-uid", string(j.UID)}, // their names before 1.27
 	} {
-		if _, given := template.Labels[label]; !given {
-			template.Labels[label] = value
+		if _, taken := labels[l[0]]; !taken {
+			labels[l[0]] = l[1]
 		}
 	}
 	if j.Spec.Selector == nil {
@@ -44,19 +43,19 @@ func selectOwnPods(j *batchv1.Job) {
 	if j.Spec.Selector.MatchLabels == nil {
 		j.Spec.Selector.MatchLabels = map[string]string{}
 	}
-	if _, given := j.Spec.Selector.MatchLabels[batchv1.ControllerUidLabel]; !given {
+	if _, taken := j.Spec.Selector.MatchLabels[batchv1.ControllerUidLabel]; !taken {
 		j.Spec.Selector.MatchLabels[batchv1.ControllerUidLabel] = string(j.UID)
 	}
 }
 
 func jobStatusStrategy() *Strategy {
-	return statusStrategy(func(j *batchv1.Job) *batchv1.JobSpec { return &j.Spec })
+	return checkedUpdate(statusStrategy(func(j *batchv1.Job) *batchv1.JobSpec { return &j.Spec }), batch.JobStatusUpdate)
 }
 
 func cronJobStrategy() Strategy {
-	return mainStrategy(func(c *batchv1.CronJob) *batchv1.CronJobStatus { return &c.Status })
+	return checked(mainStrategy(func(c *batchv1.CronJob) *batchv1.CronJobStatus { return &c.Status }), batch.CronJob, batch.CronJobUpdate)
 }
 
 func cronJobStatusStrategy() *Strategy {
-	return statusStrategy(func(c *batchv1.CronJob) *batchv1.CronJobSpec { return &c.Spec })
+	return checkedUpdate(statusStrategy(func(c *batchv1.CronJob) *batchv1.CronJobSpec { return &c.Spec }), batch.CronJobStatusUpdate)
 }

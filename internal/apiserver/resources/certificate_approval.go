@@ -2,14 +2,15 @@ package resources
 
 import (
 	certificatesv1 "k8s.io/api/certificates/v1"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sinawi/sinawi/internal/apiserver/validation/certificates"
 )
 
 // CertificateApproval is the approval subresource of certificate signing
 // requests: it writes conditions and nothing else.
 func CertificateApproval() Strategy {
-	s := csrStrategy()
+	s := checked(csrStrategy(), nil, certificates.RequestApprovalUpdate)
 	s.PrepareForCreate = nil
 	s.PrepareForUpdate = onUpdate(func(c, old *certificatesv1.CertificateSigningRequest) {
 		c.Spec = old.Spec
@@ -25,9 +26,6 @@ func stampConditions(c, old *certificatesv1.CertificateSigningRequest) {
 	now := metav1.Now()
 	for i := range c.Status.Conditions {
 		condition := &c.Status.Conditions[i]
-		if condition.Status == "" {
-			condition.Status = corev1.ConditionTrue
-		}
 		if condition.LastUpdateTime.IsZero() {
 			condition.LastUpdateTime = now
 		}

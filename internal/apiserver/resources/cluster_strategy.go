@@ -4,51 +4,66 @@ package resources
 
 import (
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	svmv1 "k8s.io/api/storagemigration/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/sinawi/sinawi/internal/apiserver/validation/autoscaling"
+	"github.com/sinawi/sinawi/internal/apiserver/validation/coordination"
+	"github.com/sinawi/sinawi/internal/apiserver/validation/discovery"
+	"github.com/sinawi/sinawi/internal/apiserver/validation/networking"
+	"github.com/sinawi/sinawi/internal/apiserver/validation/policy"
+	"github.com/sinawi/sinawi/internal/apiserver/validation/rbac"
+	"github.com/sinawi/sinawi/internal/apiserver/validation/scheduling"
 )
 
 func hpaStrategy() Strategy {
-	s := mainStrategy(func(h *autoscalingv2.HorizontalPodAutoscaler) *autoscalingv2.HorizontalPodAutoscalerStatus {
+	s := checked(mainStrategy(func(h *autoscalingv2.HorizontalPodAutoscaler) *autoscalingv2.HorizontalPodAutoscalerStatus {
 		return &h.Status
-	})
+	}), autoscaling.HorizontalPodAutoscaler, autoscaling.HorizontalPodAutoscalerUpdate)
 	s.AutoGeneration = false
 	return s
 }
 
 func hpaStatusStrategy() *Strategy {
-	return statusStrategy(func(h *autoscalingv2.HorizontalPodAutoscaler) *autoscalingv2.HorizontalPodAutoscalerSpec {
+	return checkedUpdate(statusStrategy(func(h *autoscalingv2.HorizontalPodAutoscaler) *autoscalingv2.HorizontalPodAutoscalerSpec {
 		return &h.Spec
-	})
+	}), autoscaling.HorizontalPodAutoscalerStatusUpdate)
 }
 
 func pdbStrategy() Strategy {
-	s := mainStrategy(func(p *policyv1.PodDisruptionBudget) *policyv1.PodDisruptionBudgetStatus { return &p.Status })
+	s := checked(mainStrategy(func(p *policyv1.PodDisruptionBudget) *policyv1.PodDisruptionBudgetStatus { return &p.Status }),
+		policy.PodDisruptionBudget, policy.PodDisruptionBudgetUpdate)
 	s.AllowUnconditionalUpdate = false
 	return s
 }
 
 func pdbStatusStrategy() *Strategy {
-	s := statusStrategy(func(p *policyv1.PodDisruptionBudget) *policyv1.PodDisruptionBudgetSpec { return &p.Spec })
+	s := checkedUpdate(statusStrategy(func(p *policyv1.PodDisruptionBudget) *policyv1.PodDisruptionBudgetSpec { return &p.Spec }),
+		policy.PodDisruptionBudgetStatusUpdate)
 	s.AllowUnconditionalUpdate = false
 	return s
 }
 
 func ingressStrategy() Strategy {
-	return mainStrategy(func(i *networkingv1.Ingress) *networkingv1.IngressStatus { return &i.Status })
+	return checked(mainStrategy(func(i *networkingv1.Ingress) *networkingv1.IngressStatus { return &i.Status }), networking.Ingress, networking.IngressUpdate)
 }
 
 func ingressStatusStrategy() *Strategy {
-	return statusStrategy(func(i *networkingv1.Ingress) *networkingv1.IngressSpec { return &i.Spec })
+	return checkedUpdate(statusStrategy(func(i *networkingv1.Ingress) *networkingv1.IngressSpec { return &i.Spec }), networking.IngressStatusUpdate)
 }
 
 func ingressClassStrategy() Strategy {
-	return Strategy{AllowUnconditionalUpdate: true, AutoGeneration: true}
+	return checked(Strategy{AllowUnconditionalUpdate: true, AutoGeneration: true}, networking.IngressClass, networking.IngressClassUpdate)
 }
 
 func networkPolicyStrategy() Strategy {
-	return Strategy{AllowUnconditionalUpdate: true, AutoGeneration: true}
+	return checked(Strategy{AllowUnconditionalUpdate: true, AutoGeneration: true}, networking.NetworkPolicy, networking.NetworkPolicyUpdate)
 }
 
 func ipAddressStrategy() Strategy {
@@ -66,27 +81,45 @@ func serviceCIDRStatusStrategy() *Strategy {
 }
 
 func endpointSliceStrategy() Strategy {
-	return Strategy{AllowUnconditionalUpdate: true}
+	s := checked(Strategy{AllowUnconditionalUpdate: true}, discovery.EndpointSlice, discovery.EndpointSliceUpdate)
+	s.PrepareForCreate = onCreate(func(e *discoveryv1.EndpointSlice) { e.Generation = 1 })
+	s.PrepareForUpdate = onUpdate(func(e, old *discoveryv1.EndpointSlice) {
+		// Everything counts but what the server itself writes.
+		now, before := e.DeepCopy(), old.DeepCopy()
+		for _, m := range []*metav1.ObjectMeta{&now.ObjectMeta, &before.ObjectMeta} {
+			m.ManagedFields, m.ResourceVersion, m.Generation = nil, "", 0
+		}
+		e.Generation = old.Generation
+		if !apiequality.Semantic.DeepEqual(now, before) {
+			e.Generation++
+		}
+	})
+	return s
 }
 
 func leaseStrategy() Strategy {
-	return Strategy{AllowCreateOnUpdate: true}
+	return checked(Strategy{AllowCreateOnUpdate: true}, coordination.Lease, coordination.LeaseUpdate)
 }
 
-func rbacStrategy() Strategy {
-	return Strategy{AllowCreateOnUpdate: true, AllowUnconditionalUpdate: true}
+func rbacStrategy[T runtime.Object](create func(T) field.ErrorList, update func(o, old T) field.ErrorList) Strategy {
+	return checked(Strategy{AllowCreateOnUpdate: true, AllowUnconditionalUpdate: true}, create, update)
 }
 
-func roleStrategy() Strategy               { return rbacStrategy() }
-func clusterRoleStrategy() Strategy        { return rbacStrategy() }
-func roleBindingStrategy() Strategy        { return rbacStrategy() }
-func clusterRoleBindingStrategy() Strategy { return rbacStrategy() }
+func roleStrategy() Strategy        { return rbacStrategy(rbac.Role, rbac.RoleUpdate) }
+func clusterRoleStrategy() Strategy { return rbacStrategy(rbac.ClusterRole, rbac.ClusterRoleUpdate) }
+func roleBindingStrategy() Strategy { return rbacStrategy(rbac.RoleBinding, rbac.RoleBindingUpdate) }
+
+func clusterRoleBindingStrategy() Strategy {
+	return rbacStrategy(rbac.ClusterRoleBinding, rbac.ClusterRoleBindingUpdate)
+}
 
 func priorityClassStrategy() Strategy {
-	return Strategy{AllowUnconditionalUpdate: true}
+	return checked(Strategy{AllowUnconditionalUpdate: true}, scheduling.PriorityClass, scheduling.PriorityClassUpdate)
 }
 
-func runtimeClassStrategy() Strategy { return Strategy{} }
+func runtimeClassStrategy() Strategy {
+	return checked(Strategy{}, scheduling.RuntimeClass, scheduling.RuntimeClassUpdate)
+}
 
 func storageVersionMigrationStrategy() Strategy {
 	s := mainStrategy(func(m *svmv1.StorageVersionMigration) *svmv1.StorageVersionMigrationStatus { return &m.Status })

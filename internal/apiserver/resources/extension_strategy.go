@@ -12,12 +12,15 @@ import (
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/endpoints/request"
+
+	"github.com/sinawi/sinawi/internal/apiserver/validation/admissionregistration"
+	"github.com/sinawi/sinawi/internal/apiserver/validation/certificates"
 )
 
 func csrStrategy() Strategy {
-	s := mainStrategy(func(c *certificatesv1.CertificateSigningRequest) *certificatesv1.CertificateSigningRequestStatus {
+	s := checked(mainStrategy(func(c *certificatesv1.CertificateSigningRequest) *certificatesv1.CertificateSigningRequestStatus {
 		return &c.Status
-	})
+	}), certificates.Request, certificates.RequestUpdate)
 	s.AutoGeneration = false
 	s.PrepareForCreate = func(ctx context.Context, obj runtime.Object) {
 		c := obj.(*certificatesv1.CertificateSigningRequest)
@@ -47,9 +50,9 @@ func setRequestor(ctx context.Context, spec *certificatesv1.CertificateSigningRe
 }
 
 func csrStatusStrategy() *Strategy {
-	s := statusStrategy(func(c *certificatesv1.CertificateSigningRequest) *certificatesv1.CertificateSigningRequestSpec {
+	s := checkedUpdate(statusStrategy(func(c *certificatesv1.CertificateSigningRequest) *certificatesv1.CertificateSigningRequestSpec {
 		return &c.Spec
-	})
+	}), certificates.RequestStatusUpdate)
 	s.PrepareForUpdate = onUpdate(func(c, old *certificatesv1.CertificateSigningRequest) {
 		c.Spec = old.Spec
 		keepVerdicts(c, old)
@@ -89,8 +92,14 @@ func podCertificateRequestStatusStrategy() *Strategy {
 
 func registrationStrategy() Strategy { return Strategy{AutoGeneration: true} }
 
-func validatingWebhookStrategy() Strategy       { return registrationStrategy() }
-func mutatingWebhookStrategy() Strategy         { return registrationStrategy() }
+func validatingWebhookStrategy() Strategy {
+	return checked(registrationStrategy(), admissionregistration.ValidatingWebhooks, admissionregistration.ValidatingWebhooksUpdate)
+}
+
+func mutatingWebhookStrategy() Strategy {
+	return checked(registrationStrategy(), admissionregistration.MutatingWebhooks, admissionregistration.MutatingWebhooksUpdate)
+}
+
 func validatingPolicyBindingStrategy() Strategy { return registrationStrategy() }
 func mutatingPolicyStrategy() Strategy          { return registrationStrategy() }
 func mutatingPolicyBindingStrategy() Strategy   { return registrationStrategy() }

@@ -1,13 +1,18 @@
 package resources
 
-import storagev1 "k8s.io/api/storage/v1"
+import (
+	storagev1 "k8s.io/api/storage/v1"
+
+	"github.com/sinawi/sinawi/internal/apiserver/validation/storage"
+)
 
 func storageClassStrategy() Strategy {
-	return Strategy{AllowUnconditionalUpdate: true}
+	return checked(Strategy{AllowUnconditionalUpdate: true}, storage.StorageClass, storage.StorageClassUpdate)
 }
 
 func volumeAttachmentStrategy() Strategy {
-	s := mainStrategy(func(a *storagev1.VolumeAttachment) *storagev1.VolumeAttachmentStatus { return &a.Status })
+	s := checked(mainStrategy(func(a *storagev1.VolumeAttachment) *storagev1.VolumeAttachmentStatus { return &a.Status }),
+		storage.VolumeAttachment, storage.VolumeAttachmentUpdate)
 	s.AllowUnconditionalUpdate, s.AutoGeneration = false, false
 	return s
 }
@@ -22,17 +27,20 @@ func volumeAttachmentStatusStrategy() *Strategy {
 	}
 }
 
-func csiNodeStrategy() Strategy            { return Strategy{} }
-func csiStorageCapacityStrategy() Strategy { return Strategy{} }
+func csiNodeStrategy() Strategy { return checked(Strategy{}, storage.CSINode, storage.CSINodeUpdate) }
+
+func csiStorageCapacityStrategy() Strategy {
+	return checked(Strategy{}, storage.CSIStorageCapacity, storage.CSIStorageCapacityUpdate)
+}
 
 func csiDriverStrategy() Strategy {
-	return Strategy{
+	return checked(Strategy{
 		PrepareForUpdate: onUpdate(func(d, old *storagev1.CSIDriver) {
 			bumpGeneration(d, old, d.Spec, old.Spec)
 		}),
-	}
+	}, storage.CSIDriver, storage.CSIDriverUpdate)
 }
 
 func volumeAttributesClassStrategy() Strategy {
-	return Strategy{AllowUnconditionalUpdate: true}
+	return checked(Strategy{AllowUnconditionalUpdate: true}, storage.VolumeAttributesClass, storage.VolumeAttributesClassUpdate)
 }

@@ -1,0 +1,181 @@
+// Package certificates decides whether requests for certificates are valid, in
+// the field paths and words that Kubernetes uses. Whether a signer signs them
+// is not its question. Its functions are pure.
+package certificates
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"slices"
+
+	certificatesv1 "k8s.io/api/certificates/v1"
+	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/sinawi/sinawi/internal/apiserver/validation/check"
+	"github.com/sinawi/sinawi/internal/apiserver/validation/rule"
+	"github.com/sinawi/sinawi/internal/apiserver/validation/volume"
+)
+
+// leastLifetime is the shortest that may be asked for.
+const leastLifetime = 600
+
+func anyName(string, bool) []string { return nil }
+
+// Request checks a new certificate signing request.
+func Request(c *certificatesv1.CertificateSigningRequest) field.ErrorList {
+	l := check.List{Errors: rule.Cluster(&c.ObjectMeta, anyName)}
+	path := field.NewPath("spec")
+	if err := parse(c.Spec.Request); err != nil {
+		l.Invalid(path.Child("request"), c.Spec.Request, fmt.Sprintf("%v", err))
+	}
+	usages(&l, c.Spec.Usages, path.Child("usages"))
+	if c.Spec.SignerName == "kubernetes.io/legacy-unknown" {
+		l.Invalid(path.Child("signerName"), c.Spec.SignerName, "the legacy signerName is not allowed via this API version")
+	} else {
+		l.Add(volume.SignerName(c.Spec.SignerName, path.Child("signerName"))...)
+	}
+	if s := c.Spec.ExpirationSeconds; s != nil && *s < leastLifetime {
+		l.Invalid(path.Child("expirationSeconds"), *s, "may not specify a duration less than 600 seconds (10 minutes)")
+	}
+	status(&l, c, nil, field.NewPath("status"))
+	return l.Errors
+}
+
+func parse(request []byte) error {
+	block, rest := pem.Decode(request)
+	if block == nil || block.Type != "CERTIFICATE REQUEST" {
+		return errors.New("PEM block type must be CERTIFICATE REQUEST")
+	}
+	if len(bytes.TrimSpace(rest)) > 0 {
+		return errors.New("only one PEM block may be given")
+	}
+	csr, err := x509.ParseCertificateRequest(block.Bytes)
+	if err != nil {
+		return err
+	}
+	return csr.CheckSignature()
+}
+
+func usages(l *check.List, list []certificatesv1.KeyUsage, path *field.Path) {
+	if len(list) == 0 {
+		l.Required(path, "")
+	}
+	known := []certificatesv1.KeyUsage{
+		certificatesv1.UsageAny, certificatesv1.UsageCRLSign, certificatesv1.UsageCertSign, certificatesv1.UsageClientAuth,
+		certificatesv1.UsageCodeSigning, certificatesv1.UsageContentCommitment, certificatesv1.UsageDataEncipherment,
+		certificatesv1.UsageDecipherOnly, certificatesv1.UsageDigitalSignature, certificatesv1.UsageEmailProtection,
+		certificatesv1.UsageEncipherOnly, certificatesv1.UsageIPsecEndSystem, certificatesv1.UsageIPsecTunnel,
+		certificatesv1.UsageIPsecUser, certificatesv1.UsageKeyAgreement, certificatesv1.UsageKeyEncipherment,
+		certificatesv1.UsageMicrosoftSGC, certificatesv1.UsageNetscapeSGC, certificatesv1.UsageOCSPSigning,
+		certificatesv1.UsageSMIME, certificatesv1.UsageServerAuth, certificatesv1.UsageSigning, certificatesv1.UsageTimestamping,
+	}
+	for i, u := range list {
+		if !slices.Contains(known, u) {
+			l.Add(field.NotSupported(path.Index(i), u, known))
+		}
+		if slices.Contains(list[:i], u) {
+			l.Duplicate(path.Index(i), u)
+		}
+	}
+}
+
+// status checks verdicts and the certificate; old is nil for a new request.
+func status(l *check.List, c, old *certificatesv1.CertificateSigningRequest, path *field.Path) {
+	seen := map[certificatesv1.RequestConditionType]bool{}
+	for i, condition := range c.Status.Conditions {
+		at := path.Child("conditions").Index(i)
+		if condition.Type == "" {
+			l.Required(at.Child("type"), "")
+		}
+		verdict := condition.Type == certificatesv1.CertificateApproved || condition.Type == certificatesv1.CertificateDenied || condition.Type == certificatesv1.CertificateFailed
+		switch {
+		case condition.Status == "":
+			l.Required(at.Child("status"), "")
+		case verdict && condition.Status != corev1.ConditionTrue:
+			l.Add(field.NotSupported(at.Child("status"), condition.Status, []corev1.ConditionStatus{corev1.ConditionTrue}))
+		case !verdict:
+			check.OneOf(l, at.Child("status"), condition.Status, corev1.ConditionFalse, corev1.ConditionTrue, corev1.ConditionUnknown)
+		}
+		if seen[condition.Type] {
+			l.Duplicate(at.Child("type"), condition.Type)
+		}
+		seen[condition.Type] = true
+	}
+	if seen[certificatesv1.CertificateApproved] && seen[certificatesv1.CertificateDenied] {
+		l.Invalid(path.Child("conditions"), certificatesv1.CertificateDenied, "Approved and Denied conditions are mutually exclusive")
+	}
+	if old == nil || bytes.Equal(c.Status.Certificate, old.Status.Certificate) {
+		return
+	}
+	if len(c.Status.Certificate) > 0 && !isCertificate(c.Status.Certificate) {
+		l.Invalid(path.Child("certificate"), "<certificate data>", "must contain one or more PEM blocks of type \"CERTIFICATE\"")
+	}
+}
+
+func isCertificate(data []byte) bool {
+	found := false
+	for len(data) > 0 {
+		block, rest := pem.Decode(data)
+		if block == nil {
+			break
+		}
+		if block.Type != "CERTIFICATE" || len(block.Headers) > 0 {
+			return false
+		}
+		if certs, err := x509.ParseCertificates(block.Bytes); err != nil || len(certs) == 0 {
+			return false
+		}
+		found, data = true, rest
+	}
+	return found
+}
+
+// RequestUpdate checks a changed request.
+func RequestUpdate(c, old *certificatesv1.CertificateSigningRequest) field.ErrorList {
+	l := check.List{Errors: rule.MetaUpdate(&c.ObjectMeta, &old.ObjectMeta)}
+	kept(&l, c, old, certificatesv1.CertificateApproved, certificatesv1.CertificateDenied, certificatesv1.CertificateFailed)
+	status(&l, c, old, field.NewPath("status"))
+	return l.Errors
+}
+
+// RequestStatusUpdate checks what a signer writes: the certificate, once.
+func RequestStatusUpdate(c, old *certificatesv1.CertificateSigningRequest) field.ErrorList {
+	l := check.List{Errors: RequestUpdate(c, old)}
+	if len(old.Status.Certificate) > 0 && !bytes.Equal(c.Status.Certificate, old.Status.Certificate) {
+		l.Invalid(field.NewPath("status", "certificate"), "<certificate data>", "updates may not set certificate content once it is set")
+	}
+	return l.Errors
+}
+
+// RequestApprovalUpdate checks a verdict: it stays once it is spoken.
+func RequestApprovalUpdate(c, old *certificatesv1.CertificateSigningRequest) field.ErrorList {
+	return RequestUpdate(c, old)
+}
+
+// kept refuses to take conditions of the given types away or to change them.
+func kept(l *check.List, c, old *certificatesv1.CertificateSigningRequest, types ...certificatesv1.RequestConditionType) {
+	of := func(r *certificatesv1.CertificateSigningRequest, t certificatesv1.RequestConditionType) *certificatesv1.CertificateSigningRequestCondition {
+		for i := range r.Status.Conditions {
+			if r.Status.Conditions[i].Type == t {
+				return &r.Status.Conditions[i]
+			}
+		}
+		return nil
+	}
+	at := field.NewPath("status", "conditions")
+	for _, t := range types {
+		before, now := of(old, t), of(c, t)
+		switch {
+		case before == nil:
+		case now == nil:
+			l.Forbidden(at, fmt.Sprintf("updates may not remove a condition of type %q", t))
+		case !apiequality.Semantic.DeepEqual(*before, *now):
+			l.Forbidden(at, fmt.Sprintf("updates may not modify a condition of type %q", t))
+		}
+	}
+}

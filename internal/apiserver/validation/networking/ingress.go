@@ -1,0 +1,210 @@
+// Package networking decides whether objects of the group networking.k8s.io are
+// valid, in the field paths and words that Kubernetes uses. Its functions are
+// pure.
+package networking
+
+import (
+	"fmt"
+	"strings"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	netutils "k8s.io/utils/net"
+
+	"github.com/sinawi/sinawi/internal/apiserver/validation/check"
+	"github.com/sinawi/sinawi/internal/apiserver/validation/rule"
+)
+
+const classAnnotation = "kubernetes.io/ingress.class"
+
+// Ingress checks a new ingress.
+func Ingress(i *networkingv1.Ingress) field.ErrorList {
+	l := check.List{Errors: rule.Namespaced(&i.ObjectMeta, rule.Subdomain)}
+	if class, ok := i.Annotations[classAnnotation]; ok && i.Spec.IngressClassName != nil && class != *i.Spec.IngressClassName {
+		l.Invalid(field.NewPath("annotations").Child(classAnnotation), class, "must match `ingressClassName` when both are specified")
+	}
+	ingressSpec(&l, &i.Spec, field.NewPath("spec"))
+	return l.Errors
+}
+
+// IngressUpdate checks a changed ingress.
+func IngressUpdate(i, old *networkingv1.Ingress) field.ErrorList {
+	l := check.List{Errors: rule.MetaUpdate(&i.ObjectMeta, &old.ObjectMeta)}
+	ingressSpec(&l, &i.Spec, field.NewPath("spec"))
+	return l.Errors
+}
+
+func ingressSpec(l *check.List, s *networkingv1.IngressSpec, path *field.Path) {
+	if len(s.Rules) == 0 && s.DefaultBackend == nil {
+		l.Invalid(path, s.Rules, fmt.Sprintf("either `%s` or `rules` must be specified", "defaultBackend"))
+	}
+	if s.DefaultBackend != nil {
+		backend(l, s.DefaultBackend, path.Child("defaultBackend"))
+	}
+	for i := range s.Rules {
+		r, at := &s.Rules[i], path.Child("rules").Index(i)
+		host(l, r.Host, true, at.Child("host"))
+		if r.HTTP == nil {
+			continue
+		}
+		paths := at.Child("http", "paths")
+		if len(r.HTTP.Paths) == 0 {
+			l.Required(paths, "")
+		}
+		for j := range r.HTTP.Paths {
+			httpPath(l, &r.HTTP.Paths[j], paths.Index(j))
+		}
+	}
+	for i, t := range s.TLS {
+		at := path.Child("tls").Index(i)
+		for j, h := range t.Hosts {
+			host(l, h, false, at.Child("hosts").Index(j))
+		}
+		if t.SecretName != "" {
+			l.Messages(at.Child("secretName"), t.SecretName, apivalidation.NameIsDNSSubdomain(t.SecretName, false))
+		}
+	}
+	if class := s.IngressClassName; class != nil {
+		l.Messages(path.Child("ingressClassName"), *class, apivalidation.NameIsDNSSubdomain(*class, false))
+	}
+}
+
+// host checks the name of a host, which may begin with a wildcard.
+func host(l *check.List, name string, notAddress bool, path *field.Path) {
+	if name == "" {
+		return
+	}
+	if notAddress && netutils.ParseIPSloppy(name) != nil {
+		l.Invalid(path, name, "must be a DNS name, not an IP address")
+	}
+	if strings.Contains(name, "*") {
+		l.Messages(path, name, validation.IsWildcardDNS1123Subdomain(name))
+		return
+	}
+	l.Subdomain(path, name)
+}
+
+func httpPath(l *check.List, p *networkingv1.HTTPIngressPath, path *field.Path) {
+	at := path.Child("path")
+	switch kind := p.PathType; {
+	case kind == nil:
+		l.Required(path.Child("pathType"), "pathType must be specified")
+	case *kind == networkingv1.PathTypeExact || *kind == networkingv1.PathTypePrefix:
+		if !strings.HasPrefix(p.Path, "/") {
+			l.Invalid(at, p.Path, "must be an absolute path")
+		}
+		for _, bad := range []string{"//", "/./", "/../", "%2f", "%2F"} {
+			if p.Path != "" && strings.Contains(p.Path, bad) {
+				l.Invalid(at, p.Path, fmt.Sprintf("must not contain '%s'", bad))
+			}
+		}
+		for _, bad := range []string{"/..", "/."} {
+			if strings.HasSuffix(p.Path, bad) {
+				l.Invalid(at, p.Path, fmt.Sprintf("cannot end with '%s'", bad))
+			}
+		}
+	case *kind == networkingv1.PathTypeImplementationSpecific:
+		if p.Path != "" && !strings.HasPrefix(p.Path, "/") {
+			l.Invalid(at, p.Path, "must be an absolute path")
+		}
+	default:
+		l.Add(field.NotSupported(path.Child("pathType"), *kind,
+			[]networkingv1.PathType{networkingv1.PathTypeExact, networkingv1.PathTypeImplementationSpecific, networkingv1.PathTypePrefix}))
+	}
+	backend(l, &p.Backend, path.Child("backend"))
+}
+
+func backend(l *check.List, b *networkingv1.IngressBackend, path *field.Path) {
+	switch {
+	case b.Resource != nil && b.Service != nil:
+		l.Invalid(path, "", "cannot set both resource and service backends")
+	case b.Resource != nil:
+		if b.Resource.Kind == "" {
+			l.Required(path.Child("resource", "kind"), "")
+		}
+		if b.Resource.Name == "" {
+			l.Required(path.Child("resource", "name"), "")
+		}
+	case b.Service == nil:
+		l.Required(path.Child("service"), "")
+	default:
+		serviceBackend(l, b.Service, path.Child("service"))
+	}
+}
+
+func serviceBackend(l *check.List, s *networkingv1.IngressServiceBackend, path *field.Path) {
+	if s.Name == "" {
+		l.Required(path.Child("name"), "")
+	} else {
+		l.Messages(path.Child("name"), s.Name, apivalidation.NameIsDNS1035Label(s.Name, false))
+	}
+	port := path.Child("port")
+	switch hasName, hasNumber := s.Port.Name != "", s.Port.Number != 0; {
+	case hasName && hasNumber:
+		l.Invalid(path, "", "cannot set both port name & port number")
+	case hasName:
+		l.Messages(port.Child("name"), s.Port.Name, validation.IsValidPortName(s.Port.Name))
+	case hasNumber:
+		l.Messages(port.Child("number"), s.Port.Number, validation.IsValidPortNum(int(s.Port.Number)))
+	default:
+		l.Required(path, "port name or number is required")
+	}
+}
+
+// IngressStatusUpdate checks a changed status.
+func IngressStatusUpdate(i, old *networkingv1.Ingress) field.ErrorList {
+	l := check.List{Errors: rule.MetaUpdate(&i.ObjectMeta, &old.ObjectMeta)}
+	for k, ingress := range i.Status.LoadBalancer.Ingress {
+		at := field.NewPath("status", "loadBalancer", "ingress").Index(k)
+		if ingress.IP != "" {
+			l.IP(at.Child("ip"), ingress.IP)
+		}
+		host(&l, ingress.Hostname, true, at.Child("hostname"))
+	}
+	return l.Errors
+}
+
+// IngressClass checks a new ingress class.
+func IngressClass(c *networkingv1.IngressClass) field.ErrorList {
+	l := check.List{Errors: rule.Cluster(&c.ObjectMeta, rule.Subdomain)}
+	path := field.NewPath("spec")
+	if len(c.Spec.Controller) > 250 {
+		l.Add(field.TooLong(path.Child("controller"), "", 250))
+	}
+	l.Add(validation.IsDomainPrefixedPath(path.Child("controller"), c.Spec.Controller)...)
+	parameters(&l, c.Spec.Parameters, path.Child("parameters"))
+	return l.Errors
+}
+
+func parameters(l *check.List, p *networkingv1.IngressClassParametersReference, path *field.Path) {
+	if p == nil {
+		return
+	}
+	if p.APIGroup != nil {
+		l.Subdomain(path.Child("apiGroup"), *p.APIGroup)
+	}
+	for _, f := range []struct{ name, value string }{{"kind", p.Kind}, {"name", p.Name}} {
+		if f.value == "" {
+			l.Required(path.Child(f.name), "")
+		}
+	}
+	scope := check.Deref(p.Scope, "")
+	check.RequiredOneOf(l, path.Child("scope"), scope, networkingv1.IngressClassParametersReferenceScopeCluster, networkingv1.IngressClassParametersReferenceScopeNamespace)
+	at := path.Child("namespace")
+	switch namespace := check.Deref(p.Namespace, ""); {
+	case scope == networkingv1.IngressClassParametersReferenceScopeNamespace && namespace == "":
+		l.Required(at, "`parameters.scope` is set to 'Namespace'")
+	case scope == networkingv1.IngressClassParametersReferenceScopeNamespace:
+		l.Messages(at, namespace, apivalidation.ValidateNamespaceName(namespace, false))
+	case scope == networkingv1.IngressClassParametersReferenceScopeCluster && p.Namespace != nil:
+		l.Forbidden(at, "`parameters.scope` is set to 'Cluster'")
+	}
+}
+
+// IngressClassUpdate checks a changed ingress class: who serves it stays.
+func IngressClassUpdate(c, old *networkingv1.IngressClass) field.ErrorList {
+	return rule.All(rule.MetaUpdate(&c.ObjectMeta, &old.ObjectMeta),
+		rule.Immutable(c.Spec.Controller, old.Spec.Controller, field.NewPath("spec", "controller")), IngressClass(c))
+}
