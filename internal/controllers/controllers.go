@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
@@ -37,6 +39,8 @@ import (
 	"github.com/sinawi/sinawi/internal/controllers/nodelifecycle"
 	"github.com/sinawi/sinawi/internal/controllers/podgc"
 	"github.com/sinawi/sinawi/internal/controllers/replicaset"
+	"github.com/sinawi/sinawi/internal/controllers/resourcequota"
+	"github.com/sinawi/sinawi/internal/controllers/resourcequota"
 	"github.com/sinawi/sinawi/internal/controllers/rootca"
 	"github.com/sinawi/sinawi/internal/controllers/serviceaccount"
 	"github.com/sinawi/sinawi/internal/controllers/statefulset"
@@ -130,10 +134,17 @@ func (s *Set) cluster(add adder, opts Options, all generic) {
 	add("namespace", func(d loop.Deps) func(context.Context) error {
 		return namespace.New(d, all.discovery, all.metadata).Run
 	})
+	var gone func(schema.GroupVersionKind, *metav1.PartialObjectMetadata)
+	add("resourcequota", func(d loop.Deps) func(context.Context) error {
+		quotas := resourcequota.New(d, all.discovery, all.metadata)
+		gone = quotas.Gone
+		return quotas.Run
+	})
 	add("garbagecollector", func(d loop.Deps) func(context.Context) error {
-		return garbagecollector.New(all.discovery, all.metadata, d.Log).Run
+		return garbagecollector.New(all.discovery, all.metadata, d.Log, garbagecollector.Options{Gone: gone}).Run
 	})
 	add("clusterrole", func(d loop.Deps) func(context.Context) error { return clusterrole.New(d).Run })
+	add("resourcequota", func(d loop.Deps) func(context.Context) error { return resourcequota.New(d).Run })
 	add("serviceaccount", func(d loop.Deps) func(context.Context) error { return serviceaccount.New(d).Run })
 	if len(opts.RootCA) > 0 {
 		add("rootca", func(d loop.Deps) func(context.Context) error { return rootca.New(d, opts.RootCA).Run })

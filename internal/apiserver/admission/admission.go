@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"go.opentelemetry.io/otel/trace/noop"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -20,6 +21,7 @@ import (
 	"k8s.io/apiserver/pkg/admission/plugin/namespace/lifecycle"
 	mutatingpolicy "k8s.io/apiserver/pkg/admission/plugin/policy/mutating"
 	validatingpolicy "k8s.io/apiserver/pkg/admission/plugin/policy/validating"
+	"k8s.io/apiserver/pkg/admission/plugin/resourcequota"
 	webhookinit "k8s.io/apiserver/pkg/admission/plugin/webhook/initializer"
 	mutatingwebhook "k8s.io/apiserver/pkg/admission/plugin/webhook/mutating"
 	validatingwebhook "k8s.io/apiserver/pkg/admission/plugin/webhook/validating"
@@ -43,6 +45,7 @@ import (
 	"github.com/sinawi/sinawi/internal/apiserver/authz/rbac"
 	"github.com/sinawi/sinawi/internal/apiserver/plug"
 	"github.com/sinawi/sinawi/internal/apiserver/serviceurl"
+	"github.com/sinawi/sinawi/internal/quota"
 )
 
 // Options vary the chain.
@@ -94,13 +97,18 @@ func New(h *plug.Host, roles *rbac.Authorizer, o Options) (*Chain, error) {
 	if err != nil {
 		return nil, fmt.Errorf("validating webhooks: %w", err)
 	}
+	quotas, err := resourcequota.NewResourceQuota(nil, quotaWorkers)
+	if err != nil {
+		return nil, fmt.Errorf("resource quota: %w", err)
+	}
 	plugins = append(plugins,
 		named{mutatingpolicy.PluginName, policies.mutating},
 		named{mutatingwebhook.PluginName, mutating},
 		named{validatingpolicy.PluginName, policies.validating},
 		named{validatingwebhook.PluginName, validating},
+		named{resourcequota.PluginName, quotas}, // last: it charges for what all others let pass
 	)
-	chain, err := join(h, plugins, o)
+	chain, err := join(h, plugins, o, policies.stop)
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +159,7 @@ func Source(h *plug.Host) lookup.Source {
 
 // join makes one plugin of many. Upstream's own register in a table by name and
 // are handed what they need after they were made.
-func join(h *plug.Host, plugins []named, o Options) (halves, error) {
+func join(h *plug.Host, plugins []named, o Options, stop <-chan struct{}) (halves, error) {
 	dynamicClient, err := dynamic.NewForConfig(h.Loopback)
 	if err != nil {
 		return nil, fmt.Errorf("loopback client: %w", err)
@@ -164,10 +172,11 @@ func join(h *plug.Host, plugins []named, o Options) (halves, error) {
 	}
 	needs := admission.PluginInitializers{
 		initializer.New(h.Client, dynamicClient, h.Informers, h.Authorizer,
-			utilfeature.DefaultFeatureGate, compatibility.DefaultBuildEffectiveVersion(), nil, h.Mapper),
+			utilfeature.DefaultFeatureGate, compatibility.DefaultBuildEffectiveVersion(), stop, h.Mapper),
 		webhookinit.NewPluginInitializer(
 			webhook.NewDefaultAuthenticationInfoResolverWrapper(nil, nil, h.Loopback, noop.NewTracerProvider()), o.Services),
 		virtual{},
+		quotaRules{},
 	}
 	chain, err := table.NewFromPlugins(names, noConfig{}, needs, admission.DecoratorFunc(admissionmetrics.WithControllerMetrics))
 	if err != nil {
@@ -194,6 +203,19 @@ type virtual struct{}
 func (virtual) Initialize(plugin admission.Interface) {
 	if wants, ok := plugin.(initializer.WantsExcludedAdmissionResources); ok {
 		wants.SetExcludedAdmissionResources(questions())
+	}
+}
+
+// quotaWorkers is how many namespaces are charged at a time.
+const quotaWorkers = 5
+
+// quotaRules tells the quota plugin what objects count.
+type quotaRules struct{}
+
+// Initialize hands the rules to the plugin that wants them.
+func (quotaRules) Initialize(plugin admission.Interface) {
+	if wants, ok := plugin.(initializer.WantsQuotaConfiguration); ok {
+		wants.SetQuotaConfiguration(quota.New(nil, time.Now))
 	}
 }
 
