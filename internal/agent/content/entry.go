@@ -124,13 +124,10 @@ func (e *entry) immutable() bool {
 	return false
 }
 
-// older says whether a is a state of the object before b. A cache behind the
-// API may show the past for a moment.
+// older says whether a is a state before b: a cache behind the API may show the
+// past for a moment. Versions count through all objects, so that it does not
+// matter whether one was deleted and made anew.
 func older(a, b metav1.Object) bool {
-	if a.GetUID() != b.GetUID() {
-		// Recreated: the later creation is the newer, whatever the cache says.
-		return a.GetCreationTimestamp().Time.Before(b.GetCreationTimestamp().Time)
-	}
 	x, errX := strconv.ParseUint(a.GetResourceVersion(), 10, 64)
 	y, errY := strconv.ParseUint(b.GetResourceVersion(), 10, 64)
 	return errX == nil && errY == nil && x < y

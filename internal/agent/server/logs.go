@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -77,6 +79,9 @@ func (s *Server) readOptions(id string, options *corev1.PodLogOptions, out *logW
 		},
 		Running: func(ctx context.Context) (bool, error) {
 			answer, err := s.Runtime.ContainerStatus(ctx, &cri.ContainerStatusRequest{ContainerId: id})
+			if status.Code(err) == codes.Unavailable {
+				return true, nil // containers outlive the runtime
+			}
 			return err == nil && answer.Status.GetState() == cri.ContainerState_CONTAINER_RUNNING, nil
 		},
 	}
@@ -198,30 +203,30 @@ func hasContainer(pod *corev1.Pod, name string) bool {
 
 // logContainer is the id of the instance whose log is meant, or why there is none.
 func logContainer(pod *corev1.Pod, name string, previous bool) (string, error) {
-	var status *corev1.ContainerStatus
+	var found *corev1.ContainerStatus
 	for _, list := range [][]corev1.ContainerStatus{pod.Status.ContainerStatuses, pod.Status.InitContainerStatuses, pod.Status.EphemeralContainerStatuses} {
 		for i := range list {
 			if list[i].Name == name {
-				status = &list[i]
+				found = &list[i]
 			}
 		}
 	}
-	if status == nil {
+	if found == nil {
 		return "", fmt.Errorf("container %q in pod %q is not available", name, pod.Name)
 	}
 	id := ""
 	last := ""
-	if ended := status.LastTerminationState.Terminated; ended != nil {
+	if ended := found.LastTerminationState.Terminated; ended != nil {
 		last = bare(ended.ContainerID)
 	}
-	switch state := &status.State; {
+	switch state := &found.State; {
 	case previous:
 		if last == "" {
 			return "", fmt.Errorf("previous terminated container %q in pod %q not found", name, pod.Name)
 		}
 		id = last
 	case state.Running != nil:
-		id = bare(status.ContainerID)
+		id = bare(found.ContainerID)
 	case state.Terminated != nil && state.Terminated.ContainerID != "":
 		id = bare(state.Terminated.ContainerID)
 	case last != "":
