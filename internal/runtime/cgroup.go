@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -61,6 +62,15 @@ func cgroupDirs(name string) ([]string, error) {
 		}
 	}
 	return dirs, nil
+}
+
+// hasHugetlb reports whether huge pages can be limited here.
+func hasHugetlb() bool {
+	if _, err := os.Stat(filepath.Join(cgroupRoot, "hugetlb")); err == nil {
+		return true
+	}
+	controllers, err := os.ReadFile(filepath.Join(cgroupRoot, "cgroup.controllers"))
+	return err == nil && slices.Contains(strings.Fields(string(controllers)), "hugetlb")
 }
 
 // killBelow kills what runs in dir and below and removes the directories, leaves

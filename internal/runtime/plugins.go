@@ -134,7 +134,7 @@ func (c Config) serverConfig(helper, snapshotter string, restrictOOM bool) *conf
 		"restrict_oom_score_adj":       restrictOOM,
 		"netns_mounts_under_state_dir": true,
 		"unset_seccomp_profile":        unset,
-		"disable_hugetlb_controller":   false,
+		"disable_hugetlb_controller":   !hasHugetlb(),
 		"enable_criu":                  false,
 		// Usage per second is derived from two samples; the shortest question that
 		// is asked of it (the metrics API's) spans 15 seconds.

@@ -13,7 +13,14 @@ import (
 	"github.com/sinawi/sinawi/internal/runtime/runtimetest"
 )
 
-func TestMain(m *testing.M) { runtimetest.Main(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(unifiedEnv) != "" {
+		if err := showUnified(); err != nil {
+			panic(err)
+		}
+	}
+	runtimetest.Main(m)
+}
 
 // pod is one sandbox of a test, on the host's network unless changed.
 type pod struct {

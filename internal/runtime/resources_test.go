@@ -3,12 +3,15 @@ package runtime_test
 import (
 	"context"
 	"os"
+	osexec "os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/sinawi/sinawi/internal/runtime/runtimetest"
@@ -25,6 +28,39 @@ func hostNamespaces(t testing.TB) []string {
 		out = append(out, link)
 	}
 	return out
+}
+
+// unifiedEnv makes the tests see a machine that has cgroup v2 alone.
+const unifiedEnv = "SINAWI_TEST_UNIFIED"
+
+// showUnified puts the v2 hierarchy of a machine that has both in the place of all.
+// The process is in a mount namespace of its own.
+func showUnified() error {
+	if _, err := os.Stat("/sys/fs/cgroup/cgroup.procs"); err == nil {
+		return nil // we are a child of the one that did it
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return err
+	}
+	return unix.Mount("/sys/fs/cgroup/unified", "/sys/fs/cgroup", "", unix.MS_BIND, "")
+}
+
+// On a machine with both versions of cgroups the tests run with v1; some run again
+// with v2, though without the controllers that v1 has taken.
+func TestUnifiedCgroups(t *testing.T) {
+	if _, err := os.Stat("/sys/fs/cgroup/unified/cgroup.procs"); err != nil || os.Geteuid() != 0 {
+		t.Skip("this machine has one version of cgroups, or we are not root")
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := osexec.CommandContext(t.Context(), self, "-test.run=^(TestContainerLifecycle|TestPurgeLeavesNothing|TestContainersOutliveTheRuntime|TestSandboxDies)$")
+	cmd.Env = append(os.Environ(), unifiedEnv+"=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
 }
 
 // limits reads what the kernel holds a container to, in the words of cgroup v1 or v2.
