@@ -40,7 +40,6 @@ import (
 	"github.com/sinawi/sinawi/internal/controllers/podgc"
 	"github.com/sinawi/sinawi/internal/controllers/replicaset"
 	"github.com/sinawi/sinawi/internal/controllers/resourcequota"
-	"github.com/sinawi/sinawi/internal/controllers/resourcequota"
 	"github.com/sinawi/sinawi/internal/controllers/rootca"
 	"github.com/sinawi/sinawi/internal/controllers/serviceaccount"
 	"github.com/sinawi/sinawi/internal/controllers/statefulset"
@@ -136,7 +135,7 @@ func (s *Set) cluster(add adder, opts Options, all generic) {
 	})
 	var gone func(schema.GroupVersionKind, *metav1.PartialObjectMetadata)
 	add("resourcequota", func(d loop.Deps) func(context.Context) error {
-		quotas := resourcequota.New(d, all.discovery, all.metadata)
+		quotas := resourcequota.New(d)
 		gone = quotas.Gone
 		return quotas.Run
 	})
@@ -144,7 +143,6 @@ func (s *Set) cluster(add adder, opts Options, all generic) {
 		return garbagecollector.New(all.discovery, all.metadata, d.Log, garbagecollector.Options{Gone: gone}).Run
 	})
 	add("clusterrole", func(d loop.Deps) func(context.Context) error { return clusterrole.New(d).Run })
-	add("resourcequota", func(d loop.Deps) func(context.Context) error { return resourcequota.New(d).Run })
 	add("serviceaccount", func(d loop.Deps) func(context.Context) error { return serviceaccount.New(d).Run })
 	if len(opts.RootCA) > 0 {
 		add("rootca", func(d loop.Deps) func(context.Context) error { return rootca.New(d, opts.RootCA).Run })

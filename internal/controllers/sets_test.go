@@ -294,3 +294,36 @@ func TestClusterRolesArePutTogether(t *testing.T) {
 	}
 	await(0)
 }
+
+func TestQuotaIsMeasured(t *testing.T) {
+	e := start(t)
+	e.create(configMap("one"))
+	q := &corev1.ResourceQuota{
+		ObjectMeta: meta("limit"),
+		Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{
+			corev1.ResourcePods: quantity("10"), corev1.ResourceRequestsCPU: quantity("10"), "count/deployments.apps": quantity("5"),
+		}},
+	}
+	e.create(q)
+	await := func(pods, cpu, deployments string) {
+		t.Helper()
+		e.eventually("used", func() error {
+			used := get(e, q).Status.Used
+			for name, want := range map[corev1.ResourceName]string{corev1.ResourcePods: pods, corev1.ResourceRequestsCPU: cpu, "count/deployments.apps": deployments} {
+				if n := used[name]; n.Cmp(quantity(want)) != 0 {
+					return fmt.Errorf("%s: %s, want %s", name, n.String(), want)
+				}
+			}
+			return nil
+		})
+	}
+	await("0", "0", "0")
+	d := newDeployment("web", 2)
+	d.Spec.Template.Spec.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: quantity("500m")}
+	e.create(d)
+	await("2", "1", "1")
+	change(e, d, func(d *appsv1.Deployment) { d.Spec.Replicas = ptr(int32(1)) })
+	await("1", "500m", "1")
+	e.delete(d, metav1.DeletePropagationBackground)
+	await("0", "0", "0")
+}

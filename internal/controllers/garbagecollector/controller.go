@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/discovery"
@@ -31,6 +32,7 @@ type Controller struct {
 	log       *slog.Logger
 	graph     *graph
 	queue     workqueue.TypedRateLimitingInterface[types.UID]
+	gone      func(schema.GroupVersionKind, *metav1.PartialObjectMetadata)
 
 	// rediscover asks for another look at what is served; it holds one request.
 	rediscover chan struct{}
@@ -39,9 +41,17 @@ type Controller struct {
 	kinds served.Kinds
 }
 
+// Options vary the controller.
+type Options struct {
+	// Gone, if set, is told of every object that was deleted, of any kind: the
+	// collector sees them anyway. It must not block.
+	Gone func(schema.GroupVersionKind, *metav1.PartialObjectMetadata)
+}
+
 // New returns a collector that reaches all kinds through d and m.
-func New(d discovery.DiscoveryInterface, m metadata.Interface, log *slog.Logger) *Controller {
+func New(d discovery.DiscoveryInterface, m metadata.Interface, log *slog.Logger, opts Options) *Controller {
 	return &Controller{
+		gone:      opts.Gone,
 		discovery: d, metadata: m, log: log.With("controller", "garbagecollector"), graph: newGraph(),
 		rediscover: make(chan struct{}, 1),
 	}

@@ -186,6 +186,9 @@ func (f *feed) Delete(obj any) error {
 	}
 	delete(f.known, meta.UID)
 	f.c.wake(f.c.graph.remove(meta.UID))
+	if f.c.gone != nil {
+		f.c.gone(f.kind.Kind, meta)
+	}
 	f.notice()
 	return nil
 }

@@ -104,6 +104,19 @@ func (l *Loop) WatchSelf(obj client.Object) {
 	})
 }
 
+// WatchChannel enqueues the keys that mapper gives for every object that comes
+// through the channel. It is for changes that no cache shows.
+func (l *Loop) WatchChannel(events <-chan event.GenericEvent, mapper func(client.Object) []Key) {
+	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+	l.sources = append(l.sources, source.Channel(events, handler.Funcs{
+		GenericFunc: func(_ context.Context, e event.GenericEvent, q queue) {
+			for _, key := range mapper(e.Object) {
+				q.Add(reconcile.Request{NamespacedName: key})
+			}
+		},
+	}))
+}
+
 // Self is the key of the object itself.
 func Self(obj client.Object) []Key { return []Key{client.ObjectKeyFromObject(obj)} }
 

@@ -4,14 +4,16 @@
 // a quota is made or changed, and takes off what is gone. It writes the status
 // of quotas and nothing else. What objects count is package quota's.
 //
-// Pods, services and claims are watched. Other counted resources have no watch
-// of their own: a quota that limits them is counted again every few minutes.
+// Pods, services and claims are watched. Of other counted resources it hears when
+// one is deleted, from who sees all deletions; for what may be missed there, a
+// quota that limits them is counted again every few minutes.
 package resourcequota
 
 import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -23,6 +25,7 @@ import (
 	apiquota "k8s.io/apiserver/pkg/quota/v1"
 	"k8s.io/apiserver/pkg/quota/v1/generic"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/sinawi/sinawi/internal/controllers/loop"
 	"github.com/sinawi/sinawi/internal/quota"
@@ -36,11 +39,12 @@ const recount = 5 * time.Minute
 type Controller struct {
 	loop.Deps
 	loop *loop.Loop
+	gone chan event.GenericEvent
 }
 
 // New returns a controller that works with the given dependencies.
 func New(deps loop.Deps) *Controller {
-	c := &Controller{Deps: deps}
+	c := &Controller{Deps: deps, gone: make(chan event.GenericEvent, 1024)}
 	c.loop = loop.New("resourcequota", 2, deps, c.reconcile)
 	c.loop.WatchChanges(&corev1.ResourceQuota{}, func(before, after client.Object) []loop.Key {
 		q, ok := after.(*corev1.ResourceQuota)
@@ -67,7 +71,19 @@ func New(deps loop.Deps) *Controller {
 			return !apiequality.Semantic.DeepEqual(old.Status.AllocatedResources, new.Status.AllocatedResources)
 		})
 	})
+	c.loop.WatchChannel(c.gone, func(obj client.Object) []loop.Key { return c.freed(obj, nil, nil) })
 	return c
+}
+
+// Gone tells of a deleted object of any kind. It never waits.
+func (c *Controller) Gone(kind schema.GroupVersionKind, obj *metav1.PartialObjectMetadata) {
+	if obj.Namespace == "" || isWatched(schema.GroupResource{Group: kind.Group, Resource: strings.ToLower(kind.Kind) + "s"}) {
+		return
+	}
+	select {
+	case c.gone <- event.GenericEvent{Object: obj}:
+	default: // very much goes at once: the next to go or the recount makes up for it
+	}
 }
 
 // Run reconciles until ctx ends.
