@@ -16,6 +16,7 @@ import (
 )
 
 const (
+	collectFirst   = time.Minute
 	collectEvery   = 5 * time.Minute
 	collectTimeout = 4 * time.Minute
 	// An image is kept this long after it came: a container may be on its way.
@@ -78,17 +79,19 @@ func (u *usage) order(images []*cri.Image, used map[string]bool, now time.Time) 
 
 // Run keeps the disk of images from filling up until ctx ends.
 func (p *Puller) Run(ctx context.Context) error {
-	ticker := time.NewTicker(collectEvery)
-	defer ticker.Stop()
+	// Not at once: a node that starts has better to do.
+	timer := time.NewTimer(collectFirst)
+	defer timer.Stop()
 	for {
-		if err := p.Collect(ctx); err != nil && ctx.Err() == nil {
-			p.Log.Warn("collect unused images", "error", err)
-		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-ticker.C:
+		case <-timer.C:
 		}
+		if err := p.Collect(ctx); err != nil && ctx.Err() == nil {
+			p.Log.Warn("collect unused images", "error", err)
+		}
+		timer.Reset(collectEvery)
 	}
 }
 

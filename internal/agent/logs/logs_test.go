@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -216,6 +217,30 @@ func TestFollowEndsWithItsReader(t *testing.T) {
 	case <-time.After(20 * time.Second):
 		t.Fatal("following goes on")
 	}
+}
+
+// Where the kernel has no more watches to give, following goes on without.
+func TestWaitWithoutWatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &dirWatch{recheck: recheckFirst}
+		began := time.Now()
+		for range 8 {
+			if err := w.Wait(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if waited := time.Since(began); waited > 8*recheckLast || w.recheck != recheckLast {
+			t.Errorf("waited %v, then %v", waited, w.recheck)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := w.Wait(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v", err)
+		}
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func FuzzParseLine(f *testing.F) {
