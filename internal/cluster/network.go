@@ -19,8 +19,13 @@ import (
 	"github.com/sinawi/sinawi/internal/proxy"
 )
 
-// dnsPort is where names are asked for, on the service and on the node.
-const dnsPort = 53
+const (
+	// dnsPort is where names are asked for.
+	dnsPort = 53
+	// localDNSPort is where the node's own name server answers, on the pods'
+	// gateway: not 53, which another resolver may have taken on all addresses.
+	localDNSPort = 1053
+)
 
 // startNetwork sets up the pod network once the node has its range, then
 // services and names.
@@ -37,6 +42,7 @@ func (s *server) startNetwork(ctx context.Context) error {
 		Instance:    string(s.cfg.Dir.Name()),
 		PodCIDR:     podCIDR,
 		ClusterCIDR: s.cfg.PodCIDR,
+		ServiceCIDR: s.cfg.ServiceCIDR,
 		CNIConfDir:  cniConfDir(s.cfg.Dir),
 		StateDir:    filepath.Join(s.cfg.Dir.Agent(), "addresses"),
 	}); err != nil {
@@ -63,7 +69,7 @@ func (s *server) startNetwork(ctx context.Context) error {
 // leads the DNS service to this node's own name server, and that server.
 func (s *server) startServices(objects cache.Cache, podCIDR netip.Prefix) error {
 	service := netip.AddrPortFrom(s.cfg.DNSServiceIP(), dnsPort)
-	here := netip.AddrPortFrom(ipam.Gateway(podCIDR), dnsPort)
+	here := netip.AddrPortFrom(ipam.Gateway(podCIDR), localDNSPort)
 	services, err := proxy.New(objects, proxy.Options{
 		Instance: string(s.cfg.Dir.Name()), NodeName: s.cfg.NodeName, Log: s.log,
 		PodCIDR: podCIDR, ClusterCIDR: s.cfg.PodCIDR, ServiceCIDR: s.cfg.ServiceCIDR,
@@ -91,9 +97,18 @@ func (s *server) startServices(objects cache.Cache, podCIDR netip.Prefix) error 
 // publishDNS makes the service by which the cluster's DNS is known. It selects
 // no pods: every node answers it itself.
 func (s *server) publishDNS(ctx context.Context, c client.Client) error {
-	err := c.Create(ctx, &corev1.Service{
+	name := client.ObjectKey{Namespace: metav1.NamespaceSystem, Name: "kube-dns"}
+	// Looking comes first: a create takes the address before it finds the name taken.
+	err := c.Get(ctx, name, &corev1.Service{})
+	if err == nil {
+		return nil
+	}
+	if !apierrors.IsNotFound(err) {
+		return fmt.Errorf("look for the cluster's DNS: %w", err)
+	}
+	err = c.Create(ctx, &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: metav1.NamespaceSystem, Name: "kube-dns",
+			Namespace: name.Namespace, Name: name.Name,
 			Labels: map[string]string{"k8s-app": "kube-dns", "kubernetes.io/cluster-service": "true"},
 		},
 		Spec: corev1.ServiceSpec{
@@ -104,7 +119,7 @@ func (s *server) publishDNS(ctx context.Context, c client.Client) error {
 			},
 		},
 	})
-	if err != nil && !apierrors.IsAlreadyExists(err) {
+	if err != nil {
 		return fmt.Errorf("publish the cluster's DNS: %w", err)
 	}
 	return nil

@@ -62,11 +62,13 @@ func (m *machine) services(t *testing.T) {
 	if len(seen) != 3 {
 		t.Errorf("30 requests reached %d of 3 pods: %v", len(seen), seen)
 	}
-	for _, name := range []string{"web", "web.shop", "web.shop.svc.cluster.local", "kubernetes.default"} {
-		if out := m.kubectl("exec", "-n", "shop", "deploy/worker", "--", "nslookup", name); !strings.Contains(out, "10.43.") {
-			t.Errorf("name %s in a pod: got\n%s", name, out)
+	for _, name := range []string{"web", "web.shop", "web.shop.svc", "web.shop.svc.cluster.local"} {
+		out := m.kubectl("exec", "-n", "shop", "deploy/worker", "--", "wget", "-q", "-T", "5", "-O", "-", "http://"+name+"/index.html")
+		if out != "served from a config map\n" {
+			t.Errorf("by the name %s in a pod: got\n%s", name, out)
 		}
 	}
+	contains(m, m.kubectl("exec", "-n", "shop", "deploy/worker", "--", "nslookup", "kubernetes.default.svc.cluster.local"), "10.43.0.1")
 }
 
 // commands uses kubectl on what runs.
