@@ -160,4 +160,16 @@ func TestNewNamespaceIsFurnished(t *testing.T) {
 		ca := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "new", Name: "kube-root-ca.crt"}}
 		return e.Get(e.ctx, client.ObjectKeyFromObject(ca), ca)
 	})
+	ca := get(e, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "new", Name: "kube-root-ca.crt"}})
+	change(e, ca, func(c *corev1.ConfigMap) { c.Data = map[string]string{"ca.crt": "forged"} })
+	e.eventually("the CA's return", func() error {
+		if got := get(e, ca).Data["ca.crt"]; got != "a certificate" {
+			return fmt.Errorf("%q", got)
+		}
+		return nil
+	})
+	if err := e.Client.Delete(e.ctx, ca); err != nil {
+		t.Fatal(err)
+	}
+	e.eventually("the CA's recreation", func() error { return e.Get(e.ctx, keyOf(ca), ca) })
 }

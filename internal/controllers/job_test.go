@@ -46,10 +46,6 @@ func jobEnded(kind batchv1.JobConditionType) func(batchv1.JobStatus) bool {
 	}
 }
 
-func active(n int32) func(batchv1.JobStatus) bool {
-	return func(s batchv1.JobStatus) bool { return s.Active == n }
-}
-
 func TestJobCompletes(t *testing.T) {
 	e := start(t)
 	e.create(newJob("work"))

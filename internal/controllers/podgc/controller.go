@@ -135,7 +135,7 @@ func (c *Controller) collectNode(ctx context.Context, name string) (time.Duratio
 		c.found(name)
 		return 0, err
 	}
-	if wait := c.missingSince(name).Add(c.quarantine).Sub(time.Now()); wait > 0 {
+	if wait := time.Until(c.missingSince(name).Add(c.quarantine)); wait > 0 {
 		return wait, nil
 	}
 	if err := c.Client.Get(ctx, loop.Key{Name: name}, node); !apierrors.IsNotFound(err) {
