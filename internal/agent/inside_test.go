@@ -181,7 +181,8 @@ func TestALostSandboxIsMadeAnew(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.until("lost", "is ready again", func(p *corev1.Pod) bool {
-		return isReady(p) && p.Status.ContainerStatuses[0].RestartCount == 1
+		// More than one restart, if the container was seen to end before its sandbox.
+		return isReady(p) && p.Status.ContainerStatuses[0].RestartCount >= 1 && p.Status.PodIP != ""
 	})
 	r.untilEvent(pod.UID, "SandboxChanged")
 	r.delete("lost")

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -24,6 +25,7 @@ import (
 	"k8s.io/client-go/tools/record"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	ctrl "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/sinawi/sinawi/internal/agent"
 	"github.com/sinawi/sinawi/internal/apiserver/apitest"
@@ -36,6 +38,7 @@ import (
 // TestMain gives the tests a network namespace of their own, in which the runtime
 // is this binary, started once more.
 func TestMain(m *testing.M) {
+	ctrl.SetLogger(logr.Discard())
 	if os.Getenv("SINAWI_NETTEST_INSIDE") != "" {
 		runtimetest.Main(m)
 	}

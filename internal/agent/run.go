@@ -82,6 +82,7 @@ func (a *Agent) follow(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
+		a.node.Changed() // the runtime may be away
 		if time.Since(began) > streamRetryMost {
 			wait = streamRetryFirst
 		}
@@ -101,6 +102,7 @@ func (a *Agent) stream(ctx context.Context) error {
 	}
 	// What happened before is not in the stream.
 	a.wakeAll()
+	a.node.Changed()
 	for {
 		event, err := events.Recv()
 		if err != nil {
