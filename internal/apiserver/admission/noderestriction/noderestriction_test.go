@@ -1,0 +1,176 @@
+package noderestriction
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metainternal "k8s.io/apimachinery/pkg/apis/meta/internalversion"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/apiserver/pkg/registry/rest"
+
+	"github.com/sinawi/sinawi/internal/apiserver/admission/lookup"
+)
+
+// objects is a storage of a few objects by name.
+type objects map[string]runtime.Object
+
+func (o objects) Get(_ context.Context, name string, _ *metav1.GetOptions) (runtime.Object, error) {
+	if obj, ok := o[name]; ok {
+		return obj, nil
+	}
+	return nil, apierrors.NewNotFound(schema.GroupResource{}, name)
+}
+
+func (o objects) NewList() runtime.Object { return nil }
+
+func (o objects) List(context.Context, *metainternal.ListOptions) (runtime.Object, error) {
+	return nil, nil
+}
+
+func (o objects) ConvertToTable(context.Context, runtime.Object, runtime.Object) (*metav1.Table, error) {
+	return nil, nil
+}
+
+var _ rest.Lister = objects{}
+
+func plugin() *Plugin {
+	storages := map[string]objects{
+		"pods": {
+			"mine":   &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "mine", UID: "1"}, Spec: corev1.PodSpec{NodeName: "one"}},
+			"theirs": &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "theirs", UID: "2"}, Spec: corev1.PodSpec{NodeName: "two"}},
+		},
+		"nodes": {"one": &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "one", UID: "n1"}}},
+	}
+	return New(func(r schema.GroupResource) (lookup.Storage, bool) {
+		s, ok := storages[r.Resource]
+		return s, ok
+	})
+}
+
+// write is a request by node one.
+func write(op admission.Operation, path, name string, obj, old runtime.Object) admission.Attributes {
+	resource, sub, _ := strings.Cut(path, "/")
+	resource, group, _ := strings.Cut(resource, ".")
+	node := &user.DefaultInfo{Name: "system:node:one", Groups: []string{"system:nodes"}}
+	namespace := "default"
+	if resource == "leases" {
+		namespace = "kube-node-lease"
+	}
+	return admission.NewAttributesRecord(obj, old, schema.GroupVersionKind{}, namespace, name,
+		schema.GroupVersionResource{Group: group, Version: "v1", Resource: resource}, sub, op, nil, false, node)
+}
+
+func mirror(change func(*corev1.Pod)) *corev1.Pod {
+	yes := true
+	p := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: "static", Annotations: map[string]string{corev1.MirrorPodAnnotationKey: "x"},
+			OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: "one", UID: "n1", Controller: &yes}},
+		},
+		Spec: corev1.PodSpec{NodeName: "one", Containers: []corev1.Container{{Name: "c"}}},
+	}
+	if change != nil {
+		change(p)
+	}
+	return p
+}
+
+func token(kind, name, uid string) *authenticationv1.TokenRequest {
+	return &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
+		BoundObjectRef: &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: kind, Name: name, UID: types.UID(uid)},
+	}}
+}
+
+func TestAdmit(t *testing.T) {
+	const create, update, remove = admission.Create, admission.Update, admission.Delete
+	pod := func(node string, labels map[string]string) *corev1.Pod {
+		return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: corev1.PodSpec{NodeName: node}}
+	}
+	node := func(name string, change func(*corev1.Node)) *corev1.Node {
+		n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}
+		if change != nil {
+			change(n)
+		}
+		return n
+	}
+	label := func(key string) func(*corev1.Node) {
+		return func(n *corev1.Node) { n.Labels = map[string]string{key: "x"} }
+	}
+	taint := func(n *corev1.Node) { n.Spec.Taints = []corev1.Taint{{Key: "a"}} }
+	secret := func(p *corev1.Pod) {
+		p.Spec.Volumes = []corev1.Volume{{VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{}}}}
+	}
+	claim := func(capacity, size string) *corev1.PersistentVolumeClaim {
+		c := &corev1.PersistentVolumeClaim{}
+		c.Status.Capacity = corev1.ResourceList{"storage": resource.MustParse(capacity)}
+		c.Spec.Resources.Requests = corev1.ResourceList{"storage": resource.MustParse(size)}
+		return c
+	}
+	eviction := &policyv1.Eviction{}
+	for name, c := range map[string]struct {
+		attrs admission.Attributes
+		want  string // part of the refusal; empty means allowed
+	}{
+		"a mirror pod":               {write(create, "pods", "static", mirror(nil), nil), ""},
+		"a usual pod":                {write(create, "pods", "p", pod("one", nil), nil), "can only create mirror pods"},
+		"a mirror pod elsewhere":     {write(create, "pods", "p", mirror(func(p *corev1.Pod) { p.Spec.NodeName = "two" }), nil), "spec.nodeName set to itself"},
+		"a mirror pod without owner": {write(create, "pods", "p", mirror(func(p *corev1.Pod) { p.OwnerReferences = nil }), nil), "with an owner reference set to itself"},
+		"a mirror pod of a former node": {write(create, "pods", "p", mirror(func(p *corev1.Pod) { p.OwnerReferences[0].UID = "old" }), nil),
+			"node one UID mismatch: expected old got n1"},
+		"a mirror pod with a secret":   {write(create, "pods", "p", mirror(secret), nil), "can not create pods that reference secrets"},
+		"a mirror pod with an account": {write(create, "pods", "p", mirror(func(p *corev1.Pod) { p.Spec.ServiceAccountName = "a" }), nil), "reference a service account"},
+		"delete own pod":               {write(remove, "pods", "mine", nil, nil), ""},
+		"delete another's pod":         {write(remove, "pods", "theirs", nil, nil), "can only delete pods with spec.nodeName set to itself"},
+		"delete no pod":                {write(remove, "pods", "none", nil, nil), "not found"},
+		"change a pod":                 {write(update, "pods", "mine", pod("one", nil), pod("one", nil)), "can only create and delete mirror pods"},
+		"status of own pod":            {write(update, "pods/status", "mine", pod("one", nil), pod("one", nil)), ""},
+		"status of another's pod":      {write(update, "pods/status", "theirs", pod("two", nil), pod("two", nil)), "can only update pod status for pods with spec.nodeName set to itself"},
+		"labels by way of status":      {write(update, "pods/status", "mine", pod("one", map[string]string{"a": "b"}), pod("one", nil)), "cannot update labels through pod status"},
+		"evict own pod":                {write(create, "pods/eviction", "mine", eviction, nil), ""},
+		"evict another's pod":          {write(create, "pods/eviction", "theirs", eviction, nil), "can only evict pods"},
+		"exec":                         {write(create, "pods/exec", "mine", nil, nil), "unexpected pod subresource"},
+		"own node":                     {write(create, "nodes", "one", node("one", nil), nil), ""},
+		"another node":                 {write(create, "nodes", "two", node("two", nil), nil), `is not allowed to modify node "two"`},
+		"own labels":                   {write(create, "nodes", "one", node("one", label("kubernetes.io/arch")), nil), ""},
+		"restricted labels":            {write(create, "nodes", "one", node("one", label("x.node-restriction.kubernetes.io/y")), nil), "not allowed to set the following labels"},
+		"invented labels":              {write(update, "nodes", "one", node("one", label("a.k8s.io/b")), node("one", nil)), "is not allowed to modify labels: a.k8s.io/b"},
+		"foreign labels stay":          {write(update, "nodes", "one", node("one", label("a.k8s.io/b")), node("one", label("a.k8s.io/b"))), ""},
+		"taints at birth":              {write(create, "nodes", "one", node("one", taint), nil), ""},
+		"taints later":                 {write(update, "nodes", "one", node("one", nil), node("one", taint)), "not allowed to modify taints"},
+		"a token for own pod":          {write(create, "serviceaccounts/token", "a", token("Pod", "mine", "1"), nil), ""},
+		"a token for another's pod":    {write(create, "serviceaccounts/token", "a", token("Pod", "theirs", "2"), nil), "bound to a pod scheduled on a different node"},
+		"a token for a former pod":     {write(create, "serviceaccounts/token", "a", token("Pod", "mine", "0"), nil), "does not match the UID in record"},
+		"a token for a secret":         {write(create, "serviceaccounts/token", "a", token("Secret", "s", "1"), nil), "not bound to a pod"},
+		"a token without uid":          {write(create, "serviceaccounts/token", "a", token("Pod", "mine", ""), nil), "without a uid"},
+		"own lease":                    {write(create, "leases.coordination.k8s.io", "one", &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "one"}}, nil), ""},
+		"another's lease":              {write(create, "leases.coordination.k8s.io", "", &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "two"}}, nil), "same name as the requesting node"},
+		"another's csi node":           {write(update, "csinodes.storage.k8s.io", "two", &storagev1.CSINode{}, nil), "same name as the requesting node"},
+		"capacity of a claim":          {write(update, "persistentvolumeclaims/status", "c", claim("2Gi", "1Gi"), claim("1Gi", "1Gi")), ""},
+		"size of a claim":              {write(update, "persistentvolumeclaims/status", "c", claim("1Gi", "2Gi"), claim("1Gi", "1Gi")), "not allowed to update fields other than"},
+		"a claim":                      {write(update, "persistentvolumeclaims", "c", claim("1Gi", "1Gi"), claim("1Gi", "1Gi")), "may only update PVC status"},
+		"a config map":                 {write(create, "configmaps", "c", &corev1.ConfigMap{}, nil), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := plugin().Admit(context.Background(), c.attrs, nil)
+			if c.want == "" && err != nil {
+				t.Errorf("refused: %v", err)
+			}
+			if c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+				t.Errorf("got %v, want %q", err, c.want)
+			}
+		})
+	}
+}
