@@ -100,7 +100,7 @@ func shimsPSS(b *testing.B, r *runtimetest.Runtime) int64 {
 	var sum int64
 	for _, p := range processesOf(b, r) {
 		var pid int
-		if _, err := fmt.Sscan(p, &pid); err == nil && strings.Contains(p, "containerd-shim") {
+		if _, err := fmt.Sscan(p, &pid); err == nil && strings.Contains(p, "sinawi-shim") {
 			sum += pss(b, pid)
 		}
 	}
@@ -113,7 +113,7 @@ func cpu(b *testing.B, r *runtimetest.Runtime) time.Duration {
 	sum := processCPU(b, r.PID, true)
 	for _, p := range processesOf(b, r) {
 		var pid int
-		if _, err := fmt.Sscan(p, &pid); err == nil && strings.Contains(p, "containerd-shim") {
+		if _, err := fmt.Sscan(p, &pid); err == nil && strings.Contains(p, "sinawi-shim") {
 			sum += processCPU(b, pid, true)
 		}
 	}

@@ -24,7 +24,8 @@ var ErrMissing = errors.New("this sinawi was built without its helper binary and
 
 // Names by which the programs are called.
 const (
-	Shim    = "containerd-shim-runc-v2" // as containerd looks for the shim of Runtime
+	Shim    = "sinawi-shim"
+	asked   = "containerd-shim-runc-v2" // as containerd looks for the shim of Runtime
 	Runtime = "io.containerd.runc.v2"   // containerd ties the type of a runtime's options to this name
 	OCI     = "runc"
 	Pause   = "sinawi-pause"
@@ -35,7 +36,7 @@ const (
 func names() map[string][]string {
 	return map[string][]string{
 		"sinawi-shim":   {Shim},
-		"sinawi-helper": {OCI, Pause, cni},
+		"sinawi-helper": {OCI, asked, Pause, cni},
 	}
 }
 
