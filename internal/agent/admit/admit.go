@@ -22,6 +22,9 @@ func Check(pod *corev1.Pod, others []*corev1.Pod, node *corev1.Node) *Refusal {
 	if os := pod.Spec.OS; os != nil && os.Name != corev1.Linux {
 		return &Refusal{"PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS"}
 	}
+	if problem := forbiddenSysctl(pod); problem != "" {
+		return &Refusal{"SysctlForbidden", "forbidden sysctl: " + problem}
+	}
 	if node == nil {
 		return nil
 	}
@@ -41,7 +44,7 @@ func Check(pod *corev1.Pod, others []*corev1.Pod, node *corev1.Node) *Refusal {
 }
 
 func predicate(name, message string) *Refusal {
-	return &Refusal{name, fmt.Sprintf("Pod was rejected: Predicate %s failed: %s", name, message)}
+	return &Refusal{name, fmt.Sprintf("Predicate %s failed: %s", name, message)}
 }
 
 // resources finds the first resource of which too little is left.
@@ -96,7 +99,7 @@ func amount(name corev1.ResourceName, milli, value int64) int64 {
 func lacking(name corev1.ResourceName, requested, used, capacity int64) *Refusal {
 	return &Refusal{
 		Reason: "OutOf" + string(name),
-		Message: fmt.Sprintf("Pod was rejected: Node didn't have enough resource: %s, requested: %d, used: %d, capacity: %d",
+		Message: fmt.Sprintf("Node didn't have enough resource: %s, requested: %d, used: %d, capacity: %d",
 			name, requested, used, capacity),
 	}
 }

@@ -26,6 +26,12 @@ func port(n int32, ip string) func(*corev1.PodSpec) {
 	}
 }
 
+func sysctl(name string) func(*corev1.PodSpec) {
+	return func(s *corev1.PodSpec) {
+		s.SecurityContext = &corev1.PodSecurityContext{Sysctls: []corev1.Sysctl{{Name: name, Value: "1"}}}
+	}
+}
+
 func TestCheck(t *testing.T) {
 	node := &corev1.Node{}
 	node.Labels = map[string]string{"disk": "ssd"}
@@ -57,6 +63,9 @@ func TestCheck(t *testing.T) {
 		{"port taken", pod("", and(good, port(80, "127.0.0.1"))), []*corev1.Pod{taken}, "NodePorts", "free ports"},
 		{"port free", pod("", and(good, port(81, ""))), []*corev1.Pod{taken}, "", ""},
 		{"another system", pod("", and(good, func(s *corev1.PodSpec) { s.OS = &corev1.PodOS{Name: corev1.Windows} })), nil, "PodOSNotSupported", ""},
+		{"its own setting", pod("", and(good, sysctl("net.ipv4.tcp_syncookies"))), nil, "", ""},
+		{"the node's setting", pod("", and(good, sysctl("kernel/msgmax"))), nil, "SysctlForbidden", "\"kernel.msgmax\" not allowlisted"},
+		{"on the host's network", pod("", and(good, sysctl("net.ipv4.tcp_syncookies"), func(s *corev1.PodSpec) { s.HostNetwork = true })), nil, "SysctlForbidden", "host net"},
 		{"extended", pod("", and(good, func(s *corev1.PodSpec) {
 			s.Containers[0].Resources.Requests = corev1.ResourceList{"example.com/gpu": resource.MustParse("1")}
 		})), nil, "OutOfexample.com/gpu", ""},

@@ -225,7 +225,7 @@ func (w *Worker) verdict(m moment) *status.Problem {
 		if m.pod.DeletionTimestamp == nil && !ended(m.pod.Status.Phase) {
 			if refusal := w.deps.Admit(m.pod, runs); refusal != nil {
 				w.event("", corev1.EventTypeWarning, refusal.Reason, refusal.Message)
-				return &status.Problem{Reason: refusal.Reason, Message: refusal.Message}
+				return &status.Problem{Reason: refusal.Reason, Message: "Pod was rejected: " + refusal.Message}
 			}
 		}
 	}
