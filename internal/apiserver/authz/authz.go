@@ -38,18 +38,12 @@ type Authz struct {
 	Hooks []plug.Hook
 }
 
-// New returns the authorizers over the informers of h. They answer at once, and
-// rightly when the informers are filled; until then only system:masters pass.
+// New returns the authorizers over the feed of h. Until the Hooks run only
+// system:masters pass; the questions of others wait a while.
 func New(h *plug.Host) (*Authz, error) {
 	index := rbac.NewIndex()
-	if err := index.Follow(h.Informers.Rbac().V1()); err != nil {
-		return nil, err
-	}
 	graph := node.NewGraph()
-	aggregator, err := policy.NewAggregator(h.Client, h.Informers.Rbac().V1().ClusterRoles(), h.Log)
-	if err != nil {
-		return nil, err
-	}
+	aggregator := policy.NewAggregator(h.Client, h.Feed, h.Log)
 	roles := rbac.New(index)
 	nodes := node.New(graph, policy.NodeRules())
 	joined, err := union.New(
@@ -66,6 +60,7 @@ func New(h *plug.Host) (*Authz, error) {
 		RBAC:         roles,
 		Hooks: []plug.Hook{
 			{Name: "rbac/bootstrap-roles", Start: func(ctx context.Context) error { return policy.Reconcile(ctx, h.Client) }},
+			{Name: "rbac/index", Run: func(ctx context.Context) error { return index.Follow(ctx, h.Feed) }},
 			{Name: "node/graph", Run: func(ctx context.Context) error { return graph.Follow(ctx, h.Feed) }},
 			{Name: "rbac/aggregate-roles", Run: aggregator.Run},
 		},

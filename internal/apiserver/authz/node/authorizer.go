@@ -38,7 +38,7 @@ func (a *Authorizer) Authorize(ctx context.Context, attrs authorizer.Attributes)
 	if name == "" {
 		return authorizer.DecisionNoOpinion, fmt.Sprintf("unknown node for user %q", attrs.GetUser().GetName()), nil
 	}
-	if err := a.graph.await(ctx); err != nil {
+	if err := a.graph.gate.Pass(ctx); err != nil {
 		return authorizer.DecisionNoOpinion, "", err
 	}
 	if why := a.refuse(name, attrs); why != "" {

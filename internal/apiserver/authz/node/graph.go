@@ -1,15 +1,14 @@
 package node
 
 import (
-	"context"
-	"errors"
 	"maps"
 	"slices"
 	"sync"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/sinawi/sinawi/internal/apiserver/authz/follow"
 )
 
 // kind is a kind of object that pods or nodes refer to.
@@ -46,8 +45,7 @@ type Graph struct {
 	volumes map[string]volumeUse            // guarded by mu
 	through map[object][]string             // guarded by mu
 
-	filled chan struct{} // closed when the present state has been taken in
-	once   sync.Once     // guards the closing
+	gate *follow.Gate // open when the present state has been taken in
 }
 
 type podUse struct {
@@ -68,33 +66,9 @@ func NewGraph() *Graph {
 		owned:   map[object]string{},
 		volumes: map[string]volumeUse{},
 		through: map[object][]string{},
-		filled:  make(chan struct{}),
+		gate:    follow.NewGate(),
 	}
 }
-
-// fill says that the graph has taken in all there was when it began.
-func (g *Graph) fill() { g.once.Do(func() { close(g.filled) }) }
-
-// await waits until the graph is filled; a server that just started has not
-// read what its nodes use.
-func (g *Graph) await(ctx context.Context) error {
-	select {
-	case <-g.filled:
-		return nil
-	default:
-	}
-	ctx, cancel := context.WithTimeout(ctx, fillTimeout)
-	defer cancel()
-	select {
-	case <-g.filled:
-		return nil
-	case <-ctx.Done():
-		return errors.New("node authorizer: not yet filled, try again")
-	}
-}
-
-// fillTimeout bounds how long a request waits for a graph that fills.
-const fillTimeout = 10 * time.Second
 
 func (g *Graph) clearPods() {
 	g.mu.Lock()

@@ -21,7 +21,7 @@ func local(name string) corev1.LocalObjectReference { return corev1.LocalObjectR
 // pod a/q on node two.
 func example() *Graph {
 	g := NewGraph()
-	g.fill()
+	g.gate.Open()
 	claim := "claim"
 	g.SetPod(&corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "p"},

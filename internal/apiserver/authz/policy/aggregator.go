@@ -4,17 +4,20 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
-	rbacinformers "k8s.io/client-go/informers/rbac/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes"
-	rbaclisters "k8s.io/client-go/listers/rbac/v1"
-	"k8s.io/client-go/tools/cache"
+
+	"github.com/sinawi/sinawi/internal/apiserver/authz/follow"
+	"github.com/sinawi/sinawi/internal/store/feed"
 )
 
 // Aggregator keeps the rules of aggregated cluster roles in step with the roles
@@ -22,38 +25,60 @@ import (
 // few and small, so that it looks at all of them each time.
 type Aggregator struct {
 	client  kubernetes.Interface
-	roles   rbaclisters.ClusterRoleLister
-	changed chan struct{}
+	feed    *feed.Feed
 	log     *slog.Logger
+	changed chan struct{}
+
+	mu    sync.Mutex
+	roles map[string]*rbacv1.ClusterRole // guarded by mu; by name, read-only
 }
 
 // retryAfter is how long after a failed write the aggregator tries again.
 const retryAfter = time.Second
 
-// NewAggregator returns an aggregator that follows informer, which its owner
-// starts.
-func NewAggregator(client kubernetes.Interface, informer rbacinformers.ClusterRoleInformer, log *slog.Logger) (*Aggregator, error) {
-	a := &Aggregator{client: client, roles: informer.Lister(), changed: make(chan struct{}, 1), log: log}
-	_, err := informer.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(any) { a.wake() },
-		UpdateFunc: func(_, _ any) { a.wake() },
-		DeleteFunc: func(any) { a.wake() },
-	})
-	if err != nil {
-		return nil, fmt.Errorf("follow cluster roles: %w", err)
+// NewAggregator returns an aggregator that follows from.
+func NewAggregator(client kubernetes.Interface, from *feed.Feed, log *slog.Logger) *Aggregator {
+	return &Aggregator{
+		client: client, feed: from, log: log,
+		changed: make(chan struct{}, 1), roles: map[string]*rbacv1.ClusterRole{},
 	}
-	return a, nil
 }
 
-func (a *Aggregator) wake() {
+// Run works until ctx ends.
+func (a *Aggregator) Run(ctx context.Context) error {
+	gate := follow.NewGate()
+	work, ctx := errgroup.WithContext(ctx)
+	work.Go(func() error {
+		return follow.Run(ctx, a.feed, gate, follow.Source{
+			Resource: schema.GroupResource{Group: rbacv1.GroupName, Resource: "clusterroles"},
+			Set: func(_, obj runtime.Object) {
+				r := obj.(*rbacv1.ClusterRole)
+				a.change(func() { a.roles[r.Name] = r })
+			},
+			Drop:  func(obj runtime.Object) { a.change(func() { delete(a.roles, obj.(*rbacv1.ClusterRole).Name) }) },
+			Clear: func() { a.change(func() { clear(a.roles) }) },
+		})
+	})
+	work.Go(func() error { return a.work(ctx, gate) })
+	return work.Wait()
+}
+
+func (a *Aggregator) change(f func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	f()
 	select {
 	case a.changed <- struct{}{}:
 	default: // it is awake already
 	}
 }
 
-// Run works until ctx ends.
-func (a *Aggregator) Run(ctx context.Context) error {
+func (a *Aggregator) work(ctx context.Context, gate *follow.Gate) error {
+	for gate.Pass(ctx) != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+	}
 	var again <-chan time.Time
 	for {
 		select {
@@ -71,15 +96,14 @@ func (a *Aggregator) Run(ctx context.Context) error {
 }
 
 func (a *Aggregator) sync(ctx context.Context) error {
-	list, err := a.roles.List(labels.Everything())
-	if err != nil {
-		return err
-	}
-	all := make([]rbacv1.ClusterRole, 0, len(list))
-	for _, r := range list {
+	a.mu.Lock()
+	all := make([]rbacv1.ClusterRole, 0, len(a.roles))
+	for _, r := range a.roles {
 		all = append(all, *r)
 	}
-	for _, r := range list {
+	a.mu.Unlock()
+	for i := range all {
+		r := &all[i]
 		if r.AggregationRule == nil {
 			continue
 		}

@@ -1,57 +1,79 @@
 package rbac
 
 import (
-	"fmt"
+	"context"
+	"maps"
 
 	rbacv1 "k8s.io/api/rbac/v1"
-	rbacinformers "k8s.io/client-go/informers/rbac/v1"
-	"k8s.io/client-go/tools/cache"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/sinawi/sinawi/internal/apiserver/authz/follow"
+	"github.com/sinawi/sinawi/internal/store/feed"
 )
 
-// Follow keeps the index in step with the informers, which their owner starts.
-func (x *Index) Follow(informers rbacinformers.Interface) error {
-	for _, f := range []struct {
-		informer cache.SharedIndexInformer
-		set      func(obj any)
-		forget   func(namespace, name string)
-	}{
-		{informers.Roles().Informer(), func(obj any) {
-			if r, ok := obj.(*rbacv1.Role); ok {
-				x.SetRole(r.Namespace, r.Name, r.Rules)
-			}
-		}, x.DeleteRole},
-		{informers.ClusterRoles().Informer(), func(obj any) {
-			if r, ok := obj.(*rbacv1.ClusterRole); ok {
-				x.SetRole("", r.Name, r.Rules)
-			}
-		}, x.DeleteRole},
-		{informers.RoleBindings().Informer(), func(obj any) {
-			if b, ok := obj.(*rbacv1.RoleBinding); ok {
-				x.SetBinding(b.Namespace, b.Name, b.RoleRef, b.Subjects)
-			}
-		}, x.DeleteBinding},
-		{informers.ClusterRoleBindings().Informer(), func(obj any) {
-			if b, ok := obj.(*rbacv1.ClusterRoleBinding); ok {
-				x.SetBinding("", b.Name, b.RoleRef, b.Subjects)
-			}
-		}, x.DeleteBinding},
-	} {
-		_, err := f.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-			AddFunc:    f.set,
-			UpdateFunc: func(_, obj any) { f.set(obj) },
-			DeleteFunc: func(obj any) {
-				k, err := cache.DeletionHandlingMetaNamespaceKeyFunc(obj)
-				if err != nil {
-					return
-				}
-				if namespace, name, err := cache.SplitMetaNamespaceKey(k); err == nil {
-					f.forget(namespace, name)
-				}
-			},
-		})
-		if err != nil {
-			return fmt.Errorf("follow roles and bindings: %w", err)
+// Follow keeps the index in step with the store until ctx ends.
+func (x *Index) Follow(ctx context.Context, from *feed.Feed) error {
+	return follow.Run(ctx, from, x.gate, x.sources()...)
+}
+
+func (x *Index) sources() []follow.Source {
+	named := func(resource string) schema.GroupResource {
+		return schema.GroupResource{Group: rbacv1.GroupName, Resource: resource}
+	}
+	return []follow.Source{{
+		Resource: named("roles"),
+		Set: func(_, obj runtime.Object) {
+			r := obj.(*rbacv1.Role)
+			x.SetRole(r.Namespace, r.Name, r.Rules)
+		},
+		Drop: func(obj runtime.Object) {
+			r := obj.(*rbacv1.Role)
+			x.DeleteRole(r.Namespace, r.Name)
+		},
+		Clear: func() { x.clearRoles(false) },
+	}, {
+		Resource: named("clusterroles"),
+		Set: func(_, obj runtime.Object) {
+			r := obj.(*rbacv1.ClusterRole)
+			x.SetRole("", r.Name, r.Rules)
+		},
+		Drop:  func(obj runtime.Object) { x.DeleteRole("", obj.(*rbacv1.ClusterRole).Name) },
+		Clear: func() { x.clearRoles(true) },
+	}, {
+		Resource: named("rolebindings"),
+		Set: func(_, obj runtime.Object) {
+			b := obj.(*rbacv1.RoleBinding)
+			x.SetBinding(b.Namespace, b.Name, b.RoleRef, b.Subjects)
+		},
+		Drop: func(obj runtime.Object) {
+			b := obj.(*rbacv1.RoleBinding)
+			x.DeleteBinding(b.Namespace, b.Name)
+		},
+		Clear: func() { x.clearBindings(false) },
+	}, {
+		Resource: named("clusterrolebindings"),
+		Set: func(_, obj runtime.Object) {
+			b := obj.(*rbacv1.ClusterRoleBinding)
+			x.SetBinding("", b.Name, b.RoleRef, b.Subjects)
+		},
+		Drop:  func(obj runtime.Object) { x.DeleteBinding("", obj.(*rbacv1.ClusterRoleBinding).Name) },
+		Clear: func() { x.clearBindings(true) },
+	}}
+}
+
+func (x *Index) clearRoles(clusterWide bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	maps.DeleteFunc(x.roles, func(k key, _ []rbacv1.PolicyRule) bool { return (k.namespace == "") == clusterWide })
+}
+
+func (x *Index) clearBindings(clusterWide bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for k := range x.bindings {
+		if (k.namespace == "") == clusterWide {
+			x.drop(k)
 		}
 	}
-	return nil
 }

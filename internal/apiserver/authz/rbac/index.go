@@ -10,6 +10,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apiserver/pkg/authentication/serviceaccount"
 	"k8s.io/apiserver/pkg/authentication/user"
+
+	"github.com/sinawi/sinawi/internal/apiserver/authz/follow"
 )
 
 // Index holds roles by name and bindings by whom they name.
@@ -22,6 +24,8 @@ type Index struct {
 	roles     map[key][]rbacv1.PolicyRule // guarded by mu
 	bindings  map[key]*binding            // guarded by mu
 	bySubject map[subject][]*binding      // guarded by mu; sorted by name
+
+	gate *follow.Gate // open when the present state has been taken in
 }
 
 // key names a role or a binding; cluster-wide ones have no namespace.
@@ -66,6 +70,7 @@ func NewIndex() *Index {
 		roles:     map[key][]rbacv1.PolicyRule{},
 		bindings:  map[key]*binding{},
 		bySubject: map[subject][]*binding{},
+		gate:      follow.NewGate(),
 	}
 }
 

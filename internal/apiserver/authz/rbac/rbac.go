@@ -5,7 +5,7 @@
 //
 // Bindings are indexed by whom they name, so that a decision looks only at the
 // bindings of the caller and his groups however many there are in the cluster.
-// The index follows shared informers; the package starts no goroutine.
+// The index follows the change feed of the store while Follow runs.
 package rbac
 
 import (
@@ -27,7 +27,10 @@ type Authorizer struct{ index *Index }
 func New(index *Index) *Authorizer { return &Authorizer{index: index} }
 
 // Authorize implements authorizer.Authorizer.
-func (a *Authorizer) Authorize(_ context.Context, attrs authorizer.Attributes) (authorizer.Decision, string, error) {
+func (a *Authorizer) Authorize(ctx context.Context, attrs authorizer.Attributes) (authorizer.Decision, string, error) {
+	if err := a.index.gate.Pass(ctx); err != nil {
+		return authorizer.DecisionNoOpinion, "", err
+	}
 	reason := ""
 	var errs []error
 	a.index.visit(attrs.GetUser(), attrs.GetNamespace(), func(g grant, rules []rbacv1.PolicyRule, err error) bool {
@@ -61,7 +64,10 @@ func (a *Authorizer) EvaluateConditions(context.Context, authorizer.ConditionsAw
 }
 
 // RulesFor implements authorizer.RuleResolver.
-func (a *Authorizer) RulesFor(_ context.Context, u user.Info, namespace string) ([]authorizer.ResourceRuleInfo, []authorizer.NonResourceRuleInfo, bool, error) {
+func (a *Authorizer) RulesFor(ctx context.Context, u user.Info, namespace string) ([]authorizer.ResourceRuleInfo, []authorizer.NonResourceRuleInfo, bool, error) {
+	if err := a.index.gate.Pass(ctx); err != nil {
+		return nil, nil, true, err
+	}
 	rules, err := a.PolicyRulesFor(u, namespace)
 	var resources []authorizer.ResourceRuleInfo
 	var paths []authorizer.NonResourceRuleInfo

@@ -90,6 +90,7 @@ func ref(name string) rbacv1.RoleRef        { return rbacv1.RoleRef{Kind: "Role"
 
 func exampleIndex() *Index {
 	x := NewIndex()
+	x.gate.Open()
 	x.SetRole("", "admin", []rbacv1.PolicyRule{rule("*", "*", "*")})
 	x.SetRole("", "reader", []rbacv1.PolicyRule{rule("get list", "core", "pods")})
 	x.SetRole("a", "writer", []rbacv1.PolicyRule{rule("create", "core", "pods")})
