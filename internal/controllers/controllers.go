@@ -126,6 +126,7 @@ func (s *Set) workloads(add adder) {
 
 func (s *Set) network(add adder) {
 	add("endpointslice", func(d loop.Deps) func(context.Context) error { return endpointslice.New(d).Run })
+	add("endpointslicemirroring", func(d loop.Deps) func(context.Context) error { return endpointslice.NewMirror(d).Run })
 	add("endpoints", func(d loop.Deps) func(context.Context) error { return endpoints.New(d).Run })
 }
 

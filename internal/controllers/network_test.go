@@ -144,3 +144,28 @@ func TestPublishNotReady(t *testing.T) {
 		t.Errorf("headless slices: %+v", list.Items)
 	}
 }
+
+func TestEndpointsOfUsersAreMirrored(t *testing.T) {
+	e := start(t)
+	e.create(&corev1.Service{ObjectMeta: meta("outside"), Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 5432}}}})
+	manual := &corev1.Endpoints{ObjectMeta: meta("outside"), Subsets: []corev1.EndpointSubset{{
+		Addresses: []corev1.EndpointAddress{{IP: "192.0.2.1"}, {IP: "192.0.2.2"}}, Ports: []corev1.EndpointPort{{Port: 5432}},
+	}}}
+	e.create(manual)
+	await := func(want int) {
+		t.Helper()
+		e.eventually("mirrored endpoints", func() error {
+			if ready, _, _ := e.endpointsOf("outside"); ready != want {
+				return fmt.Errorf("%d, want %d", ready, want)
+			}
+			return nil
+		})
+	}
+	await(2)
+	change(e, manual, func(m *corev1.Endpoints) { m.Subsets[0].Addresses = m.Subsets[0].Addresses[:1] })
+	await(1)
+	if err := e.Client.Delete(e.ctx, manual); err != nil {
+		t.Fatal(err)
+	}
+	await(0)
+}

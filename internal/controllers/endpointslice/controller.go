@@ -96,7 +96,7 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 	if settled, again := expect.Settled(c.pending, service.UID, snap.slices, time.Now()); !settled {
 		return again, nil
 	}
-	return 0, c.act(ctx, service, decide(snap))
+	return 0, write(ctx, c.Client, c.pending, service, decide(snap))
 }
 
 func (c *Controller) snapshot(ctx context.Context, service *corev1.Service) (snapshot, error) {
@@ -128,34 +128,4 @@ func (c *Controller) snapshot(ctx context.Context, service *corev1.Service) (sna
 		snap.slices = append(snap.slices, &list.Items[i])
 	}
 	return snap, nil
-}
-
-// act writes additions first, so that no endpoint is missing in between.
-func (c *Controller) act(ctx context.Context, service *corev1.Service, p plan) error {
-	for _, slice := range p.create {
-		err := c.Client.Create(ctx, slice)
-		if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("create endpoint slice of service %s: %w", service.Name, err)
-		}
-		c.pending.Created(service.UID, slice, time.Now())
-	}
-	for _, slice := range p.update {
-		if err := c.Client.Update(ctx, slice); err != nil {
-			return fmt.Errorf("update endpoint slice %s: %w", slice.Name, err)
-		}
-		c.pending.Updated(service.UID, slice, time.Now())
-	}
-	for _, slice := range p.remove {
-		err := c.Client.Delete(ctx, slice, client.Preconditions{UID: &slice.UID})
-		if client.IgnoreNotFound(err) != nil {
-			return fmt.Errorf("delete endpoint slice %s: %w", slice.Name, err)
-		}
-		if err == nil {
-			c.pending.Deleted(service.UID, slice.UID, time.Now())
-		}
-	}
-	return nil
 }

@@ -4,4 +4,6 @@
 // selector. It promises that a pod that is terminating or no longer ready leaves
 // with the next write, that slices hold at most a hundred endpoints, and that a
 // change touches only the slices it concerns. Slices of others are never touched.
+//
+// Mirror does the same for Endpoints that users write by hand.
 package endpointslice

@@ -38,6 +38,13 @@ type plan struct {
 	create, update, remove []*discoveryv1.EndpointSlice
 }
 
+// subject is who the slices are written for.
+type subject struct {
+	namespace, name string
+	owner           metav1.OwnerReference
+	labels          map[string]string // of its slices
+}
+
 // group is the endpoints that can share slices: one family, the same ports.
 type group struct {
 	family    corev1.IPFamily
@@ -56,8 +63,17 @@ func decide(s snapshot) plan {
 	for _, family := range families(s) {
 		collect(groups, s, family)
 	}
+	p.fit(subject{
+		namespace: s.service.Namespace, name: s.service.Name,
+		owner: *metav1.NewControllerRef(s.service, kind), labels: labelsOf(s.service),
+	}, groups, s.slices)
+	return p
+}
+
+// fit plans what makes of the slices there are those of the groups.
+func (p *plan) fit(of subject, groups map[string]*group, have []*discoveryv1.EndpointSlice) {
 	existing := map[string][]*discoveryv1.EndpointSlice{}
-	for _, slice := range s.slices {
+	for _, slice := range have {
 		id := groupID(slice.AddressType, slice.Ports)
 		if groups[id] == nil || slice.DeletionTimestamp != nil {
 			p.remove = append(p.remove, slice)
@@ -66,9 +82,8 @@ func decide(s snapshot) plan {
 		existing[id] = append(existing[id], slice)
 	}
 	for _, id := range slices.Sorted(maps.Keys(groups)) {
-		p.reconcile(s.service, groups[id], existing[id])
+		p.reconcile(of, groups[id], existing[id])
 	}
-	return p
 }
 
 // families are those that the service serves. A headless service of an older
@@ -179,26 +194,27 @@ func hints(service *corev1.Service, e *discoveryv1.Endpoint) *discoveryv1.Endpoi
 // reconcile fits the group's endpoints into its slices. Endpoints stay in the
 // slice they are in; new ones fill slices that change anyway, then the fullest
 // that has room for all, then new slices.
-func (p *plan) reconcile(service *corev1.Service, g *group, existing []*discoveryv1.EndpointSlice) {
+func (p *plan) reconcile(of subject, g *group, existing []*discoveryv1.EndpointSlice) {
 	wanted := make(map[string]discoveryv1.Endpoint, len(g.endpoints))
 	for _, e := range g.endpoints {
 		wanted[identity(&e)] = e
 	}
 	var states []*sliceState
 	for _, slice := range existing {
-		states = append(states, keep(service, slice, wanted))
+		states = append(states, keep(of, slice, wanted))
 	}
 	var added []discoveryv1.Endpoint
 	for _, e := range g.endpoints {
 		if _, missing := wanted[identity(&e)]; missing {
 			added = append(added, e)
+			delete(wanted, identity(&e)) // an address that is given twice counts once
 		}
 	}
 	added = fill(states, added)
-	survivors := p.settle(service, states, len(added) > 0)
+	survivors := p.settle(of, states, len(added) > 0)
 	for len(added) > 0 || survivors == 0 {
 		n := min(len(added), full)
-		slice := newSlice(service, g)
+		slice := newSlice(of, g)
 		slice.Endpoints = append(slice.Endpoints, added[:n]...)
 		added = added[n:]
 		p.create = append(p.create, slice)
@@ -214,8 +230,8 @@ type sliceState struct {
 }
 
 // keep takes from wanted what the slice holds already, in its newest state.
-func keep(service *corev1.Service, slice *discoveryv1.EndpointSlice, wanted map[string]discoveryv1.Endpoint) *sliceState {
-	st := &sliceState{slice: slice, changed: !maps.Equal(slice.Labels, labelsOf(service))}
+func keep(of subject, slice *discoveryv1.EndpointSlice, wanted map[string]discoveryv1.Endpoint) *sliceState {
+	st := &sliceState{slice: slice, changed: !maps.Equal(slice.Labels, of.labels)}
 	for i := range slice.Endpoints {
 		id := identity(&slice.Endpoints[i])
 		e, ok := wanted[id]
@@ -262,7 +278,7 @@ func fill(states []*sliceState, added []discoveryv1.Endpoint) []discoveryv1.Endp
 
 // settle plans the slices' writes and returns how many stay. An empty one goes
 // unless it is the last.
-func (p *plan) settle(service *corev1.Service, states []*sliceState, more bool) int {
+func (p *plan) settle(of subject, states []*sliceState, more bool) int {
 	slices.SortStableFunc(states, func(a, b *sliceState) int {
 		return cmp.Compare(len(b.endpoints), len(a.endpoints))
 	})
@@ -276,20 +292,20 @@ func (p *plan) settle(service *corev1.Service, states []*sliceState, more bool) 
 		if st.changed {
 			changed := st.slice.DeepCopy()
 			changed.Endpoints = st.endpoints
-			changed.Labels = labelsOf(service)
+			changed.Labels = of.labels
 			p.update = append(p.update, changed)
 		}
 	}
 	return stay
 }
 
-func newSlice(service *corev1.Service, g *group) *discoveryv1.EndpointSlice {
+func newSlice(of subject, g *group) *discoveryv1.EndpointSlice {
 	return &discoveryv1.EndpointSlice{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace:       service.Namespace,
-			GenerateName:    workload.NamePrefix(service.Name),
-			Labels:          labelsOf(service),
-			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(service, kind)},
+			Namespace:       of.namespace,
+			GenerateName:    workload.NamePrefix(of.name),
+			Labels:          of.labels,
+			OwnerReferences: []metav1.OwnerReference{of.owner},
 		},
 		AddressType: discoveryv1.AddressType(g.family),
 		Endpoints:   []discoveryv1.Endpoint{},

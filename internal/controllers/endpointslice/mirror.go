@@ -1,0 +1,149 @@
+//lint:file-ignore SA1019 mirroring the older Endpoints is what this file is for
+
+package endpointslice
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sinawi/sinawi/internal/controllers/backend"
+	"github.com/sinawi/sinawi/internal/controllers/expect"
+	"github.com/sinawi/sinawi/internal/controllers/loop"
+)
+
+const (
+	mirrorManager = "endpointslicemirroring-controller.k8s.io"
+	leader        = "control-plane.alpha.kubernetes.io/leader"
+)
+
+// Mirror reconciles Endpoints that users write for services without a selector:
+// traffic goes by slices, so these get slices too.
+type Mirror struct {
+	loop.Deps
+	loop    *loop.Loop
+	pending *expect.Tracker
+}
+
+// NewMirror returns a controller that works with the given dependencies.
+func NewMirror(deps loop.Deps) *Mirror {
+	m := &Mirror{Deps: deps, pending: expect.New()}
+	m.loop = loop.New("endpointslicemirroring", 1, deps, m.reconcile)
+	m.loop.WatchSelf(&corev1.Endpoints{})
+	m.loop.WatchChanges(&corev1.Service{}, func(before, after client.Object) []loop.Key {
+		old, _ := before.(*corev1.Service)
+		next, _ := after.(*corev1.Service)
+		if old != nil && next != nil && (len(old.Spec.Selector) == 0) == (len(next.Spec.Selector) == 0) {
+			return nil
+		}
+		if next == nil {
+			return loop.Self(old)
+		}
+		return loop.Self(next)
+	})
+	m.loop.Watch(&discoveryv1.EndpointSlice{}, func(obj client.Object) []loop.Key {
+		if obj.GetLabels()[discoveryv1.LabelManagedBy] != mirrorManager {
+			return nil
+		}
+		m.pending.Seen(obj)
+		return []loop.Key{{Namespace: obj.GetNamespace(), Name: obj.GetLabels()[discoveryv1.LabelServiceName]}}
+	})
+	return m
+}
+
+// Run reconciles until ctx ends.
+func (m *Mirror) Run(ctx context.Context) error { return m.loop.Run(ctx) }
+
+func (m *Mirror) reconcile(ctx context.Context, key loop.Key) (time.Duration, error) {
+	endpoints := &corev1.Endpoints{}
+	if err := m.Cache.Get(ctx, key, endpoints, client.UnsafeDisableDeepCopy); err != nil {
+		return 0, client.IgnoreNotFound(err) // the garbage collector takes the slices
+	}
+	service := &corev1.Service{}
+	err := m.Cache.Get(ctx, key, service, client.UnsafeDisableDeepCopy)
+	if client.IgnoreNotFound(err) != nil {
+		return 0, err
+	}
+	var list discoveryv1.EndpointSliceList
+	err2 := m.Cache.List(ctx, &list, client.InNamespace(key.Namespace), client.UnsafeDisableDeepCopy,
+		client.MatchingLabels{discoveryv1.LabelServiceName: key.Name, discoveryv1.LabelManagedBy: mirrorManager})
+	if err2 != nil {
+		return 0, fmt.Errorf("list mirrored slices: %w", err2)
+	}
+	var have []*discoveryv1.EndpointSlice
+	for i := range list.Items {
+		have = append(have, &list.Items[i])
+	}
+	if settled, again := expect.Settled(m.pending, endpoints.UID, have, time.Now()); !settled {
+		return again, nil
+	}
+	wanted := !apierrors.IsNotFound(err) && len(service.Spec.Selector) == 0 && mirrored(endpoints)
+	return 0, write(ctx, m.Client, m.pending, endpoints, decideMirror(endpoints, have, wanted))
+}
+
+// mirrored says whether somebody reads these Endpoints as addresses.
+func mirrored(e *corev1.Endpoints) bool {
+	_, lock := e.Annotations[leader]
+	return !lock && e.Labels[discoveryv1.LabelSkipMirror] != "true" && e.DeletionTimestamp == nil
+}
+
+// decideMirror says which slices to write so that they show the same addresses.
+func decideMirror(e *corev1.Endpoints, have []*discoveryv1.EndpointSlice, wanted bool) plan {
+	var p plan
+	groups := map[string]*group{}
+	for i := range e.Subsets {
+		if wanted {
+			mirrorSubset(groups, &e.Subsets[i])
+		}
+	}
+	of := subject{
+		namespace: e.Namespace, name: e.Name,
+		owner:  *metav1.NewControllerRef(e, corev1.SchemeGroupVersion.WithKind("Endpoints")),
+		labels: map[string]string{},
+	}
+	for k, v := range e.Labels {
+		of.labels[k] = v
+	}
+	of.labels[discoveryv1.LabelServiceName] = e.Name
+	of.labels[discoveryv1.LabelManagedBy] = mirrorManager
+	p.fit(of, groups, have)
+	return p
+}
+
+func mirrorSubset(groups map[string]*group, subset *corev1.EndpointSubset) {
+	ports := []discoveryv1.EndpointPort{}
+	for i := range subset.Ports {
+		port := &subset.Ports[i]
+		ports = append(ports, discoveryv1.EndpointPort{Name: &port.Name, Port: &port.Port, Protocol: &port.Protocol, AppProtocol: port.AppProtocol})
+	}
+	add := func(a *corev1.EndpointAddress, ready bool) {
+		family := backend.Family(a.IP)
+		if family == "" {
+			return
+		}
+		id := groupID(discoveryv1.AddressType(family), ports)
+		if groups[id] == nil {
+			groups[id] = &group{family: family, ports: ports}
+		}
+		e := discoveryv1.Endpoint{
+			Addresses: []string{a.IP}, Conditions: discoveryv1.EndpointConditions{Ready: &ready},
+			TargetRef: a.TargetRef, NodeName: a.NodeName,
+		}
+		if a.Hostname != "" {
+			e.Hostname = &a.Hostname
+		}
+		groups[id].endpoints = append(groups[id].endpoints, e)
+	}
+	for i := range subset.Addresses {
+		add(&subset.Addresses[i], true)
+	}
+	for i := range subset.NotReadyAddresses {
+		add(&subset.NotReadyAddresses[i], false)
+	}
+}
