@@ -45,7 +45,7 @@ func New(rows []resources.Resource) (*runtime.Scheme, error) {
 		return nil, err
 	}
 	for _, add := range []func(*runtime.Scheme) error{
-		addEvents, addConnectOptions,
+		addEvents, addAutoscaling, addConnectOptions,
 	} {
 		if err := add(s); err != nil {
 			return nil, fmt.Errorf("register conversions: %w", err)
