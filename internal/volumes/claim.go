@@ -34,11 +34,11 @@ func (m *Manager) claim(ctx context.Context, pod *corev1.Pod, volume *corev1.Vol
 	if m.claimed(pod.UID, volume.Name).path != "" {
 		return nil
 	}
-	name := pod.Name + "-" + volume.Name
+	name, owner := pod.Name+"-"+volume.Name, pod
 	if volume.PersistentVolumeClaim != nil {
-		name = volume.PersistentVolumeClaim.ClaimName
+		name, owner = volume.PersistentVolumeClaim.ClaimName, nil
 	}
-	pv, err := m.source.PersistentVolume(ctx, pod.Namespace, name)
+	pv, err := m.source.PersistentVolume(ctx, pod.Namespace, name, owner)
 	if err != nil {
 		return err
 	}

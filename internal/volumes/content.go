@@ -23,8 +23,9 @@ type Source interface {
 	Secret(ctx context.Context, namespace, name string) (*corev1.Secret, error)
 	// Token asks for a token of a pod's service account.
 	Token(ctx context.Context, namespace, account string, request *authenticationv1.TokenRequest) (*authenticationv1.TokenRequest, error)
-	// PersistentVolume is what a claim is bound to.
-	PersistentVolume(ctx context.Context, namespace, claim string) (*corev1.PersistentVolume, error)
+	// PersistentVolume is what a claim is bound to; with an owner, one that was
+	// made for that pod.
+	PersistentVolume(ctx context.Context, namespace, claim string, owner *corev1.Pod) (*corev1.PersistentVolume, error)
 }
 
 const (

@@ -32,7 +32,7 @@ func (a *api) Token(_ context.Context, _, _ string, r *authenticationv1.TokenReq
 	r.Status.Token = "a token"
 	return r, nil
 }
-func (a *api) PersistentVolume(context.Context, string, string) (*corev1.PersistentVolume, error) {
+func (a *api) PersistentVolume(context.Context, string, string, *corev1.Pod) (*corev1.PersistentVolume, error) {
 	return nil, context.Canceled
 }
 

@@ -57,7 +57,10 @@ func (s *source) Token(_ context.Context, namespace, account string, request *au
 	return answer, nil
 }
 
-func (s *source) PersistentVolume(_ context.Context, _, claim string) (*corev1.PersistentVolume, error) {
+func (s *source) PersistentVolume(_ context.Context, _, claim string, owner *corev1.Pod) (*corev1.PersistentVolume, error) {
+	if (owner != nil) != (claim == "web-scratch") {
+		return nil, errors.New("the wrong owner")
+	}
 	if object, ok := s.volumes[claim]; ok {
 		return object, nil
 	}

@@ -190,13 +190,17 @@ func (s *Store) Token(ctx context.Context, namespace, account string, request *a
 	return s.client.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, account, request, metav1.CreateOptions{})
 }
 
-// PersistentVolume returns the volume that a claim is bound to.
-func (s *Store) PersistentVolume(ctx context.Context, namespace, claim string) (*corev1.PersistentVolume, error) {
+// PersistentVolume returns the volume that a claim is bound to. With an owner the
+// claim must have been made for that pod.
+func (s *Store) PersistentVolume(ctx context.Context, namespace, claim string, owner *corev1.Pod) (*corev1.PersistentVolume, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	pvc, err := s.client.CoreV1().PersistentVolumeClaims(namespace).Get(ctx, claim, metav1.GetOptions{})
 	if err != nil {
 		return nil, err
+	}
+	if owner != nil && !metav1.IsControlledBy(pvc, owner) {
+		return nil, fmt.Errorf("persistentvolumeclaim %q was not created for pod %s/%s: the pod does not own it", claim, owner.Namespace, owner.Name)
 	}
 	if pvc.Status.Phase != corev1.ClaimBound || pvc.Spec.VolumeName == "" {
 		return nil, fmt.Errorf("persistentvolumeclaim %q is not bound", claim)

@@ -9,6 +9,7 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
@@ -201,5 +202,41 @@ func TestAsNode(t *testing.T) {
 	}
 	if _, err := store.Secret(ctx, "kube-system", "other"); !apierrors.IsForbidden(err) {
 		t.Errorf("a secret of nobody's here: %v", err)
+	}
+}
+
+func TestPersistentVolume(t *testing.T) {
+	client, ctx := apitest.Start(t).Clientset(), t.Context()
+	store := content.New(client, content.Options{})
+	claims := client.CoreV1().PersistentVolumeClaims("default")
+	class := ""
+	size := corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}
+	pvc, err := claims.Create(ctx, &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Name: "data"}, Spec: corev1.PersistentVolumeClaimSpec{
+		AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}, StorageClassName: &class, VolumeName: "pv-1", Resources: corev1.VolumeResourceRequirements{Requests: size}}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pv := &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: "pv-1"}, Spec: corev1.PersistentVolumeSpec{
+		AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}, Capacity: size,
+		PersistentVolumeSource: corev1.PersistentVolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/data"}},
+		ClaimRef:               &corev1.ObjectReference{Kind: "PersistentVolumeClaim", Namespace: "default", Name: "data", UID: pvc.UID}}}
+	if _, err := client.CoreV1().PersistentVolumes().Create(ctx, pv, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.PersistentVolume(ctx, "default", "data", nil); err == nil || err.Error() != `persistentvolumeclaim "data" is not bound` {
+		t.Errorf("before it is bound: %v", err)
+	}
+	pvc.Status.Phase = corev1.ClaimBound
+	if _, err := claims.UpdateStatus(ctx, pvc, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := store.PersistentVolume(ctx, "default", "data", nil); err != nil || got.Name != "pv-1" {
+		t.Errorf("got %v %v", got, err)
+	}
+	if _, err := store.PersistentVolume(ctx, "default", "data", pod("a")); err == nil || err.Error() != `persistentvolumeclaim "data" was not created for pod default/a: the pod does not own it` {
+		t.Errorf("of another: %v", err)
+	}
+	if _, err := store.PersistentVolume(ctx, "default", "none", nil); !apierrors.IsNotFound(err) {
+		t.Errorf("none: %v", err)
 	}
 }
