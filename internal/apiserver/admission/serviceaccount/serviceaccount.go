@@ -11,7 +11,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strconv"
 	"time"
@@ -37,10 +36,11 @@ const (
 )
 
 // A new namespace gets its default account a moment after it was made, so that
-// a pod that comes with it waits for the account.
+// a pod that comes with it waits for the account: for a few milliseconds as a
+// rule, for little more than a second at most. The pauses double.
 const (
-	defaultAccountTries = 10
-	defaultAccountPause = 100 * time.Millisecond
+	defaultAccountTries = 9
+	defaultAccountPause = 5 * time.Millisecond
 )
 
 // Plugin is the admission plugin.
@@ -129,7 +129,7 @@ func isMirror(pod *corev1.Pod) bool {
 }
 
 func (p *Plugin) account(ctx context.Context, namespace, name string) (*corev1.ServiceAccount, error) {
-	tries := 1
+	tries, pause := 1, defaultAccountPause
 	if name == defaultAccount {
 		tries = defaultAccountTries
 	}
@@ -142,7 +142,8 @@ func (p *Plugin) account(ctx context.Context, namespace, name string) (*corev1.S
 			return nil, apierrors.NewNotFound(corev1.Resource("serviceaccount"), name)
 		}
 		select {
-		case <-time.After(defaultAccountPause + rand.N(defaultAccountPause)):
+		case <-time.After(pause):
+			pause *= 2
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}

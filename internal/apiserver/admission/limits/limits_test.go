@@ -1,0 +1,72 @@
+package limits
+
+import (
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/runtime"
+)
+
+func quantities(pairs ...string) corev1.ResourceList {
+	out := corev1.ResourceList{}
+	for i := 0; i < len(pairs); i += 2 {
+		out[corev1.ResourceName(pairs[i])] = resource.MustParse(pairs[i+1])
+	}
+	return out
+}
+
+func podWith(containers ...corev1.ResourceRequirements) *corev1.Pod {
+	p := &corev1.Pod{}
+	for _, r := range containers {
+		p.Spec.Containers = append(p.Spec.Containers, corev1.Container{Name: "c", Resources: r})
+	}
+	return p
+}
+
+func TestCheck(t *testing.T) {
+	asks := func(request, limit string) corev1.ResourceRequirements {
+		r := corev1.ResourceRequirements{}
+		if request != "" {
+			r.Requests = quantities("memory", request)
+		}
+		if limit != "" {
+			r.Limits = quantities("memory", limit)
+		}
+		return r
+	}
+	claim := &corev1.PersistentVolumeClaim{}
+	claim.Spec.Resources.Requests = quantities("storage", "5Gi")
+	for name, c := range map[string]struct {
+		obj  runtime.Object
+		item corev1.LimitRangeItem
+		want string
+	}{
+		"within":            {podWith(asks("1Gi", "2Gi")), corev1.LimitRangeItem{Type: "Container", Min: quantities("memory", "1Gi"), Max: quantities("memory", "2Gi")}, ""},
+		"no request":        {podWith(asks("", "2Gi")), corev1.LimitRangeItem{Type: "Container", Min: quantities("memory", "1Gi")}, "minimum memory usage per Container is 1Gi.  No request is specified"},
+		"no limit":          {podWith(asks("1Gi", "")), corev1.LimitRangeItem{Type: "Container", Max: quantities("memory", "1Gi")}, "maximum memory usage per Container is 1Gi.  No limit is specified"},
+		"limit too low":     {podWith(asks("1Gi", "1Mi")), corev1.LimitRangeItem{Type: "Container", Min: quantities("memory", "1Gi")}, "but limit is 1Mi"},
+		"request too high":  {podWith(asks("3Gi", "1Gi")), corev1.LimitRangeItem{Type: "Container", Max: quantities("memory", "2Gi")}, "but request is 3Gi"},
+		"sum of containers": {podWith(asks("1Gi", "1Gi"), asks("1Gi", "1536Mi")), corev1.LimitRangeItem{Type: "Pod", Max: quantities("memory", "2Gi")}, "maximum memory usage per Pod is 2Gi, but limit is 2560Mi"},
+		"fits in sum":       {podWith(asks("1Gi", "1Gi"), asks("1Gi", "1Gi")), corev1.LimitRangeItem{Type: "Pod", Max: quantities("memory", "2Gi")}, ""},
+		"ratio":             {podWith(asks("1Gi", "3Gi")), corev1.LimitRangeItem{Type: "Container", MaxLimitRequestRatio: quantities("memory", "2500m")}, "provided ratio is 3.000000"},
+		"ratio kept":        {podWith(asks("1Gi", "2Gi")), corev1.LimitRangeItem{Type: "Container", MaxLimitRequestRatio: quantities("memory", "2")}, ""},
+		"ratio of nothing":  {podWith(asks("", "2Gi")), corev1.LimitRangeItem{Type: "Container", MaxLimitRequestRatio: quantities("memory", "2")}, "no request is specified or request is 0"},
+		"claim":             {claim, corev1.LimitRangeItem{Type: "PersistentVolumeClaim", Max: quantities("storage", "4Gi")}, "maximum storage usage per PersistentVolumeClaim is 4Gi, but request is 5Gi"},
+		"small claim":       {claim, corev1.LimitRangeItem{Type: "PersistentVolumeClaim", Min: quantities("storage", "6Gi")}, "minimum storage usage per PersistentVolumeClaim is 6Gi, but request is 5Gi"},
+		"claim fits":        {claim, corev1.LimitRangeItem{Type: "PersistentVolumeClaim", Min: quantities("storage", "1Gi"), Max: quantities("storage", "9Gi")}, ""},
+		"not its business":  {claim, corev1.LimitRangeItem{Type: "Container", Max: quantities("storage", "1")}, ""},
+		"huge":              {podWith(asks("5000Pi", "5000Pi")), corev1.LimitRangeItem{Type: "Container", Max: quantities("memory", "4000Pi")}, "but limit is 5000Pi"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			errs := Check(c.obj, &corev1.LimitRange{Spec: corev1.LimitRangeSpec{Limits: []corev1.LimitRangeItem{c.item}}})
+			if c.want == "" && len(errs) > 0 {
+				t.Errorf("refused: %v", errs)
+			}
+			if c.want != "" && (len(errs) != 1 || !strings.Contains(errs[0].Error(), c.want)) {
+				t.Errorf("got %v, want %q", errs, c.want)
+			}
+		})
+	}
+}
