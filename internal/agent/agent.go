@@ -190,7 +190,7 @@ func (a *Agent) compose() error {
 		Runtime: a.runtime, ImageSvc: imageService, Images: a.images, Content: a.content, Volumes: a.volumes,
 		Env:     env.New(a.content, env.Options{Services: a.services, Allocatable: a.allocatable, VolumePath: a.volumePath}),
 		Cgroups: a.groups, Report: a.report, Asker: check.Checker{Runtime: a.runtime}, Messages: logs.Message,
-		Admit: a.admit, Handler: a.handler, Drain: a.deps.Drain, Recorder: a.deps.Recorder, Log: log,
+		Admit: a.admit, Resize: a.resize, Handler: a.handler, Drain: a.deps.Drain, Recorder: a.deps.Recorder, Log: log,
 		Node: spec.Node{
 			LogDir: a.options.LogDir, SeccompDir: filepath.Join(a.options.Dir, "seccomp"), DNS: dns,
 			MemoryCapacity: a.node.Machine().Memory, UnifiedCgroups: cgroup.Unified(),

@@ -210,3 +210,58 @@ func TestAForcedEndIsShort(t *testing.T) {
 		return len(list.Items) == 0, ""
 	})
 }
+
+func TestResize(t *testing.T) {
+	r := newRig(t)
+	sized := func(name, cpu, memory string) corev1.Container {
+		c := shell(name, "exec sleep 1000")
+		list := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(cpu), corev1.ResourceMemory: resource.MustParse(memory)}
+		c.Resources = corev1.ResourceRequirements{Requests: list, Limits: list.DeepCopy()}
+		return c
+	}
+	restarts := sized("restarts", "100m", "64Mi")
+	restarts.ResizePolicy = []corev1.ContainerResizePolicy{{ResourceName: corev1.ResourceMemory, RestartPolicy: corev1.RestartContainer}}
+	r.run("grows", corev1.PodSpec{Containers: []corev1.Container{sized("stays", "100m", "64Mi"), restarts}})
+	pod := r.until("grows", "is ready", isReady)
+	resizeTo := func(cpu, memory string) {
+		t.Helper()
+		for i := range pod.Spec.Containers {
+			pod.Spec.Containers[i].Resources = sized("", cpu, memory).Resources
+		}
+		if _, err := r.admin.CoreV1().Pods(namespace).UpdateResize(r.context(), "grows", pod, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	resizeTo("200m", "96Mi")
+	pod = r.until("grows", "has grown", func(p *corev1.Pod) bool {
+		for _, s := range p.Status.ContainerStatuses {
+			if s.Resources == nil || s.Resources.Limits.Memory().String() != "96Mi" || s.AllocatedResources.Cpu().String() != "200m" {
+				return false
+			}
+		}
+		return isReady(p)
+	})
+	if a, b := pod.Status.ContainerStatuses[0].RestartCount, pod.Status.ContainerStatuses[1].RestartCount; a != 0 || b != 1 {
+		t.Errorf("restarts are %d and %d, want 0 and 1", a, b)
+	}
+	if _, err := os.Stat("/sys/fs/cgroup/memory"); err == nil {
+		id := strings.TrimPrefix(pod.Status.ContainerStatuses[0].ContainerID, "containerd://")
+		file := "/sys/fs/cgroup/memory" + r.runtime.CgroupParent + "/pod" + string(pod.UID) + "/" + id + "/memory.limit_in_bytes"
+		if got, err := os.ReadFile(file); err != nil || strings.TrimSpace(string(got)) != "100663296" {
+			t.Errorf("%s is %q (%v)", file, got, err)
+		}
+	}
+	resizeTo("1000", "96Mi")
+	pod = r.until("grows", "is refused", func(p *corev1.Pod) bool {
+		for _, c := range p.Status.Conditions {
+			if c.Type == corev1.PodResizePending {
+				return c.Reason == corev1.PodReasonInfeasible
+			}
+		}
+		return false
+	})
+	if got := pod.Status.ContainerStatuses[0].AllocatedResources.Cpu().String(); got != "200m" {
+		t.Errorf("a refused pod holds %s", got)
+	}
+	r.delete("grows")
+}

@@ -129,16 +129,8 @@ func (a *Agent) wakeAll() {
 func (a *Agent) admit(pod *corev1.Pod, runs bool) *admit.Refusal {
 	a.admission.Lock()
 	defer a.admission.Unlock()
-	var others []*corev1.Pod
-	for uid, w := range a.all() {
-		other := w.Pod()
-		if uid == pod.UID || !a.taken[uid] || other.Status.Phase == corev1.PodSucceeded || other.Status.Phase == corev1.PodFailed {
-			continue
-		}
-		others = append(others, other)
-	}
 	if !runs {
-		if refusal := a.judge(pod, others); refusal != nil {
+		if refusal := admit.Check(pod, a.others(pod.UID), a.self()); refusal != nil {
 			return refusal
 		}
 	}
@@ -146,7 +138,26 @@ func (a *Agent) admit(pod *corev1.Pod, runs bool) *admit.Refusal {
 	return nil
 }
 
-func (a *Agent) judge(pod *corev1.Pod, others []*corev1.Pod) *admit.Refusal {
+// resize says why the node does not grant a pod that it has what it asks for now.
+func (a *Agent) resize(pod *corev1.Pod) *admit.Refusal {
+	a.admission.Lock()
+	defer a.admission.Unlock()
+	return admit.Resize(pod, a.others(pod.UID), a.self())
+}
+
+// others are the pods that the node has taken besides one. a.admission is held.
+func (a *Agent) others(uid types.UID) []*corev1.Pod {
+	var out []*corev1.Pod
+	for id, w := range a.all() {
+		if phase := w.Pod().Status.Phase; id != uid && a.taken[id] && phase != corev1.PodSucceeded && phase != corev1.PodFailed {
+			out = append(out, w.Holds())
+		}
+	}
+	return out
+}
+
+// self is the node as it is judged, nil before it is known.
+func (a *Agent) self() *corev1.Node {
 	current := a.node.Current()
 	if current == nil {
 		return nil
@@ -158,7 +169,7 @@ func (a *Agent) judge(pod *corev1.Pod, others []*corev1.Pod) *admit.Refusal {
 			node.Status.Allocatable[name] = quantity
 		}
 	}
-	return admit.Check(pod, others, &node)
+	return &node
 }
 
 func (a *Agent) imagesInUse() []string {

@@ -43,6 +43,21 @@ func Check(pod *corev1.Pod, others []*corev1.Pod, node *corev1.Node) *Refusal {
 	return nil
 }
 
+// Resize says why the node does not grant pod what it asks for now: never, or not
+// beside others. nil is that it does.
+func Resize(pod *corev1.Pod, others []*corev1.Pod, node *corev1.Node) *Refusal {
+	if node == nil {
+		return nil
+	}
+	if never := resources(pod, nil, node); never != nil {
+		return &Refusal{corev1.PodReasonInfeasible, never.Message}
+	}
+	if now := resources(pod, others, node); now != nil {
+		return &Refusal{corev1.PodReasonDeferred, now.Message}
+	}
+	return nil
+}
+
 func predicate(name, message string) *Refusal {
 	return &Refusal{name, fmt.Sprintf("Predicate %s failed: %s", name, message)}
 }

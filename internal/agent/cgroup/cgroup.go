@@ -211,6 +211,7 @@ func limits(pod *corev1.Pod) *cgroups.Resources {
 		milli = most.Cpu().MilliValue()
 	}
 	shares(r, spec.Shares(milli))
+	r.CpuQuota, r.Memory = -1, -1 // a limit that there was may have gone
 	if cpuLimited {
 		quota, period := spec.Quota(most.Cpu().MilliValue())
 		r.CpuQuota, r.CpuPeriod = quota, uint64(period)

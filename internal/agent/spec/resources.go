@@ -51,6 +51,11 @@ func Quota(milli int64) (quota, period int64) {
 	return max(milli*quotaPeriod/1000, minQuota), quotaPeriod
 }
 
+// Resources translates a container's resources.
+func Resources(pod *corev1.Pod, c *corev1.Container, node Node) *cri.LinuxContainerResources {
+	return ContainerInput{Pod: pod, Container: c, Node: node}.resources()
+}
+
 func (in ContainerInput) resources() *cri.LinuxContainerResources {
 	r := in.Container.Resources
 	cpuRequest, cpuLimit := r.Requests.Cpu().MilliValue(), r.Limits.Cpu().MilliValue()

@@ -2,6 +2,7 @@ package status
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -23,6 +24,25 @@ func (in Input) conditions(out *corev1.PodStatus) {
 	in.set(out, in.ready(containers, out))
 	in.set(out, containers)
 	in.set(out, corev1.PodCondition{Type: corev1.PodScheduled, Status: corev1.ConditionTrue})
+	in.resizing(out)
+}
+
+// resizing says whether the pod waits for other resources, or is getting them.
+func (in Input) resizing(out *corev1.PodStatus) {
+	if p := in.ResizePending; p != nil {
+		in.set(out, corev1.PodCondition{Type: corev1.PodResizePending, Status: corev1.ConditionTrue, Reason: p.Reason, Message: p.Message})
+	} else {
+		unset(out, corev1.PodResizePending)
+	}
+	if len(in.Changing) > 0 {
+		in.set(out, corev1.PodCondition{Type: corev1.PodResizeInProgress, Status: corev1.ConditionTrue})
+	} else {
+		unset(out, corev1.PodResizeInProgress)
+	}
+}
+
+func unset(out *corev1.PodStatus, kind corev1.PodConditionType) {
+	out.Conditions = slices.DeleteFunc(out.Conditions, func(c corev1.PodCondition) bool { return c.Type == kind })
 }
 
 // set replaces a condition and keeps its time while its status stays.

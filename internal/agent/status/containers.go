@@ -67,7 +67,7 @@ func (in Input) container(c *corev1.Container, old *corev1.ContainerStatus, kind
 		}
 	}
 	in.waiting(&out, c, latest)
-	in.health(&out, latest, kind, plan.Sidecar(c))
+	in.health(&out, old, latest, kind, plan.Sidecar(c))
 	return out
 }
 
@@ -182,7 +182,7 @@ func (in Input) waiting(out *corev1.ContainerStatus, c *corev1.Container, latest
 	out.State = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: message}}
 }
 
-func (in Input) health(out *corev1.ContainerStatus, latest *observed.Container, kind plan.Kind, sidecar bool) {
+func (in Input) health(out, old *corev1.ContainerStatus, latest *observed.Container, kind plan.Kind, sidecar bool) {
 	started := false
 	if out.State.Running != nil && latest != nil {
 		health := in.Health[latest.ID]
@@ -193,7 +193,7 @@ func (in Input) health(out *corev1.ContainerStatus, latest *observed.Container, 
 				UID: latest.User.Uid, GID: latest.User.Gid, SupplementalGroups: latest.User.SupplementalGroups,
 			}}
 		}
-		out.Resources = in.resourcesOf(out.Name)
+		out.Resources = in.resourcesOf(out.Name, old)
 	}
 	if kind == plan.Init && !sidecar && out.State.Terminated != nil {
 		out.Ready = out.State.Terminated.ExitCode == 0
@@ -204,7 +204,11 @@ func (in Input) health(out *corev1.ContainerStatus, latest *observed.Container, 
 	}
 }
 
-func (in Input) resourcesOf(name string) *corev1.ResourceRequirements {
+// resourcesOf is what a running container has.
+func (in Input) resourcesOf(name string, old *corev1.ContainerStatus) *corev1.ResourceRequirements {
+	if in.Changing[name] && old != nil && old.Resources != nil {
+		return old.Resources
+	}
 	for _, list := range [][]corev1.Container{in.Pod.Spec.Containers, in.Pod.Spec.InitContainers} {
 		for i := range list {
 			r := &list[i].Resources

@@ -37,6 +37,10 @@ type Input struct {
 	// Fate is a verdict over the pod (deadline, eviction, refusal). It shows once
 	// the pod has stopped.
 	Fate *Problem
+	// Pod's resources are those granted. ResizePending is why it has not been granted
+	// what it asks for; Changing names containers that have not yet what they were granted.
+	ResizePending *Problem
+	Changing      map[string]bool
 	// HostIPs are the node's; RuntimeName begins container IDs.
 	HostIPs     []string
 	RuntimeName string

@@ -75,6 +75,8 @@ type Deps struct {
 	Messages observed.MessageReader
 	// Admit says why the node does not take a pod; one that runs here it has taken.
 	Admit func(pod *corev1.Pod, runs bool) *admit.Refusal
+	// Resize says why the node does not grant a running pod what it asks for.
+	Resize func(pod *corev1.Pod) *admit.Refusal
 	// Handler resolves a RuntimeClass to the runtime's word for it.
 	Handler func(ctx context.Context, class string) (string, error)
 	// Drain returns when services lead nobody to this address of a pod any more;

@@ -36,6 +36,7 @@ type Worker struct {
 	refresh  bool               // what the pod's volumes or environment show has changed
 	giveUp   context.CancelFunc // ends what is done to start the pod
 	state    *observed.Pod
+	holds    *corev1.Pod // with the resources that were granted; nil: as pod
 	shown    corev1.PodStatus
 	pulls    map[string]*pull // by container name
 	stopping map[string]bool  // by container ID
@@ -54,6 +55,7 @@ type Worker struct {
 	fate       *status.Problem
 	volumes    volumeState
 	killing    *killing
+	resizing   resizing
 }
 
 // New returns a worker for pod, to be run by Run.
@@ -206,11 +208,12 @@ func (w *Worker) round(ctx, life context.Context) (next time.Time, done bool) {
 	if w.fate == nil {
 		w.fate = w.verdict(m)
 	}
+	w.grant(&m)
 	if m.gone || m.pod.DeletionTimestamp != nil || w.fate != nil || ended(m.pod.Status.Phase) {
 		return w.end(ctx, m)
 	}
 	next = w.live(ctx, life, m)
-	return earlier(next, w.deadline(m.pod)), false
+	return earlier(earlier(next, w.deadline(m.pod)), w.resizing.again), false
 }
 
 func ended(phase corev1.PodPhase) bool {
@@ -276,8 +279,10 @@ func (w *Worker) live(ctx, life context.Context, m moment) time.Time {
 			w.stopOne(ctx, m.pod, stop)
 		}
 		next = earlier(next, w.refreshVolumes(life, m))
+		resized := w.resize(ctx, m)
 		var again time.Time
 		acted, again = w.start(ctx, life, m, actions.Starts)
+		acted = acted || resized
 		next = earlier(next, again)
 	}
 	w.collect(ctx, m.state, &actions)
@@ -293,6 +298,7 @@ func (w *Worker) show(m moment, waits map[string]plan.Wait, stopped bool) corev1
 	in := status.Input{
 		Pod: m.pod, State: m.state, Health: w.probes.Health(), Waits: waits, Problems: w.problems,
 		Stopped: stopped || !live && plan.Terminal(m.pod, m.state), Fate: w.fate,
+		ResizePending: w.resizing.pending, Changing: w.changing(m),
 		HostIPs: w.deps.HostIPs, RuntimeName: w.deps.RuntimeName, Now: m.now,
 	}
 	out := status.Of(in)
