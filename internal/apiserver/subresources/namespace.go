@@ -99,16 +99,18 @@ func checkPreconditions(ns *corev1.Namespace, p *metav1.Preconditions) error {
 		p.UID = new(types.UID)
 		*p.UID = ns.UID
 	case *p.UID != ns.UID:
-		//lint:ignore ST1005 upstream's wording
-		return apierrors.NewConflict(namespaceResource, ns.Name,
-			fmt.Errorf("Precondition failed: UID in precondition: %v, UID in object meta: %v", *p.UID, ns.UID))
+		return notAsExpected(ns.Name, "UID", *p.UID, ns.UID)
 	}
 	if p.ResourceVersion != nil && *p.ResourceVersion != ns.ResourceVersion {
-		//lint:ignore ST1005 upstream's wording
-		return apierrors.NewConflict(namespaceResource, ns.Name,
-			fmt.Errorf("Precondition failed: ResourceVersion in precondition: %v, ResourceVersion in object meta: %v", *p.ResourceVersion, ns.ResourceVersion))
+		return notAsExpected(ns.Name, "ResourceVersion", *p.ResourceVersion, ns.ResourceVersion)
 	}
 	return nil
+}
+
+func notAsExpected(name, what string, want, have any) error {
+	//lint:ignore ST1005 upstream's wording
+	err := fmt.Errorf("Precondition failed: %s in precondition: %v, %s in object meta: %v", what, want, what, have)
+	return apierrors.NewConflict(namespaceResource, name, err)
 }
 
 func (n *namespaces) terminate(ctx context.Context, name string, check rest.ValidateObjectFunc, options *metav1.DeleteOptions) (runtime.Object, error) {
