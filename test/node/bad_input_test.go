@@ -46,6 +46,7 @@ spec:
 		{"too large", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\ndata: {k: " + strings.Repeat("x", 1<<20+1) + "}\n", []string{"Too long"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			m := m.on(t)
 			contains(m, m.refused("kubectl", "create", "-f", m.file(tt.manifest)), tt.told...)
 		})
 	}
@@ -65,7 +66,7 @@ func TestStates(t *testing.T) {
 	}{
 		{"no-image", "containers: [{name: c, image: 127.0.0.1:1/none:1}]", "ErrImagePull|ImagePullBackOff", []string{"Failed to pull image", "127.0.0.1:1/none:1"}},
 		{"never-there", "containers: [{name: c, image: sinawi.local/other:1, imagePullPolicy: Never}]", "ErrImageNeverPull", []string{"is not present with pull policy of Never"}},
-		{"bad-name", "containers: [{name: c, image: 'UPPER/case:1'}]", "InvalidImageName", []string{"InvalidImageName"}},
+		{"bad-name", "containers: [{name: c, image: 'example.com/Upper:1'}]", "InvalidImageName", []string{"InvalidImageName"}},
 		{"no-command", "containers: [{name: c, " + busybox + ", command: [/no/such/program]}]", "RunContainerError|CrashLoopBackOff", []string{"/no/such/program", "no such file or directory"}},
 		{"crashing", "containers: [{name: c, " + busybox + ", command: ['false']}]", "CrashLoopBackOff", []string{"Back-off restarting failed container", "Exit Code:    1"}},
 		{"no-config", "containers: [{name: c, " + busybox + ", command: [sleep, '1000'], envFrom: [{configMapRef: {name: absent}}]}]", "CreateContainerConfigError", []string{`configmap "absent" not found`}},
@@ -80,6 +81,7 @@ func TestStates(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			m := m.on(t)
 			m.eventually(tt.name, func() string {
 				got := m.kubectl("get", "pod", tt.name, "-o", "jsonpath={.status.containerStatuses[0].state.waiting.reason}")
 				if tt.reason != "" && (got == "" || !strings.Contains("|"+tt.reason+"|", "|"+got+"|")) {

@@ -102,7 +102,7 @@ func (m *machine) pidOf(pod string) int {
 	uid := m.kubectl("get", "pod", pod, "-o", "jsonpath={.metadata.uid}")
 	for _, line := range m.processList() {
 		fields := strings.SplitN(line, " ", 2)
-		if strings.Contains(fields[1], uid) && strings.HasPrefix(fields[1], "sh -c echo began") {
+		if strings.Contains(fields[1], uid) && strings.HasPrefix(fields[1], "sleep 100000") {
 			pid, err := strconv.Atoi(fields[0])
 			if err != nil {
 				m.Fatal(err)

@@ -80,6 +80,13 @@ func (m *machine) tell() {
 	}
 }
 
+// on returns the machine for a subtest, whose failures are its own.
+func (m *machine) on(t *testing.T) *machine {
+	c := *m
+	c.TB = t
+	return &c
+}
+
 // up starts the cluster and gives it the image that tests use.
 func (m *machine) up() {
 	m.Helper()

@@ -29,7 +29,7 @@ const (
 	// patience is how long one server may take, and patienceAll all of them; a
 	// pod's resolver asks again after five seconds.
 	patience    = 2 * time.Second
-	patienceAll = 4500 * time.Millisecond
+	patienceAll = 3 * time.Second
 	// udpSize fits into every path's packets.
 	udpSize = 1232
 )

@@ -202,7 +202,7 @@ func BusyBoxSpec(t testing.TB) image.Spec {
 		{Path: "etc/group", Data: []byte("root:x:0:\nnogroup:x:65534:\napp:x:1000:\n")},
 		{Path: "tmp/", Mode: 0o1777},
 	}
-	for _, name := range []string{"sh", "sleep", "echo", "cat", "ls", "id", "true", "false", "ps", "kill", "mount", "umount", "hostname", "ip", "wget", "nc", "httpd", "nslookup", "ping", "head", "tail", "dd", "stat", "touch", "mkdir", "env", "tr", "seq", "date", "grep", "sed", "awk", "wc", "yes", "df", "test", "nproc", "readlink", "unshare", "chmod", "rm", "stty", "cut"} {
+	for _, name := range []string{"sh", "sleep", "echo", "cat", "ls", "id", "true", "false", "ps", "kill", "mount", "umount", "hostname", "ip", "wget", "nc", "httpd", "nslookup", "ping", "head", "tail", "dd", "stat", "touch", "mkdir", "env", "tr", "seq", "date", "grep", "sed", "awk", "wc", "yes", "df", "test", "nproc", "readlink", "unshare", "chmod", "rm", "stty", "cut", "tar"} {
 		files = append(files, image.File{Path: "bin/" + name, Link: "busybox"})
 	}
 	return image.Spec{
