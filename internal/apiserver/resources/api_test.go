@@ -119,3 +119,53 @@ func TestServices(t *testing.T) {
 		t.Errorf("address of a deleted service: %v", err)
 	}
 }
+
+// A node follows its own pods alone, through every step of their deletion.
+func TestPodsOfANode(t *testing.T) {
+	server := apitest.Start(t)
+	pods := server.Clientset().CoreV1().Pods("default")
+	mine := metav1.ListOptions{FieldSelector: "spec.nodeName=n1"}
+	w, err := pods.Watch(t.Context(), mine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Stop()
+	for name, node := range map[string]string{"a": "n1", "b": "n2", "c": ""} {
+		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.PodSpec{NodeName: node, Containers: []corev1.Container{{Name: "a", Image: "i"}}}}
+		if _, err := pods.Create(t.Context(), p, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := pods.List(t.Context(), mine); err != nil || len(got.Items) != 1 || got.Items[0].Name != "a" {
+		t.Errorf("listed %+v, %v", got.Items, err)
+	}
+	none := int64(0)
+	for _, step := range []struct {
+		name    string
+		options metav1.DeleteOptions
+	}{{"c", metav1.DeleteOptions{}}, {"b", metav1.DeleteOptions{}}, {"a", metav1.DeleteOptions{}}, {"a", metav1.DeleteOptions{GracePeriodSeconds: &none}}} {
+		if err := pods.Delete(t.Context(), step.name, step.options); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var seen []string
+	for len(seen) < 4 {
+		select {
+		case e := <-w.ResultChan():
+			p, ok := e.Object.(*corev1.Pod)
+			if !ok {
+				t.Fatalf("%s: %v", e.Type, e.Object)
+			}
+			seen = append(seen, fmt.Sprintf("%s %s %v", e.Type, p.Name, p.DeletionTimestamp != nil))
+		case <-t.Context().Done():
+			t.Fatal("the watch ended")
+		}
+	}
+	if got, want := strings.Join(seen, ", "), "ADDED a false, MODIFIED a true, MODIFIED a true, DELETED a true"; got != want {
+		t.Errorf("seen %q, want %q", got, want)
+	}
+	// What no node has begun goes at once.
+	if _, err := pods.Get(t.Context(), "c", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+		t.Errorf("unscheduled pod after its deletion: %v", err)
+	}
+}

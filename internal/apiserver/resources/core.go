@@ -81,6 +81,8 @@ func pods() Resource {
 			"status.nominatedNodeName": p.Status.NominatedNodeName,
 		}
 	})
+	r.IndexedField = "spec.nodeName" // every node watches its own
+	r.ReturnsDeleted = true
 	r.Strategy, r.Status = podStrategy(), podStatusStrategy()
 	return r
 }
@@ -88,6 +90,7 @@ func pods() Resource {
 func podTemplates() Resource {
 	r := coreRow[corev1.PodTemplate, corev1.PodTemplateList]("PodTemplate", "podtemplates")
 	table(&r, columns.PodTemplate(), columns.PodTemplateCells)
+	r.ReturnsDeleted = true
 	r.Strategy = podTemplateStrategy()
 	return r
 }
@@ -102,6 +105,7 @@ func coreServices() Resource {
 	r.SelectableFields = selectable(func(s *corev1.Service) fields.Set {
 		return fields.Set{"spec.clusterIP": s.Spec.ClusterIP, "spec.type": string(s.Spec.Type)}
 	})
+	r.ReturnsDeleted = true
 	r.Strategy, r.Status = serviceStrategy(), serviceStatusStrategy()
 	return r
 }
@@ -132,6 +136,7 @@ func secrets() Resource {
 func serviceAccounts() Resource {
 	r := coreRow[corev1.ServiceAccount, corev1.ServiceAccountList]("ServiceAccount", "serviceaccounts", "sa")
 	table(&r, columns.ServiceAccount(), columns.ServiceAccountCells)
+	r.ReturnsDeleted = true
 	r.Strategy = serviceAccountStrategy()
 	return r
 }
@@ -190,6 +195,7 @@ func persistentVolumes() Resource {
 	r.ClusterScoped = true
 	table(&r, columns.PersistentVolume(), columns.PersistentVolumeCells)
 	r.SelectableFields = selectable(func(v *corev1.PersistentVolume) fields.Set { return fields.Set{"name": v.Name} })
+	r.ReturnsDeleted = true
 	r.Strategy, r.Status = persistentVolumeStrategy(), persistentVolumeStatusStrategy()
 	return r
 }
@@ -198,6 +204,7 @@ func persistentVolumeClaims() Resource {
 	r := coreRow[corev1.PersistentVolumeClaim, corev1.PersistentVolumeClaimList]("PersistentVolumeClaim", "persistentvolumeclaims", "pvc")
 	table(&r, columns.PersistentVolumeClaim(), columns.PersistentVolumeClaimCells)
 	r.SelectableFields = selectable(func(c *corev1.PersistentVolumeClaim) fields.Set { return fields.Set{"name": c.Name} })
+	r.ReturnsDeleted = true
 	r.Strategy, r.Status = persistentVolumeClaimStrategy(), persistentVolumeClaimStatusStrategy()
 	return r
 }
@@ -212,6 +219,7 @@ func limitRanges() Resource {
 func resourceQuotas() Resource {
 	r := coreRow[corev1.ResourceQuota, corev1.ResourceQuotaList]("ResourceQuota", "resourcequotas", "quota")
 	table(&r, columns.ResourceQuota(), columns.ResourceQuotaCells)
+	r.ReturnsDeleted = true
 	r.Strategy, r.Status = resourceQuotaStrategy(), resourceQuotaStatusStrategy()
 	return r
 }
