@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -35,21 +36,35 @@ import (
 // upstream's resync period.
 const recount = 5 * time.Minute
 
+// A number that was just written may be wrong: admission charges before the
+// object is there, for writes that then fail too, and we count what a cache shows.
+// So what changed is counted once more when that has settled.
+const (
+	later  = "/later" // marks the key of such a count
+	settle = 2 * time.Second
+)
+
 // Controller reconciles quotas.
 type Controller struct {
 	loop.Deps
 	loop *loop.Loop
 	gone chan event.GenericEvent
+
+	mu  sync.Mutex // guards the field below
+	due map[loop.Key]time.Time
 }
 
 // New returns a controller that works with the given dependencies.
 func New(deps loop.Deps) *Controller {
-	c := &Controller{Deps: deps, gone: make(chan event.GenericEvent, 1024)}
+	c := &Controller{Deps: deps, gone: make(chan event.GenericEvent, 1024), due: map[loop.Key]time.Time{}}
 	c.loop = loop.New("resourcequota", 2, deps, c.reconcile)
 	c.loop.WatchChanges(&corev1.ResourceQuota{}, func(before, after client.Object) []loop.Key {
 		q, ok := after.(*corev1.ResourceQuota)
-		if !ok || before != nil && apiquota.Equals(q.Spec.Hard, q.Status.Hard) {
-			return nil // deleted, or counted by admission or by us
+		switch {
+		case !ok:
+			return nil
+		case before != nil && apiquota.Equals(q.Spec.Hard, q.Status.Hard):
+			return []loop.Key{{Namespace: q.Namespace, Name: q.Name + later}}
 		}
 		return loop.Self(after)
 	})
@@ -108,7 +123,29 @@ func (c *Controller) freed(before, after client.Object, less func() bool) []loop
 	return keys
 }
 
+// wait says how long a count that shall come later must still wait.
+func (c *Controller) wait(key loop.Key) time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	at, known := c.due[key]
+	if !known {
+		at = time.Now().Add(settle)
+		c.due[key] = at
+	}
+	left := time.Until(at)
+	if left <= 0 {
+		delete(c.due, key)
+	}
+	return left
+}
+
 func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration, error) {
+	if name, ok := strings.CutSuffix(key.Name, later); ok {
+		if left := c.wait(key); left > 0 {
+			return left, nil
+		}
+		key.Name = name
+	}
 	q := &corev1.ResourceQuota{}
 	if err := c.Cache.Get(ctx, key, q, client.UnsafeDisableDeepCopy); err != nil {
 		return 0, client.IgnoreNotFound(err)
@@ -118,7 +155,7 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 	if err != nil {
 		return 0, fmt.Errorf("count what %s uses: %w", key, err)
 	}
-	if updated := settle(q, used); updated != nil {
+	if updated := counted(q, used); updated != nil {
 		if err := c.Client.Status().Update(ctx, updated); err != nil {
 			return 0, fmt.Errorf("update status of quota %s: %w", key, client.IgnoreNotFound(err))
 		}
@@ -129,8 +166,8 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 	return recount, nil
 }
 
-// settle returns q with what is used, nil when it says so already.
-func settle(q *corev1.ResourceQuota, used corev1.ResourceList) *corev1.ResourceQuota {
+// counted returns q with what is used, nil when it says so already.
+func counted(q *corev1.ResourceQuota, used corev1.ResourceList) *corev1.ResourceQuota {
 	used = apiquota.Mask(used, apiquota.ResourceNames(q.Spec.Hard))
 	if apiquota.Equals(q.Status.Hard, q.Spec.Hard) && apiquota.Equals(q.Status.Used, used) {
 		return nil
