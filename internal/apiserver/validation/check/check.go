@@ -1,5 +1,6 @@
-// Package check holds the rules on single values that the core group's
-// validators are made of.
+// Package check holds the rules on single values that validators are made of,
+// and the list that they collect errors in. It knows the wording that
+// Kubernetes uses and no kind.
 package check
 
 import (

@@ -1,10 +1,11 @@
-// Package rule holds the small rules that the validators of every API group
-// are written with. Each takes a value and its path and returns what is wrong
-// in the words that Kubernetes uses; none keeps state or reads anything else.
+// Package rule holds the rules on whole objects and their parts that the
+// validators of several API groups share: metadata, selectors, amounts,
+// immutable fields. Each takes a value and its path and returns what is wrong in
+// the words that Kubernetes uses; the rules on single values, and the list that
+// collects errors where there are many, are package check's. None keeps state.
 package rule
 
 import (
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -57,17 +58,6 @@ func OptionalNonNegative[T ~int | ~int32 | ~int64](v *T, path *field.Path) field
 // Immutable refuses any change of a field.
 func Immutable(v, old any, path *field.Path) field.ErrorList {
 	return apivalidation.ValidateImmutableField(v, old, path)
-}
-
-// OneOf refuses a value that is not among valid; an empty one is missing.
-func OneOf[T ~string](v T, path *field.Path, valid ...T) field.ErrorList {
-	switch {
-	case v == "":
-		return field.ErrorList{field.Required(path, "")}
-	case !slices.Contains(valid, v):
-		return field.ErrorList{field.NotSupported(path, v, valid)}
-	}
-	return nil
 }
 
 // All collects what the single rules found.
@@ -164,14 +154,4 @@ func NotAbove(v, limit int32, what string, path *field.Path) field.ErrorList {
 		return nil
 	}
 	return field.ErrorList{field.Invalid(path, v, "cannot be greater than "+what)}
-}
-
-// Quoted lists values as messages do.
-func Quoted[T ~string](values ...T) string {
-	return fmt.Sprintf("%q", values)
-}
-
-// QualifiedName checks an optionally prefixed name.
-func QualifiedName(v string, path *field.Path) field.ErrorList {
-	return Invalid(path, v, validation.IsQualifiedName(v))
 }
