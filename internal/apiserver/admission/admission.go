@@ -41,6 +41,7 @@ import (
 	"github.com/sinawi/sinawi/internal/apiserver/admission/runtimeclass"
 	"github.com/sinawi/sinawi/internal/apiserver/admission/serviceaccount"
 	"github.com/sinawi/sinawi/internal/apiserver/admission/tolerations"
+	"github.com/sinawi/sinawi/internal/apiserver/admission/topology"
 	"github.com/sinawi/sinawi/internal/apiserver/admission/volumes"
 	"github.com/sinawi/sinawi/internal/apiserver/authz/rbac"
 	"github.com/sinawi/sinawi/internal/apiserver/plug"
@@ -144,6 +145,7 @@ func own(h *plug.Host, roles *rbac.Authorizer) ([]named, error) {
 		{"ClusterTrustBundleAttest", certificates.NewAttest(h.Authorizer)},
 		{"CertificateSubjectRestriction", certificates.NewSubject()},
 		{"DefaultIngressClass", ingressclass.New(source)},
+		{"PodTopologyLabels", topology.New(source)},
 		// Upstream checks this in the storage of roles and bindings.
 		{"RoleEscalation", rbac.NewEscalation(roles, h.Authorizer)},
 	}, nil

@@ -282,3 +282,20 @@ func TestPolicies(t *testing.T) {
 	}
 	must[*corev1.ConfigMap](t)(client.CoreV1().ConfigMaps("default").Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "good"}}, metav1.CreateOptions{}))
 }
+
+func TestTopology(t *testing.T) {
+	s := apitest.Start(t)
+	ctx, client := t.Context(), s.Clientset()
+	must[*corev1.Node](t)(client.CoreV1().Nodes().Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{
+		Name: "one", Labels: map[string]string{corev1.LabelTopologyZone: "z", corev1.LabelTopologyRegion: "r", "other": "x"},
+	}}, metav1.CreateOptions{}))
+	create(t, client, pod("p"))
+	binding := &corev1.Binding{ObjectMeta: metav1.ObjectMeta{Name: "p", Namespace: "default"}, Target: corev1.ObjectReference{Kind: "Node", Name: "one"}}
+	if err := client.CoreV1().Pods("default").Bind(ctx, binding, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	p := must[*corev1.Pod](t)(client.CoreV1().Pods("default").Get(ctx, "p", metav1.GetOptions{}))
+	if p.Spec.NodeName != "one" || p.Labels[corev1.LabelTopologyZone] != "z" || p.Labels[corev1.LabelTopologyRegion] != "r" || p.Labels["other"] != "" {
+		t.Errorf("on %s with %v", p.Spec.NodeName, p.Labels)
+	}
+}
