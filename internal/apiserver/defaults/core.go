@@ -141,6 +141,7 @@ func service(s *corev1.Service) {
 	}
 }
 
+//lint:ignore SA1019 served until Kubernetes drops it
 func endpoints(e *corev1.Endpoints) {
 	for i := range e.Subsets {
 		for j := range e.Subsets[i].Ports {

@@ -111,6 +111,7 @@ func coreServices() Resource {
 }
 
 func endpoints() Resource {
+	//lint:ignore SA1019 served until Kubernetes drops it
 	r := coreRow[corev1.Endpoints, corev1.EndpointsList]("Endpoints", "endpoints", "ep")
 	r.StoragePrefix = "services/endpoints"
 	table(&r, columns.Endpoints(), columns.EndpointsCells)
