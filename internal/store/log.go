@@ -2,7 +2,12 @@ package store
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"runtime"
+	"sync"
+	"syscall"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -11,11 +16,40 @@ import (
 // zapTo returns a zap logger that writes etcd's warnings and errors to logger.
 // etcd's information lines describe its own start in detail that operators of
 // Sinawi do not need.
-func zapTo(logger *slog.Logger) *zap.Logger {
+func zapTo(logger *slog.Logger, broken *breakdown) *zap.Logger {
 	if logger == nil {
-		return zap.NewNop()
+		logger = slog.New(slog.DiscardHandler)
 	}
-	return zap.New(slogCore{logger: logger.With("component", "etcd")})
+	return zap.New(slogCore{logger: logger.With("component", "etcd")}, zap.WithFatalHook(broken))
+}
+
+// breakdown is what etcd cannot go on after: a full or broken disk. etcd would
+// end the process on the spot; instead the goroutine ends, nothing is
+// acknowledged any more, and whoever owns the process is told and stops in
+// order.
+type breakdown struct {
+	once sync.Once
+	done chan struct{} // closed when err is set
+	err  error
+}
+
+func newBreakdown() *breakdown { return &breakdown{done: make(chan struct{})} }
+
+// OnWrite is called after the message was logged, and must not return.
+func (b *breakdown) OnWrite(e *zapcore.CheckedEntry, fields []zapcore.Field) {
+	b.once.Do(func() {
+		b.err = fmt.Errorf("the store cannot go on: %s", e.Message)
+		for _, f := range fields {
+			if cause, ok := f.Interface.(error); ok {
+				b.err = fmt.Errorf("the store cannot go on: %s: %w", e.Message, cause)
+			}
+		}
+		if errors.Is(b.err, syscall.ENOSPC) {
+			b.err = fmt.Errorf("%w; make room on the disk and start again", b.err)
+		}
+		close(b.done)
+	})
+	runtime.Goexit()
 }
 
 type slogCore struct{ logger *slog.Logger }

@@ -35,6 +35,7 @@ type Store struct {
 	etcd   *embed.Etcd
 	client *clientv3.Client
 	lock   *os.File
+	broken *breakdown
 }
 
 // Member tuning. One member elects itself, so a short tick costs nothing but
@@ -67,13 +68,16 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	if err := checkVersion(opts.Dir); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	etcd, err := embed.StartEtcd(memberConfig(opts))
+	broken := newBreakdown()
+	etcd, err := embed.StartEtcd(memberConfig(opts, broken))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start etcd in %s: %w", opts.Dir, err), lock.Close())
 	}
 	select {
 	case <-etcd.Server.ReadyNotify():
 	case err = <-etcd.Err():
+	case <-broken.done:
+		err = broken.err
 	case <-etcd.Server.StopNotify():
 		err = errors.New("the member stopped")
 	case <-ctx.Done():
@@ -83,10 +87,10 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		etcd.Close()
 		return nil, errors.Join(fmt.Errorf("start etcd in %s: %w", opts.Dir, err), lock.Close())
 	}
-	return &Store{etcd: etcd, client: v3client.New(etcd.Server), lock: lock}, nil
+	return &Store{etcd: etcd, client: v3client.New(etcd.Server), lock: lock, broken: broken}, nil
 }
 
-func memberConfig(opts Options) *embed.Config {
+func memberConfig(opts Options, broken *breakdown) *embed.Config {
 	cfg := embed.NewConfig()
 	cfg.Name = "sinawi"
 	cfg.Dir = filepath.Join(opts.Dir, "etcd")
@@ -112,22 +116,39 @@ func memberConfig(opts Options) *embed.Config {
 	cfg.AutoCompactionRetention = "0"
 	cfg.WatchProgressNotifyInterval = 5 * time.Second
 	cfg.EnableGRPCGateway = false
-	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zapTo(opts.Logger))
+	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zapTo(opts.Logger, broken))
 	return cfg
 }
 
 // Client returns the process's client. It is closed by Close, by nobody else.
 func (s *Store) Client() *clientv3.Client { return s.client }
 
-// Done is closed when the member has stopped by itself, which only a broken
-// disk or a corrupt database brings about.
-func (s *Store) Done() <-chan struct{} { return s.etcd.Server.StopNotify() }
+// Done is closed when the store cannot go on: the disk is full or broken, or
+// the database is corrupt. Err says what happened; nothing is acknowledged any
+// more, and the process should stop.
+func (s *Store) Done() <-chan struct{} { return s.broken.done }
+
+// Err is why the store cannot go on, nil while it can.
+func (s *Store) Err() error {
+	select {
+	case <-s.broken.done:
+		return s.broken.err
+	default:
+		return nil
+	}
+}
 
 // SizeBytes is the size of the database file.
 func (s *Store) SizeBytes() int64 { return s.etcd.Server.Backend().Size() }
 
-// Close stops the member. All that was acknowledged is on disk already.
+// Close stops the member. All that was acknowledged is on disk already. After
+// a breakdown there is nothing left to stop in order: goroutines of the member
+// may have ended with its locks held, and only the end of the process frees
+// its files.
 func (s *Store) Close() error {
+	if err := s.Err(); err != nil {
+		return errors.Join(err, s.lock.Close())
+	}
 	err := s.client.Close()
 	if errors.Is(err, context.Canceled) {
 		err = nil

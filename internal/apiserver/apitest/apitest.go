@@ -177,11 +177,10 @@ func (s *Server) build(ctx context.Context, logger *slog.Logger, opts Options) e
 		},
 	}
 	options := controlplane.Options{
-		Store:     s.Store,
-		Keys:      s.Keys,
-		Listeners: []net.Listener{listener},
-		// An address for documentation: endpoints may not be on loopback.
-		AdvertiseIP: netip.AddrFrom4([4]byte{192, 0, 2, 1}),
+		Store:       s.Store,
+		Keys:        s.Keys,
+		Listeners:   []net.Listener{listener},
+		AdvertiseIP: s.AdvertiseIP(),
 		Logger:      logger,
 	}
 	if opts.Mutate != nil {
@@ -193,3 +192,19 @@ func (s *Server) build(ctx context.Context, logger *slog.Logger, opts Options) e
 	}
 	return err
 }
+
+// Listeners are what another control plane over the same store could listen
+// on: one free port, closed when the test ends.
+func (s *Server) Listeners() []net.Listener {
+	s.t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { _ = l.Close() }) // closed before, when it was used
+	return []net.Listener{l}
+}
+
+// AdvertiseIP is the address that the server tells of itself. It is one for
+// documentation: endpoints may not be on loopback.
+func (s *Server) AdvertiseIP() netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, 1}) }
