@@ -1,7 +1,10 @@
 package cli
 
 import (
+	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -71,4 +74,24 @@ func readable(findings []doctor.Finding) []finding {
 		out = append(out, finding{f.Name.EN, f.Status, f.Found, f.Fix.EN})
 	}
 	return out
+}
+
+// refuse returns an error when the machine cannot run a node, before anything
+// is started that would fail in a way harder to understand.
+func (a *app) refuse(ctx context.Context, cfg cluster.Config) error {
+	if slices.Contains(cfg.Disable, cluster.PartAgent) {
+		return nil // the API server alone asks little of a machine
+	}
+	// Whoever listens on the ports explains it best if they are taken.
+	o := doctor.Options{DataDir: string(cfg.Dir), Running: true}
+	var wrong []string
+	for _, f := range doctor.Examine(ctx, o) {
+		if f.Status == doctor.Fail {
+			wrong = append(wrong, fmt.Sprintf("%s: %s\n   → %s", f.Name.In(a.language), f.Found, f.Fix.In(a.language)))
+		}
+	}
+	if len(wrong) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s\n ✗ %s", a.say("this machine cannot run sinawi yet; `sinawi doctor` checks all of it again", "아직 이 머신에서 시나위를 실행할 수 없습니다. `sinawi doctor`로 다시 검사할 수 있습니다"), strings.Join(wrong, "\n ✗ "))
 }

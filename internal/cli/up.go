@@ -87,6 +87,12 @@ func (a *app) up() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if err := cluster.CheckNotRunning(dir); err != nil {
+			return err
+		}
+		if err := a.refuse(cmd.Context(), cfg); err != nil {
+			return err
+		}
 		if detach {
 			return a.upDetached(cmd.Context(), cfg, cmd.Flags())
 		}
@@ -109,9 +115,6 @@ func (a *app) up() *cobra.Command {
 // upDetached starts the server as a process of its own and shows its progress
 // until it is ready.
 func (a *app) upDetached(ctx context.Context, cfg cluster.Config, flags *pflag.FlagSet) error {
-	if err := cluster.CheckNotRunning(cfg.Dir); err != nil {
-		return err
-	}
 	exe, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("find the program's own file: %w", err)

@@ -97,10 +97,17 @@ func (s *server) openStore(ctx context.Context) error {
 		return err
 	}
 	s.control.store = db
+	s.parts.start("store", func(ctx context.Context) error {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-db.Done():
+			return db.Err()
+		}
+	})
 	return nil
 }
 
-// closeStore is the very last thing to happen: all who write have stopped.
 func (s *server) closeStore() {
 	if s.control.store == nil {
 		return

@@ -32,6 +32,7 @@ import (
 type node struct {
 	runtime *runtimeProcess
 	client  kubernetes.Interface // as the node's user
+	agent   *agent.Agent
 	proxy   atomic.Pointer[proxy.Proxy]
 }
 
@@ -68,7 +69,11 @@ func (s *server) startNode(ctx context.Context) error {
 		if err := s.startAgent(ctx); err != nil {
 			return err
 		}
-		return s.startNetwork(ctx)
+		if err := s.startNetwork(ctx); err != nil {
+			return err
+		}
+		s.node.agent.NodeChanged() // it has a network now
+		return nil
 	})
 	if err != nil {
 		return err
@@ -159,6 +164,7 @@ func (s *server) startAgent(ctx context.Context) error {
 	})
 	s.parts.start("agent's cache", objects.Start)
 	s.parts.start("agent", one.Run)
+	s.node.agent = one
 	return nil
 }
 

@@ -11,6 +11,9 @@ import (
 // anyway: a part that hangs must not keep the store from closing cleanly.
 const stopTimeout = 15 * time.Second
 
+// abandonTimeout is for all parts together where nothing is left to save.
+const abandonTimeout = 2 * time.Second
+
 // parts runs the components. They are started one by one and stopped in the
 // opposite order; the first that ends with an error ends all.
 type parts struct {
@@ -66,12 +69,36 @@ func (p *parts) stop() {
 		one := p.running[i]
 		began := time.Now()
 		one.cancel()
-		select {
-		case <-one.done:
+		if one.ended(stopTimeout) {
 			slog.Debug("part stopped", "part", one.name, "took", time.Since(began))
-		case <-time.After(stopTimeout):
+		} else {
 			slog.Error("part did not stop in time, going on", "part", one.name, "waited", stopTimeout)
 		}
 	}
 	p.running = nil
+}
+
+// abandon tells all parts to stop at once and waits little: after the store has
+// broken down none of them can finish what it is doing.
+func (p *parts) abandon() {
+	for _, one := range p.running {
+		one.cancel()
+	}
+	until := time.Now().Add(abandonTimeout)
+	for _, one := range p.running {
+		one.ended(time.Until(until))
+	}
+	p.running = nil
+}
+
+// ended waits for the part's end.
+func (p *part) ended(most time.Duration) bool {
+	limit := time.NewTimer(most)
+	defer limit.Stop()
+	select {
+	case <-p.done:
+		return true
+	case <-limit.C:
+		return false
+	}
 }

@@ -27,8 +27,7 @@ func Run(ctx context.Context, cfg Config, report Reporter) error {
 	}
 	defer s.releaseDirectory()
 	s.parts = newParts(ctx)
-	defer s.closeStore()
-	defer s.parts.stop()
+	defer s.stop()
 	if err := s.start(ctx); err != nil {
 		if ctx.Err() != nil {
 			return nil // told to stop while starting
@@ -36,6 +35,16 @@ func Run(ctx context.Context, cfg Config, report Reporter) error {
 		return err
 	}
 	return s.parts.wait(ctx)
+}
+
+// stop ends all parts, the store last: all who write have stopped then.
+func (s *server) stop() {
+	if db := s.control.store; db != nil && db.Err() != nil {
+		s.parts.abandon()
+	} else {
+		s.parts.stop()
+	}
+	s.closeStore()
 }
 
 // CheckNotRunning returns an error that says what to do when a server runs on
