@@ -28,7 +28,7 @@ helper: deps ## build the small programs that the main binary carries
 
 build: helper ## build bin/sinawi
 	@echo "building bin/sinawi (the first time takes some minutes)"
-	@CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/sinawi ./cmd/sinawi
+	@CGO_ENABLED=0 go build -ldflags '$(LDFLAGS)' -o bin/sinawi ./cmd/sinawi
 	@ls -lh bin/sinawi | awk '{print "bin/sinawi", $$5}'
 
 up: build ## build, then bring up a one-node cluster on this machine

@@ -22,13 +22,15 @@ func (s *Server) Run(ctx context.Context) error {
 
 	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopServing()
-	served := make(chan error, 1)
-	go func() { served <- prepared.RunWithContext(serving) }()
+	// Informers start before the generic server, which would start them by a hook
+	// of its own and stop them too late: its handlers wait for watches to end.
 	informing, stopInformers := context.WithCancel(serving)
 	defer s.host.Informers.Shutdown()
 	defer stopInformers()
 	s.host.Informers.StartWithContext(informing)
 
+	served := make(chan error, 1)
+	go func() { served <- prepared.RunWithContext(serving) }()
 	working, stopWork := context.WithCancel(ctx)
 	defer stopWork()
 	worked := make(chan error, 1)

@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	toolsevents "k8s.io/client-go/tools/events"
+	recording "k8s.io/client-go/tools/record"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -176,12 +177,15 @@ func (s *server) startControllerSet(c client.Client, objects cache.Cache) error 
 		stop()
 		return nil
 	})
-	recorder := broadcaster.NewRecorder(clientgoscheme.Scheme, corev1.EventSource{Component: "sinawi-controllers"})
-	set, err := controllers.New(loop.Deps{Client: c, Cache: objects, Events: recorder, Log: s.log}, controllers.Options{
+	recorder := func(source string) recording.EventRecorder {
+		return broadcaster.NewRecorder(clientgoscheme.Scheme, corev1.EventSource{Component: source})
+	}
+	set, err := controllers.New(loop.Deps{Client: c, Cache: objects, Log: s.log}, controllers.Options{
 		PodCIDR:     s.cfg.PodCIDR,
 		ServiceCIDR: s.cfg.ServiceCIDR,
 		RootCA:      s.keys.Cluster.CertPEM,
 		Config:      s.control.api.Loopback(),
+		Recorder:    recorder,
 	})
 	if err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,12 +15,14 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/sinawi/sinawi/internal/apiserver/apitest"
+	"github.com/sinawi/sinawi/lab"
 )
 
 // kubectl runs the real program against one server.
 type kubectl struct {
 	t       *testing.T
 	program string
+	first   []string // arguments that come before all others
 	config  string
 	home    string
 }
@@ -27,11 +30,15 @@ type kubectl struct {
 func newKubectl(t *testing.T) *kubectl {
 	t.Helper()
 	program, err := exec.LookPath("kubectl")
-	if err != nil {
-		t.Skip("kubectl is not installed")
+	var first []string
+	if err != nil { // the one that is built in is the same code, of our own release
+		if program, err = lab.FindProgram(); err != nil {
+			t.Fatal(err)
+		}
+		first = []string{"kubectl"}
 	}
 	s := apitest.Start(t)
-	k := &kubectl{t: t, program: program, home: t.TempDir()}
+	k := &kubectl{t: t, program: program, first: first, home: t.TempDir()}
 	k.config = filepath.Join(k.home, "config")
 	c := clientcmdapi.NewConfig()
 	c.Clusters["c"] = &clientcmdapi.Cluster{Server: s.Config.Host, CertificateAuthorityData: s.Config.CAData}
@@ -48,7 +55,7 @@ func (k *kubectl) run(stdin string, args ...string) (string, error) {
 	k.t.Helper()
 	ctx, cancel := context.WithTimeout(k.t.Context(), time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, k.program, args...)
+	cmd := exec.CommandContext(ctx, k.program, slices.Concat(k.first, args)...)
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+k.config, "HOME="+k.home, "KUBECACHEDIR="+k.home)
 	cmd.Stdin = strings.NewReader(stdin)
 	var out bytes.Buffer

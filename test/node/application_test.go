@@ -48,14 +48,14 @@ func (m *machine) services() {
 		"cluster address": "http://" + ip + "/index.html",
 		"node port":       "http://" + m.IP.String() + ":30080/index.html",
 	} {
-		out, err := m.Run(m.ctx, "curl", "-sS", "--max-time", "5", url)
+		out, err := m.get(url)
 		if err != nil || out != "served from a config map\n" {
 			m.Errorf("%s: got %q, %v", what, out, err)
 		}
 	}
 	seen := map[string]bool{}
 	for range 30 {
-		out, err := m.Run(m.ctx, "curl", "-sS", "--max-time", "5", "http://"+ip+"/hostname")
+		out, err := m.get("http://" + ip + "/hostname")
 		if err != nil {
 			m.Fatal(err)
 		}

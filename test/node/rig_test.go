@@ -3,6 +3,8 @@ package node
 import (
 	"context"
 	"io"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -184,4 +186,28 @@ func contains(m *machine, got string, wanted ...string) {
 			m.Errorf("got:\n%s\nwant in it: %q", got, w)
 		}
 	}
+}
+
+// get asks for a page from the machine itself, by a connection of its own.
+func (m *machine) get(url string) (string, error) {
+	client := &http.Client{
+		Timeout: 5 * time.Second,
+		Transport: &http.Transport{
+			DisableKeepAlives: true,
+			DialContext: func(ctx context.Context, network, address string) (conn net.Conn, err error) {
+				err = m.Dial(func() error {
+					conn, err = (&net.Dialer{}).DialContext(ctx, network, address)
+					return err
+				})
+				return conn, err
+			},
+		},
+	}
+	resp, err := client.Get(url)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	return string(body), err
 }
