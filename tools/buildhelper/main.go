@@ -85,7 +85,7 @@ func compile(pkg string, cgo bool) ([]byte, error) {
 	if cgo {
 		ldflags, enabled = ldflags+" -linkmode external -extldflags -static", "CGO_ENABLED=1"
 	}
-	cmd := exec.Command("go", "build", "-trimpath", "-tags", tags, "-ldflags", ldflags, "-o", binary, pkg)
+	cmd := exec.Command("go", "build", "-tags", tags, "-ldflags", ldflags, "-o", binary, pkg)
 	cmd.Env = append(os.Environ(), enabled)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	if err := cmd.Run(); err != nil {
