@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 	toolsevents "k8s.io/client-go/tools/events"
 	recording "k8s.io/client-go/tools/record"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -143,9 +144,19 @@ func (s *server) startAPI(ctx context.Context, listeners []net.Listener) error {
 	}
 }
 
+// loopback is the way into the API for parts of this process, with all rights
+// and without a socket.
+func (s *server) loopback() *rest.Config {
+	cfg := s.control.api.Loopback()
+	// Warnings are for authors of objects. Controllers write deprecated kinds
+	// because users still read them.
+	cfg.WarningHandler = rest.NoWarnings{}
+	return cfg
+}
+
 // startControllers starts scheduler and controllers over one shared cache.
 func (s *server) startControllers(ctx context.Context) error {
-	c, objects, err := clients(s.control.api.Loopback(), cache.Options{})
+	c, objects, err := clients(s.loopback(), cache.Options{})
 	if err != nil {
 		return err
 	}
@@ -184,7 +195,7 @@ func (s *server) startControllerSet(c client.Client, objects cache.Cache) error 
 		PodCIDR:     s.cfg.PodCIDR,
 		ServiceCIDR: s.cfg.ServiceCIDR,
 		RootCA:      s.keys.Cluster.CertPEM,
-		Config:      s.control.api.Loopback(),
+		Config:      s.loopback(),
 		Recorder:    recorder,
 	})
 	if err != nil {
@@ -195,7 +206,7 @@ func (s *server) startControllerSet(c client.Client, objects cache.Cache) error 
 }
 
 func (s *server) startScheduler(c client.Client, objects cache.Cache) error {
-	typed, err := kubernetes.NewForConfig(s.control.api.Loopback())
+	typed, err := kubernetes.NewForConfig(s.loopback())
 	if err != nil {
 		return fmt.Errorf("connect the scheduler: %w", err)
 	}
