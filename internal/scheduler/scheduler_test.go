@@ -71,7 +71,12 @@ func (r *rig) addNode(name, cpu string, taints ...corev1.Taint) *corev1.Node {
 		corev1.ResourceCPU: resource.MustParse(cpu), corev1.ResourceMemory: resource.MustParse("8Gi"), corev1.ResourcePods: resource.MustParse("110"),
 	}
 	node.Status.Capacity = node.Status.Allocatable
-	if _, err = r.CoreV1().Nodes().UpdateStatus(r.ctx, node, metav1.UpdateOptions{}); err != nil {
+	if node, err = r.CoreV1().Nodes().UpdateStatus(r.ctx, node, metav1.UpdateOptions{}); err != nil {
+		r.Fatal(err)
+	}
+	// A new node is tainted until a controller, which is not here, has seen it ready.
+	node.Spec.Taints = taints
+	if node, err = r.CoreV1().Nodes().Update(r.ctx, node, metav1.UpdateOptions{}); err != nil {
 		r.Fatal(err)
 	}
 	return node

@@ -68,7 +68,8 @@ func (p place) url(path string, query url.Values) *url.URL {
 
 // of finds the kubelet API of a node.
 func (k *kubelets) of(ctx context.Context, name string) (place, error) {
-	obj, err := k.nodes.Get(genericapirequest.WithNamespace(ctx, ""), name, &metav1.GetOptions{ResourceVersion: "0"})
+	// A cached read may not know a node that has just joined, or its new port.
+	obj, err := k.nodes.Get(genericapirequest.WithNamespace(ctx, ""), name, &metav1.GetOptions{})
 	if err != nil {
 		return place{}, err
 	}
