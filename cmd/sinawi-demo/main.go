@@ -1,62 +1,44 @@
-// Command sinawi-demo is the web server that `sinawi demo` runs in containers.
-// It answers every request with who it is, so that a viewer sees how requests
-// spread, and it ends the way a good container does: on SIGTERM it finishes
-// what it has begun.
+// Command sinawi-demo is what `sinawi demo` and the example application run in
+// containers: a web server that answers every request with who it is, so that
+// a viewer sees how requests spread, and a client that asks one. Both end the
+// way a good container does: on SIGTERM they finish what they have begun.
 package main
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
+	"flag"
+	"fmt"
 	"log"
-	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
 	"time"
 )
 
-// answer is what every request gets.
-type answer struct {
-	Pod     string `json:"pod"`
-	Version string `json:"version"`
-}
-
 func main() {
-	if err := serve(); err != nil {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	log.SetFlags(0)
+	if err := run(ctx, os.Args[1:]); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func serve() error {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	defer stop()
-	me := answer{Pod: os.Getenv("POD_NAME"), Version: os.Getenv("DEMO_VERSION")}
-	if me.Pod == "" {
-		me.Pod, _ = os.Hostname() // empty is as good an answer
+func run(ctx context.Context, args []string) error {
+	if len(args) == 0 {
+		return serve(ctx, os.Getenv)
 	}
-	server := &http.Server{
-		Addr:              ":8080",
-		ReadHeaderTimeout: 10 * time.Second,
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Type", "application/json")
-			if err := json.NewEncoder(w).Encode(me); err != nil {
-				log.Print(err)
-			}
-		}),
+	if args[0] != "fetch" {
+		return fmt.Errorf("unknown command %q: give none to serve, or fetch URL", args[0])
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- server.ListenAndServe() }()
-	log.Printf("%s (%s) listens on %s", me.Pod, me.Version, server.Addr)
-	select {
-	case err := <-ended:
-		return err
-	case <-ctx.Done():
-	}
-	finish, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	if err := server.Shutdown(finish); err != nil && !errors.Is(err, http.ErrServerClosed) {
+	flags := flag.NewFlagSet("fetch", flag.ContinueOnError)
+	times := flags.Int("times", 1, "how many answers to get; 0 goes on until it is told to end")
+	every := flags.Duration("every", time.Second, "pause between two requests")
+	if err := flags.Parse(args[1:]); err != nil {
 		return err
 	}
-	return nil
+	if flags.NArg() != 1 {
+		return fmt.Errorf("fetch needs one URL, for example: fetch -times 3 http://web/")
+	}
+	return fetch(ctx, flags.Arg(0), os.Getenv("TOKEN"), *times, *every)
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sinawi/sinawi/internal/demo"
 	"github.com/sinawi/sinawi/internal/runtime/image"
 )
 
@@ -22,37 +24,55 @@ func (a *app) image() *cobra.Command {
 }
 
 func (a *app) imageImport() *cobra.Command {
-	return &cobra.Command{
+	var carried bool
+	cmd := &cobra.Command{
 		Use:     "import FILE...",
 		Short:   a.say("Import images from archives made by docker save or as OCI layouts; - reads standard input", "docker save나 OCI 레이아웃 아카이브에서 이미지를 가져옵니다. -는 표준 입력입니다"),
-		Example: "  sinawi image import app.tar\n  docker save app:1 | sinawi image import -",
-		Args:    cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, files []string) error {
-			dir, err := a.instance()
-			if err != nil {
+		Example: "  sinawi image import app.tar\n  docker save app:1 | sinawi image import -\n  sinawi image import --demo",
+	}
+	cmd.Flags().BoolVar(&carried, "demo", false, a.say("import "+demo.ImageName+", which is carried in this binary", "이 바이너리에 든 "+demo.ImageName+" 이미지를 가져옵니다"))
+	cmd.RunE = func(cmd *cobra.Command, files []string) error {
+		if !carried && len(files) == 0 {
+			return fmt.Errorf("%s", a.say("name an archive to import, or - for standard input; see sinawi image import --help", "가져올 아카이브나 표준 입력을 뜻하는 -를 주세요. sinawi image import --help를 보세요"))
+		}
+		dir, err := a.instance()
+		if err != nil {
+			return err
+		}
+		if carried {
+			if err := demo.ImportImage(cmd.Context(), dir.RuntimeSocket()); err != nil {
 				return err
 			}
-			for _, name := range files {
-				var archive io.Reader = a.In
-				if name != "-" {
-					file, err := os.Open(name)
-					if err != nil {
-						return fmt.Errorf("import image: %w", err)
-					}
-					defer file.Close()
-					archive = file
-				}
-				names, err := image.Import(cmd.Context(), dir.RuntimeSocket(), archive)
-				if err != nil {
-					return err
-				}
-				for _, n := range names {
-					a.printf("imported %s\n", "가져옴 %s\n", n)
-				}
+			a.printf("imported %s\n", "가져옴 %s\n", demo.ImageName)
+		}
+		for _, name := range files {
+			if err := a.importFile(cmd.Context(), dir.RuntimeSocket(), name); err != nil {
+				return err
 			}
-			return nil
-		},
+		}
+		return nil
 	}
+	return cmd
+}
+
+func (a *app) importFile(ctx context.Context, socket, name string) error {
+	var archive io.Reader = a.In
+	if name != "-" {
+		file, err := os.Open(name)
+		if err != nil {
+			return fmt.Errorf("import image: %w", err)
+		}
+		defer file.Close()
+		archive = file
+	}
+	names, err := image.Import(ctx, socket, archive)
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		a.printf("imported %s\n", "가져옴 %s\n", n)
+	}
+	return nil
 }
 
 func (a *app) imageList() *cobra.Command {

@@ -89,7 +89,7 @@ func deployment(namespace string, replicas int32, version string) *appsv1.Deploy
 						},
 						Ports: []corev1.ContainerPort{{Name: "http", ContainerPort: appPort}},
 						ReadinessProbe: &corev1.Probe{
-							ProbeHandler:  corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/", Port: intstr.FromString("http")}},
+							ProbeHandler:  corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/healthz", Port: intstr.FromString("http")}},
 							PeriodSeconds: 1,
 						},
 						Resources: corev1.ResourceRequirements{

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -51,6 +52,7 @@ type tour struct {
 	client    kubernetes.Interface
 	namespace string
 	url       string
+	keepImage bool // it was there before
 	result    Result
 }
 
@@ -93,6 +95,11 @@ func (t *tour) stage(ctx context.Context, title language.Text, do func(context.C
 }
 
 func (t *tour) makeImage(ctx context.Context) ([]language.Text, error) {
+	there, err := image.List(ctx, t.RuntimeSocket)
+	if err != nil {
+		return nil, err
+	}
+	t.keepImage = slices.ContainsFunc(there, func(i image.Image) bool { return i.Name == ImageName })
 	if err := ImportImage(ctx, t.RuntimeSocket); err != nil {
 		return nil, err
 	}
@@ -223,7 +230,8 @@ func (t *tour) update(ctx context.Context) ([]language.Text, error) {
 	}}, nil
 }
 
-// cleanUp removes the namespace, waits until it is gone, and removes the image.
+// cleanUp removes the namespace, waits until it is gone, and removes the image
+// unless somebody had it before.
 func (t *tour) cleanUp(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, stageTimeout)
 	defer cancel()
@@ -236,8 +244,10 @@ func (t *tour) cleanUp(ctx context.Context) error {
 			return fmt.Errorf("clean up: namespace %s: %w", t.namespace, err)
 		}
 	}
-	if err := image.Remove(ctx, t.RuntimeSocket, ImageName); err != nil && t.namespace != "" {
-		return fmt.Errorf("clean up: %w", err)
+	if !t.keepImage {
+		if err := image.Remove(ctx, t.RuntimeSocket, ImageName); err != nil && t.namespace != "" {
+			return fmt.Errorf("clean up: %w", err)
+		}
 	}
 	t.Show(Stage{Title: language.Text{EN: "everything is removed again", KO: "모두 다시 지웁니다"}, Took: time.Since(began)})
 	return nil
