@@ -3,6 +3,8 @@ package proxy
 import (
 	"context"
 	"net/netip"
+
+	"github.com/sinawi/sinawi/internal/mailbox"
 )
 
 // drain waits for an address to leave all services.
@@ -18,7 +20,7 @@ type drain struct {
 // endpoint stays in it to the last, so callers bound their patience by ctx.
 func (p *Proxy) Drained(ctx context.Context, ip netip.Addr) error {
 	d := drain{ip: ip, done: make(chan struct{})}
-	p.mail.put(letter{object: d})
+	p.mail.Put(mailbox.Change{Object: d})
 	select {
 	case <-d.done:
 		return nil

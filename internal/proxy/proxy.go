@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sinawi/sinawi/internal/mailbox"
 	"github.com/sinawi/sinawi/internal/podnet"
 	"github.com/sinawi/sinawi/internal/podnet/ipam"
 	"github.com/sinawi/sinawi/internal/proxy/apply"
@@ -59,7 +60,7 @@ type Proxy struct {
 	cache cache.Cache
 	o     Options
 	log   *slog.Logger
-	mail  *mailbox
+	mail  *mailbox.Mailbox[mailbox.Change]
 	// The loop alone uses what follows.
 	state  *compile.State
 	drains []drain
@@ -70,7 +71,7 @@ func New(c cache.Cache, o Options) (*Proxy, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	p := &Proxy{cache: c, o: o, log: o.Log, mail: newMailbox(), state: compile.New(compile.Place{Node: o.NodeName, Zone: o.Zone}, o.Redirects...)}
+	p := &Proxy{cache: c, o: o, log: o.Log, mail: mailbox.New[mailbox.Change](), state: compile.New(compile.Place{Node: o.NodeName, Zone: o.Zone}, o.Redirects...)}
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
 	}
@@ -122,16 +123,7 @@ func (p *Proxy) watch(ctx context.Context) (stop func(), err error) {
 		if err != nil {
 			return stop, fmt.Errorf("watch %T: %w", kind, err)
 		}
-		handler, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
-			AddFunc:    func(obj any) { p.mail.put(letter{object: obj}) },
-			UpdateFunc: func(_, obj any) { p.mail.put(letter{object: obj}) },
-			DeleteFunc: func(obj any) {
-				if gone, ok := obj.(toolscache.DeletedFinalStateUnknown); ok {
-					obj = gone.Obj
-				}
-				p.mail.put(letter{object: obj, deleted: true})
-			},
-		})
+		handler, err := informer.AddEventHandler(mailbox.Handler(p.mail))
 		if err != nil {
 			return stop, fmt.Errorf("watch %T: %w", kind, err)
 		}
@@ -168,7 +160,7 @@ func (p *Proxy) loop(ctx context.Context, table *apply.Table, health *health) er
 			select {
 			case <-ctx.Done():
 				return nil
-			case <-p.mail.ready:
+			case <-p.mail.Ready():
 			}
 		}
 		p.read()
@@ -191,16 +183,16 @@ func (p *Proxy) loop(ctx context.Context, table *apply.Table, health *health) er
 }
 
 func (p *Proxy) read() {
-	for _, l := range p.mail.take() {
-		switch o := l.object.(type) {
+	for _, l := range p.mail.Take() {
+		switch o := l.Object.(type) {
 		case *corev1.Service:
-			if l.deleted {
+			if l.Deleted {
 				p.state.DeleteService(types.NamespacedName{Namespace: o.Namespace, Name: o.Name})
 			} else {
 				p.state.SetService(o)
 			}
 		case *discoveryv1.EndpointSlice:
-			if l.deleted {
+			if l.Deleted {
 				p.state.DeleteSlice(o)
 			} else {
 				p.state.SetSlice(o)

@@ -11,6 +11,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sinawi/sinawi/internal/mailbox"
 )
 
 const (
@@ -43,7 +45,7 @@ func (s *Scheduler) bindAll(ctx context.Context) error {
 				s.recorder.Eventf(b.pod, nil, corev1.EventTypeNormal, "Scheduled", "Binding",
 					"Successfully assigned %s/%s to %s", b.pod.Namespace, b.pod.Name, b.node)
 			}
-			s.mail.put(letter{object: outcome{b, err}})
+			s.mail.Put(mailbox.Change{Object: outcome{b, err}})
 		}
 	}
 }

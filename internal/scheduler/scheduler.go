@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -15,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sinawi/sinawi/internal/mailbox"
 	"github.com/sinawi/sinawi/internal/scheduler/engine"
 )
 
@@ -39,7 +39,7 @@ type Scheduler struct {
 	name     string
 	binders  int
 
-	mail *mailbox
+	mail *mailbox.Mailbox[mailbox.Change] // of nodes, pods, outcomes, and objects that pods wait for
 	// The loop alone uses what follows.
 	engine  *engine.Engine
 	queue   *queue
@@ -52,7 +52,7 @@ type Scheduler struct {
 func New(c client.Client, ca cache.Cache, rec Recorder, opts Options) *Scheduler {
 	s := &Scheduler{
 		client: c, cache: ca, recorder: rec, name: opts.SchedulerName, binders: opts.Binders,
-		mail: newMailbox(), queue: newQueue(), binds: make(chan bind), tell: newTeller(c),
+		mail: mailbox.New[mailbox.Change](), queue: newQueue(), binds: make(chan bind), tell: newTeller(c),
 	}
 	if s.name == "" {
 		s.name = corev1.DefaultSchedulerName
@@ -89,11 +89,11 @@ func (s *Scheduler) watch(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("watch pods: %w", err)
 	}
-	nodeHandler, err := nodes.AddEventHandler(s.handler())
+	nodeHandler, err := nodes.AddEventHandler(mailbox.Handler(s.mail))
 	if err != nil {
 		return fmt.Errorf("watch nodes: %w", err)
 	}
-	podHandler, err := pods.AddEventHandler(s.handler())
+	podHandler, err := pods.AddEventHandler(mailbox.Handler(s.mail))
 	if err != nil {
 		return fmt.Errorf("watch pods: %w", err)
 	}
@@ -103,24 +103,11 @@ func (s *Scheduler) watch(ctx context.Context) error {
 	return nil
 }
 
-func (s *Scheduler) handler() toolscache.ResourceEventHandler {
-	return toolscache.ResourceEventHandlerFuncs{
-		AddFunc:    func(obj any) { s.mail.put(letter{object: obj}) },
-		UpdateFunc: func(_, obj any) { s.mail.put(letter{object: obj}) },
-		DeleteFunc: func(obj any) {
-			if gone, ok := obj.(toolscache.DeletedFinalStateUnknown); ok {
-				obj = gone.Obj
-			}
-			s.mail.put(letter{object: obj, deleted: true})
-		},
-	}
-}
-
 func (s *Scheduler) loop(ctx context.Context) error {
 	pause := time.NewTimer(time.Hour)
 	defer pause.Stop()
 	for {
-		s.read(s.mail.take())
+		s.read(s.mail.Take())
 		if left := s.queue.due(time.Now()); left > 0 {
 			pause.Reset(left)
 		}
@@ -133,26 +120,26 @@ func (s *Scheduler) loop(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-s.mail.ready:
+		case <-s.mail.Ready():
 		case <-pause.C:
 		}
 	}
 }
 
 // read takes in what happened, then wakes pods that it may have helped.
-func (s *Scheduler) read(letters []letter) {
+func (s *Scheduler) read(letters []mailbox.Change) {
 	changed := false
 	for _, l := range letters {
-		switch obj := l.object.(type) {
+		switch obj := l.Object.(type) {
 		case *corev1.Node:
-			if l.deleted {
+			if l.Deleted {
 				s.engine.RemoveNode(obj.Name)
 				changed = true
 			} else if s.engine.SetNode(obj) {
 				changed = true
 			}
 		case *corev1.Pod:
-			changed = s.readPod(obj, l.deleted) || changed
+			changed = s.readPod(obj, l.Deleted) || changed
 		case outcome:
 			changed = s.readOutcome(obj) || changed
 		default:
@@ -247,39 +234,4 @@ func (s *Scheduler) namespaceLabels(name string) map[string]string {
 		return nil
 	}
 	return ns.Labels
-}
-
-// letter is something that happened.
-type letter struct {
-	object  any // *corev1.Node, *corev1.Pod, outcome, or an object that pods wait for
-	deleted bool
-}
-
-// mailbox collects letters without making the sender wait, however busy the
-// loop is.
-type mailbox struct {
-	ready chan struct{} // has one element while letters wait
-
-	mu      sync.Mutex
-	letters []letter // guarded by mu
-}
-
-func newMailbox() *mailbox { return &mailbox{ready: make(chan struct{}, 1)} }
-
-func (m *mailbox) put(l letter) {
-	m.mu.Lock()
-	m.letters = append(m.letters, l)
-	m.mu.Unlock()
-	select {
-	case m.ready <- struct{}{}:
-	default:
-	}
-}
-
-func (m *mailbox) take() []letter {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	out := m.letters
-	m.letters = nil
-	return out
 }

@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sinawi/sinawi/internal/mailbox"
 	"github.com/sinawi/sinawi/internal/scheduler/engine"
 )
 
@@ -80,7 +81,7 @@ func (s *Scheduler) watchVolumes(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if _, err := informer.AddEventHandler(s.handler()); err != nil {
+		if _, err := informer.AddEventHandler(mailbox.Handler(s.mail)); err != nil {
 			return err
 		}
 	}
