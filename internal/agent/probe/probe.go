@@ -153,7 +153,7 @@ func (g *Group) startup(ctx context.Context, t *target) {
 	p := t.Container.StartupProbe
 	verdict := tally{}
 	for l := newLoop(t, startup, p); l.next(ctx); {
-		ok, valid := g.ask(ctx, t, startup, p)
+		ok, valid := g.ask(ctx, t, startup, p, false)
 		if !valid {
 			continue
 		}
@@ -173,7 +173,7 @@ func (g *Group) liveness(ctx context.Context, t *target) {
 	p := t.Container.LivenessProbe
 	verdict := tally{good: true}
 	for l := newLoop(t, liveness, p); l.next(ctx); {
-		ok, valid := g.ask(ctx, t, liveness, p)
+		ok, valid := g.ask(ctx, t, liveness, p, false)
 		if valid && verdict.count(ok, p) && !verdict.good {
 			g.set(t, func(h *plan.Health) { h.Failed = liveness.String() })
 			return
@@ -185,9 +185,13 @@ func (g *Group) readiness(ctx context.Context, t *target) {
 	p := t.Container.ReadinessProbe
 	verdict := tally{good: t.WasReady}
 	for l := newLoop(t, readiness, p); l.next(ctx); {
-		ok, valid := g.ask(ctx, t, readiness, p)
+		ok, valid := g.ask(ctx, t, readiness, p, l.gap > 0)
 		if valid && verdict.count(ok, p) {
 			g.set(t, func(h *plan.Health) { h.Ready = verdict.good })
 		}
+		if ok {
+			l.gap = 0
+		}
+		l.sooner()
 	}
 }

@@ -59,6 +59,32 @@ func TestNoProbesMeansReady(t *testing.T) {
 	})
 }
 
+func TestReadinessOfAProgramThatBegins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScript()
+		// It listens after 100 ms, and goes away after 20 s for a while.
+		s.answers[10] = func(int) (bool, error) {
+			since := time.Since(s.began)
+			return since >= 100*time.Millisecond && since < 20*time.Second, nil
+		}
+		var told []time.Duration
+		probe := &corev1.Probe{PeriodSeconds: 10, FailureThreshold: 1, ProbeHandler: corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{}}}
+		g := NewGroup(Options{Asker: s, Changed: func() {}, Unhealthy: func(*corev1.Container, string) { told = append(told, time.Since(s.began)) }})
+		g.Sync(t.Context(), []Target{{Target: check.Target{Container: &corev1.Container{ReadinessProbe: probe}, ID: "c"}, Started: time.Now()}})
+		time.Sleep(35 * time.Second)
+		g.Stop()
+		// 0, 20 and 60 ms are too early, 140 ms is not; then the period holds, also
+		// for the failures.
+		want := []time.Duration{0, 20e6, 60e6, 140e6, 10140e6, 20140e6, 30140e6}
+		if !slices.Equal(s.asked[10], want) {
+			t.Errorf("asked after %v, want %v", s.asked[10], want)
+		}
+		if !slices.Equal(told, want[5:]) {
+			t.Errorf("told after %v, want %v", told, want[5:])
+		}
+	})
+}
+
 func TestReadinessIsAskedAtOnceAndFollowsThresholds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScript()
