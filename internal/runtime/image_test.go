@@ -104,6 +104,8 @@ func TestImportListRemove(t *testing.T) {
 	}
 	if got := listed(t, ctx, r); !slices.Contains(got, "docker.io/library/app:1") || !slices.Contains(got, image.PauseName) {
 		t.Errorf("the images are %v", got)
+	} else if slices.ContainsFunc(got, func(name string) bool { return strings.HasPrefix(name, "sha256:") }) {
+		t.Errorf("listed under their ids too: %v", got)
 	}
 	if err := image.Remove(ctx, r.Socket, "app:1"); err != nil {
 		t.Error(err)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
@@ -158,8 +159,10 @@ func List(ctx context.Context, socket string) ([]Image, error) {
 	var out []Image
 	for _, i := range stored {
 		ref, err := reference.Parse(i.Name)
-		if _, named := ref.(reference.Tagged); err != nil || !named {
-			continue // CRI also keeps each image under its digest and its id
+		// CRI also keeps each image under its digest and its id, which reads like a
+		// tag of an image called sha256.
+		if _, named := ref.(reference.Tagged); err != nil || !named || strings.HasPrefix(i.Name, "sha256:") {
+			continue
 		}
 		out = append(out, describe(ctx, c, i))
 	}
