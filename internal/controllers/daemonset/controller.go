@@ -4,15 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/util/flowcontrol"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -38,26 +35,13 @@ func New(deps loop.Deps) *Controller {
 	c := &Controller{Deps: deps, pending: expect.New(), failures: flowcontrol.NewBackOff(time.Second, 15*time.Minute)}
 	c.loop = loop.New("daemonset", 3, deps, c.reconcile)
 	c.loop.WatchSelf(&appsv1.DaemonSet{})
-	c.loop.WatchChanges(&corev1.Pod{}, c.podChanged)
+	workload.WatchOwned(c.loop, deps, c.pending, &corev1.Pod{}, kind, &appsv1.DaemonSetList{})
 	c.loop.WatchChanges(&corev1.Node{}, c.nodeChanged)
 	return c
 }
 
 // Run reconciles until ctx ends.
 func (c *Controller) Run(ctx context.Context) error { return c.loop.Run(ctx) }
-
-func (c *Controller) podChanged(before, after client.Object) []loop.Key {
-	for _, obj := range []client.Object{before, after} {
-		if obj != nil {
-			c.pending.Seen(obj)
-		}
-	}
-	keys, err := workload.Wake(context.Background(), c.Cache, kind, &appsv1.DaemonSetList{}, before, after)
-	if err != nil {
-		c.Log.Error("find daemon sets of a pod", "err", err)
-	}
-	return keys
-}
 
 // nodeChanged wakes the sets for which the node has become another.
 func (c *Controller) nodeChanged(before, after client.Object) []loop.Key {
@@ -96,7 +80,8 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 		c.Log.Error("daemon set has no valid selector", "key", key.String(), "err", err)
 		return 0, nil
 	}
-	pods, err := c.claim(ctx, set, selector)
+	claimer := &workload.Claimer{Client: c.Client, Cache: c.Cache, Owner: set, Kind: kind, Selector: selector}
+	pods, err := workload.Claimed[*corev1.Pod](ctx, claimer, &corev1.PodList{}, nil)
 	if err != nil {
 		return 0, err
 	}
@@ -154,36 +139,8 @@ func (c *Controller) nodes(ctx context.Context) ([]*corev1.Node, error) {
 
 func (c *Controller) countCollision(ctx context.Context, set *appsv1.DaemonSet) error {
 	status := *set.Status.DeepCopy()
-	n := int32(1)
-	if status.CollisionCount != nil {
-		n += *status.CollisionCount
-	}
-	status.CollisionCount = &n
+	status.CollisionCount = workload.OneMore(status.CollisionCount)
 	return c.updateStatus(ctx, set, status)
-}
-
-func (c *Controller) claim(ctx context.Context, set *appsv1.DaemonSet, selector labels.Selector) ([]*corev1.Pod, error) {
-	var owned, loose corev1.PodList
-	if err := workload.ListOwned(ctx, c.Cache, &owned, set.Namespace, set.UID); err != nil {
-		return nil, fmt.Errorf("list pods of daemon set: %w", err)
-	}
-	if err := workload.ListOrphans(ctx, c.Cache, &loose, set.Namespace); err != nil {
-		return nil, fmt.Errorf("list orphan pods: %w", err)
-	}
-	claimer := workload.Claimer{Client: c.Client, Owner: set, Kind: kind, Selector: selector}
-	var mine []*corev1.Pod
-	var errs []error
-	for _, list := range [][]corev1.Pod{owned.Items, loose.Items} {
-		for i := range list {
-			yes, err := claimer.Take(ctx, &list[i])
-			if err != nil {
-				errs = append(errs, err)
-			} else if yes {
-				mine = append(mine, &list[i])
-			}
-		}
-	}
-	return mine, errors.Join(errs...)
 }
 
 // act carries out the plan. It returns when to come back.
@@ -213,45 +170,15 @@ func (c *Controller) act(ctx context.Context, set *appsv1.DaemonSet, p plan, has
 	for _, node := range p.create {
 		next <- node
 	}
-	_, createErr := workload.SlowStart(len(p.create), func() error { return c.create(ctx, set, <-next, hash) })
-	return again, errors.Join(createErr, c.remove(ctx, set, remove), c.updateStatus(ctx, set, p.status))
-}
-
-func (c *Controller) create(ctx context.Context, set *appsv1.DaemonSet, node, hash string) error {
-	pod := build(set, node, hash)
-	err := c.Client.Create(ctx, pod)
-	switch {
-	case err == nil:
-		c.pending.Created(set.UID, pod, time.Now())
-		c.Events.Eventf(set, corev1.EventTypeNormal, "SuccessfulCreate", "Created pod: %v", pod.Name)
+	write := workload.Pods{Deps: c.Deps, Pending: c.pending}
+	_, createErr := workload.SlowStart(len(p.create), func() error {
+		node := <-next
+		if err := write.Create(ctx, set, build(set, node, hash)); err != nil {
+			return fmt.Errorf("node %s: %w", node, err)
+		}
 		return nil
-	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
-		return nil // nothing can be created here any more
-	default:
-		c.Events.Eventf(set, corev1.EventTypeWarning, "FailedCreate", "Error creating: %v", err)
-		return fmt.Errorf("create pod for node %s: %w", node, err)
-	}
-}
-
-func (c *Controller) remove(ctx context.Context, set *appsv1.DaemonSet, pods []*corev1.Pod) error {
-	var wg sync.WaitGroup
-	errs := make([]error, len(pods))
-	for i, pod := range pods {
-		wg.Go(func() {
-			err := c.Client.Delete(ctx, pod, client.Preconditions{UID: &pod.UID})
-			switch {
-			case apierrors.IsNotFound(err) || apierrors.IsConflict(err):
-			case err != nil:
-				c.Events.Eventf(set, corev1.EventTypeWarning, "FailedDelete", "Error deleting: %v", err)
-				errs[i] = fmt.Errorf("delete pod %s: %w", pod.Name, err)
-			default:
-				c.pending.Deleted(set.UID, pod.UID, time.Now())
-				c.Events.Eventf(set, corev1.EventTypeNormal, "SuccessfulDelete", "Deleted pod: %v", pod.Name)
-			}
-		})
-	}
-	wg.Wait()
-	return errors.Join(errs...)
+	})
+	return again, errors.Join(createErr, write.DeleteAll(ctx, set, remove), c.updateStatus(ctx, set, p.status))
 }
 
 func (c *Controller) updateStatus(ctx context.Context, set *appsv1.DaemonSet, next appsv1.DaemonSetStatus) error {

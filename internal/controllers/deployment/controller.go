@@ -2,7 +2,6 @@ package deployment
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -11,7 +10,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sinawi/sinawi/internal/controllers/expect"
@@ -36,26 +34,13 @@ func New(deps loop.Deps) *Controller {
 	c := &Controller{Deps: deps, pending: expect.New()}
 	c.loop = loop.New("deployment", 5, deps, c.reconcile)
 	c.loop.WatchSelf(&appsv1.Deployment{})
-	c.loop.WatchChanges(&appsv1.ReplicaSet{}, c.setChanged)
+	workload.WatchOwned(c.loop, deps, c.pending, &appsv1.ReplicaSet{}, kind, &appsv1.DeploymentList{})
 	c.loop.WatchChanges(&corev1.Pod{}, c.podChanged)
 	return c
 }
 
 // Run reconciles until ctx ends.
 func (c *Controller) Run(ctx context.Context) error { return c.loop.Run(ctx) }
-
-func (c *Controller) setChanged(before, after client.Object) []loop.Key {
-	for _, obj := range []client.Object{before, after} {
-		if obj != nil {
-			c.pending.Seen(obj)
-		}
-	}
-	keys, err := workload.Wake(context.Background(), c.Cache, kind, &appsv1.DeploymentList{}, before, after)
-	if err != nil {
-		c.Log.Error("find deployments of a replica set", "err", err)
-	}
-	return keys
-}
 
 // podChanged wakes a deployment that waits for its old pods to be gone.
 func (c *Controller) podChanged(before, after client.Object) []loop.Key {
@@ -97,7 +82,8 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 		return 0, c.updateStatus(ctx, d, status)
 	}
 	snap := snapshot{deployment: d}
-	if snap.sets, err = c.claim(ctx, d, selector); err != nil {
+	claimer := &workload.Claimer{Client: c.Client, Cache: c.Cache, Owner: d, Kind: kind, Selector: selector}
+	if snap.sets, err = workload.Claimed[*appsv1.ReplicaSet](ctx, claimer, &appsv1.ReplicaSetList{}, nil); err != nil {
 		return 0, err
 	}
 	now := time.Now()
@@ -111,30 +97,6 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 	}
 	p := decide(snap, now)
 	return p.again, c.act(ctx, d, p)
-}
-
-func (c *Controller) claim(ctx context.Context, d *appsv1.Deployment, selector labels.Selector) ([]*appsv1.ReplicaSet, error) {
-	var owned, orphans appsv1.ReplicaSetList
-	if err := workload.ListOwned(ctx, c.Cache, &owned, d.Namespace, d.UID); err != nil {
-		return nil, fmt.Errorf("list replica sets of deployment: %w", err)
-	}
-	if err := workload.ListOrphans(ctx, c.Cache, &orphans, d.Namespace); err != nil {
-		return nil, fmt.Errorf("list orphan replica sets: %w", err)
-	}
-	claimer := workload.Claimer{Client: c.Client, Owner: d, Kind: kind, Selector: selector}
-	var mine []*appsv1.ReplicaSet
-	var errs []error
-	for _, list := range [][]appsv1.ReplicaSet{owned.Items, orphans.Items} {
-		for i := range list {
-			yes, err := claimer.Take(ctx, &list[i])
-			if err != nil {
-				errs = append(errs, err)
-			} else if yes {
-				mine = append(mine, &list[i])
-			}
-		}
-	}
-	return mine, errors.Join(errs...)
 }
 
 // oldPodsRunning says whether a pod of an old set still runs, terminating ones
@@ -239,11 +201,7 @@ func (c *Controller) resolveCollision(ctx context.Context, d *appsv1.Deployment,
 		return nil
 	}
 	status := *d.Status.DeepCopy()
-	count := int32(1)
-	if status.CollisionCount != nil {
-		count += *status.CollisionCount
-	}
-	status.CollisionCount = &count
+	status.CollisionCount = workload.OneMore(status.CollisionCount)
 	c.Log.Warn("replica set name is taken, trying another hash", "deployment", d.Name, "replicaset", want.Name)
 	return c.updateStatus(ctx, d, status)
 }

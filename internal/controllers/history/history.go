@@ -91,27 +91,13 @@ func (b *Book) List(ctx context.Context) ([]*appsv1.ControllerRevision, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read selector: %w", err)
 	}
-	var owned, loose appsv1.ControllerRevisionList
-	if err := workload.ListOwned(ctx, b.Cache, &owned, b.Owner.GetNamespace(), b.Owner.GetUID()); err != nil {
-		return nil, fmt.Errorf("list revisions: %w", err)
+	claimer := &workload.Claimer{Client: b.Client, Cache: b.Cache, Owner: b.Owner, Kind: b.Kind, Selector: labels.Everything()}
+	mayBeOurs := func(r *appsv1.ControllerRevision) bool {
+		return metav1.GetControllerOfNoCopy(r) != nil || selector.Matches(labels.Set(r.Labels))
 	}
-	if err := workload.ListOrphans(ctx, b.Cache, &loose, b.Owner.GetNamespace()); err != nil {
-		return nil, fmt.Errorf("list loose revisions: %w", err)
-	}
-	claimer := workload.Claimer{Client: b.Client, Owner: b.Owner, Kind: b.Kind, Selector: labels.Everything()}
-	var out []*appsv1.ControllerRevision
-	for _, list := range [][]appsv1.ControllerRevision{owned.Items, loose.Items} {
-		for i := range list {
-			r := &list[i]
-			if metav1.GetControllerOfNoCopy(r) == nil && !selector.Matches(labels.Set(r.Labels)) {
-				continue
-			}
-			if yes, err := claimer.Take(ctx, r); err != nil {
-				return nil, err
-			} else if yes {
-				out = append(out, r)
-			}
-		}
+	out, err := workload.Claimed(ctx, claimer, &appsv1.ControllerRevisionList{}, mayBeOurs)
+	if err != nil {
+		return nil, err
 	}
 	slices.SortFunc(out, func(a, b *appsv1.ControllerRevision) int {
 		return cmp.Or(cmp.Compare(a.Revision, b.Revision), a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))

@@ -14,7 +14,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sinawi/sinawi/internal/controllers/expect"
@@ -36,7 +35,7 @@ func New(deps loop.Deps) *Controller {
 	c := &Controller{Deps: deps, pending: expect.New()}
 	c.jobs = loop.New("job", 5, deps, c.reconcile)
 	c.jobs.WatchSelf(&batchv1.Job{})
-	c.jobs.WatchChanges(&corev1.Pod{}, c.podChanged)
+	workload.WatchOwned(c.jobs, deps, c.pending, &corev1.Pod{}, kind, &batchv1.JobList{})
 	c.orphans = loop.New("job-orphans", 1, deps, c.releaseOrphan)
 	c.orphans.WatchChanges(&corev1.Pod{}, c.orphanChanged)
 	c.orphans.WatchChanges(&batchv1.Job{}, c.jobGone)
@@ -49,19 +48,6 @@ func (c *Controller) Run(ctx context.Context) error {
 	group.Go(func() error { return c.jobs.Run(ctx) })
 	group.Go(func() error { return c.orphans.Run(ctx) })
 	return group.Wait()
-}
-
-func (c *Controller) podChanged(before, after client.Object) []loop.Key {
-	for _, obj := range []client.Object{before, after} {
-		if obj != nil {
-			c.pending.Seen(obj)
-		}
-	}
-	keys, err := workload.Wake(context.Background(), c.Cache, kind, &batchv1.JobList{}, before, after)
-	if err != nil {
-		c.Log.Error("find jobs of a pod", "err", err)
-	}
-	return keys
 }
 
 func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration, error) {
@@ -82,7 +68,11 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 		c.Log.Error("job has no valid selector", "key", key.String(), "err", err)
 		return 0, nil
 	}
-	pods, err := c.claim(ctx, job, selector)
+	claimer := &workload.Claimer{
+		Client: c.Client, Cache: c.Cache, Owner: job, Kind: kind, Selector: selector,
+		Finalizers: []string{batchv1.JobTrackingFinalizer},
+	}
+	pods, err := workload.Claimed[*corev1.Pod](ctx, claimer, &corev1.PodList{}, nil)
 	if err != nil {
 		return 0, err
 	}
@@ -96,33 +86,6 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 	}
 	p := decide(snapshot{job: job, pods: pods}, now)
 	return p.again, c.act(ctx, job, p)
-}
-
-func (c *Controller) claim(ctx context.Context, job *batchv1.Job, selector labels.Selector) ([]*corev1.Pod, error) {
-	var owned, loose corev1.PodList
-	if err := workload.ListOwned(ctx, c.Cache, &owned, job.Namespace, job.UID); err != nil {
-		return nil, fmt.Errorf("list pods of job: %w", err)
-	}
-	if err := workload.ListOrphans(ctx, c.Cache, &loose, job.Namespace); err != nil {
-		return nil, fmt.Errorf("list orphan pods: %w", err)
-	}
-	claimer := workload.Claimer{
-		Client: c.Client, Owner: job, Kind: kind, Selector: selector,
-		Finalizers: []string{batchv1.JobTrackingFinalizer},
-	}
-	var mine []*corev1.Pod
-	var errs []error
-	for _, list := range [][]corev1.Pod{owned.Items, loose.Items} {
-		for i := range list {
-			yes, err := claimer.Take(ctx, &list[i])
-			if err != nil {
-				errs = append(errs, err)
-			} else if yes {
-				mine = append(mine, &list[i])
-			}
-		}
-	}
-	return mine, errors.Join(errs...)
 }
 
 // act carries out the plan. The status names ended pods before their finalizers
@@ -145,41 +108,19 @@ func (c *Controller) create(ctx context.Context, job *batchv1.Job, pods []creati
 	for _, p := range pods {
 		next <- p
 	}
-	return workload.SlowStart(len(pods), func() error {
-		pod := build(job, <-next)
-		err := c.Client.Create(ctx, pod)
-		switch {
-		case err == nil:
-			c.pending.Created(job.UID, pod, time.Now())
-			c.Events.Eventf(job, corev1.EventTypeNormal, "SuccessfulCreate", "Created pod: %v", pod.Name)
-			return nil
-		case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
-			return nil // nothing can be created here any more
-		default:
-			c.Events.Eventf(job, corev1.EventTypeWarning, "FailedCreate", "Error creating: %v", err)
-			return fmt.Errorf("create pod: %w", err)
-		}
-	})
+	write := workload.Pods{Deps: c.Deps, Pending: c.pending}
+	return workload.SlowStart(len(pods), func() error { return write.Create(ctx, job, build(job, <-next)) })
 }
 
 func (c *Controller) remove(ctx context.Context, job *batchv1.Job, pods []*corev1.Pod, forget bool) error {
+	write := workload.Pods{Deps: c.Deps, Pending: c.pending}
 	return each(pods, func(pod *corev1.Pod) error {
 		if forget {
 			if err := c.dropFinalizer(ctx, job, pod); err != nil {
 				return err
 			}
 		}
-		err := c.Client.Delete(ctx, pod, client.Preconditions{UID: &pod.UID})
-		switch {
-		case apierrors.IsNotFound(err) || apierrors.IsConflict(err):
-		case err != nil:
-			c.Events.Eventf(job, corev1.EventTypeWarning, "FailedDelete", "Error deleting: %v", err)
-			return fmt.Errorf("delete pod %s: %w", pod.Name, err)
-		default:
-			c.pending.Deleted(job.UID, pod.UID, time.Now())
-			c.Events.Eventf(job, corev1.EventTypeNormal, "SuccessfulDelete", "Deleted pod: %v", pod.Name)
-		}
-		return nil
+		return write.Delete(ctx, job, pod)
 	})
 }
 

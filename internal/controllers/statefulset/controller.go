@@ -12,7 +12,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sinawi/sinawi/internal/controllers/expect"
@@ -38,25 +37,12 @@ func New(deps loop.Deps) *Controller {
 	c := &Controller{Deps: deps, pending: expect.New()}
 	c.loop = loop.New("statefulset", 5, deps, c.reconcile)
 	c.loop.WatchSelf(&appsv1.StatefulSet{})
-	c.loop.WatchChanges(&corev1.Pod{}, c.podChanged)
+	workload.WatchOwned(c.loop, deps, c.pending, &corev1.Pod{}, kind, &appsv1.StatefulSetList{})
 	return c
 }
 
 // Run reconciles until ctx ends.
 func (c *Controller) Run(ctx context.Context) error { return c.loop.Run(ctx) }
-
-func (c *Controller) podChanged(before, after client.Object) []loop.Key {
-	for _, obj := range []client.Object{before, after} {
-		if obj != nil {
-			c.pending.Seen(obj)
-		}
-	}
-	keys, err := workload.Wake(context.Background(), c.Cache, kind, &appsv1.StatefulSetList{}, before, after)
-	if err != nil {
-		c.Log.Error("find stateful sets of a pod", "err", err)
-	}
-	return keys
-}
 
 func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration, error) {
 	set := &appsv1.StatefulSet{}
@@ -69,7 +55,12 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 		return 0, nil
 	}
 	snap := snapshot{set: set}
-	if snap.pods, err = c.claim(ctx, set, selector); err != nil {
+	claimer := &workload.Claimer{Client: c.Client, Cache: c.Cache, Owner: set, Kind: kind, Selector: selector}
+	named := func(pod *corev1.Pod) bool { // only pods that bear one of the set's names can be its
+		_, ok := ordinal(set, pod)
+		return ok
+	}
+	if snap.pods, err = workload.Claimed(ctx, claimer, &corev1.PodList{}, named); err != nil {
 		return 0, err
 	}
 	now := time.Now()
@@ -111,40 +102,8 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 
 func (c *Controller) countCollision(ctx context.Context, set *appsv1.StatefulSet) error {
 	status := *set.Status.DeepCopy()
-	n := int32(1)
-	if status.CollisionCount != nil {
-		n += *status.CollisionCount
-	}
-	status.CollisionCount = &n
+	status.CollisionCount = workload.OneMore(status.CollisionCount)
 	return c.updateStatus(ctx, set, status)
-}
-
-// claim returns the set's pods. Only pods that bear one of its names can be its.
-func (c *Controller) claim(ctx context.Context, set *appsv1.StatefulSet, selector labels.Selector) ([]*corev1.Pod, error) {
-	var owned, loose corev1.PodList
-	if err := workload.ListOwned(ctx, c.Cache, &owned, set.Namespace, set.UID); err != nil {
-		return nil, fmt.Errorf("list pods of stateful set: %w", err)
-	}
-	if err := workload.ListOrphans(ctx, c.Cache, &loose, set.Namespace); err != nil {
-		return nil, fmt.Errorf("list orphan pods: %w", err)
-	}
-	claimer := workload.Claimer{Client: c.Client, Owner: set, Kind: kind, Selector: selector}
-	var mine []*corev1.Pod
-	var errs []error
-	for _, list := range [][]corev1.Pod{owned.Items, loose.Items} {
-		for i := range list {
-			if _, ok := ordinal(set, &list[i]); !ok {
-				continue
-			}
-			yes, err := claimer.Take(ctx, &list[i])
-			if err != nil {
-				errs = append(errs, err)
-			} else if yes {
-				mine = append(mine, &list[i])
-			}
-		}
-	}
-	return mine, errors.Join(errs...)
 }
 
 // act carries out the plan: storage before the pods that need it.
