@@ -2,7 +2,7 @@
 // a pod, whether a pod takes part, under which address and at which port.
 //
 // It is shared by those who write Endpoints and EndpointSlices. It keeps no
-// state, and reads the cache only in Services and Pods.
+// state, and reads the cache only in Services, Pods and WatchPods.
 package backend
 
 import (
@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sinawi/sinawi/internal/controllers/loop"
 	"github.com/sinawi/sinawi/internal/controllers/workload"
 )
 
@@ -87,9 +88,23 @@ func Pods(ctx context.Context, r client.Reader, service *corev1.Service) ([]*cor
 	return pods, nil
 }
 
-// Affected returns the keys of the services to which a change of a pod matters;
+// WatchPods makes l, which reconciles services, reconcile those to which a change
+// of a pod matters.
+func WatchPods(l *loop.Loop, deps loop.Deps) {
+	l.WatchChanges(&corev1.Pod{}, func(before, after client.Object) []loop.Key {
+		old, _ := before.(*corev1.Pod)
+		next, _ := after.(*corev1.Pod)
+		keys, err := affected(context.Background(), deps.Cache, old, next)
+		if err != nil {
+			deps.Log.Error("find services of a pod", "err", err)
+		}
+		return keys
+	})
+}
+
+// affected returns the keys of the services to which a change of a pod matters;
 // before or after may be nil.
-func Affected(ctx context.Context, r client.Reader, before, after *corev1.Pod) ([]types.NamespacedName, error) {
+func affected(ctx context.Context, r client.Reader, before, after *corev1.Pod) ([]types.NamespacedName, error) {
 	switch {
 	case before == nil:
 		return Services(ctx, r, after.Namespace, after.Labels)

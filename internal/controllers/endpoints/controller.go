@@ -32,7 +32,7 @@ func New(deps loop.Deps) *Controller {
 	c := &Controller{Deps: deps}
 	c.loop = loop.New("endpoints", 5, deps, c.reconcile)
 	c.loop.WatchSelf(&corev1.Service{})
-	c.loop.WatchChanges(&corev1.Pod{}, c.podChanged)
+	backend.WatchPods(c.loop, deps)
 	c.loop.Watch(&corev1.Endpoints{}, func(obj client.Object) []loop.Key {
 		if obj.GetLabels()[managedBy] != manager {
 			return nil
@@ -44,16 +44,6 @@ func New(deps loop.Deps) *Controller {
 
 // Run reconciles until ctx ends.
 func (c *Controller) Run(ctx context.Context) error { return c.loop.Run(ctx) }
-
-func (c *Controller) podChanged(before, after client.Object) []loop.Key {
-	old, _ := before.(*corev1.Pod)
-	next, _ := after.(*corev1.Pod)
-	keys, err := backend.Affected(context.Background(), c.Cache, old, next)
-	if err != nil {
-		c.Log.Error("find services of a pod", "err", err)
-	}
-	return keys
-}
 
 // reconcile needs no memory of its writes: it writes one object by name, and a
 // write over an older state is refused.

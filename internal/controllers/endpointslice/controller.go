@@ -30,7 +30,7 @@ func New(deps loop.Deps) *Controller {
 	c := &Controller{Deps: deps, pending: expect.New()}
 	c.loop = loop.New("endpointslice", 5, deps, c.reconcile)
 	c.loop.WatchSelf(&corev1.Service{})
-	c.loop.WatchChanges(&corev1.Pod{}, c.podChanged)
+	backend.WatchPods(c.loop, deps)
 	c.loop.WatchChanges(&corev1.Node{}, c.nodeChanged)
 	c.loop.Watch(&discoveryv1.EndpointSlice{}, c.sliceChanged)
 	return c
@@ -38,16 +38,6 @@ func New(deps loop.Deps) *Controller {
 
 // Run reconciles until ctx ends.
 func (c *Controller) Run(ctx context.Context) error { return c.loop.Run(ctx) }
-
-func (c *Controller) podChanged(before, after client.Object) []loop.Key {
-	old, _ := before.(*corev1.Pod)
-	next, _ := after.(*corev1.Pod)
-	keys, err := backend.Affected(context.Background(), c.Cache, old, next)
-	if err != nil {
-		c.Log.Error("find services of a pod", "err", err)
-	}
-	return keys
-}
 
 // nodeChanged wakes the services of a node's pods when the node comes, goes or
 // moves to another zone.
