@@ -43,12 +43,7 @@ type Controller struct {
 func New(deps loop.Deps, ca []byte) *Controller {
 	c := &Controller{Deps: deps, data: map[string]string{file: string(ca)}, right: map[string]string{}}
 	c.loop = loop.New("rootca", 1, deps, c.reconcile)
-	c.loop.WatchChanges(&corev1.Namespace{}, func(_, after client.Object) []loop.Key {
-		if after == nil {
-			return nil
-		}
-		return loop.Self(after)
-	})
+	c.loop.WatchSelf(&corev1.Namespace{})
 	c.loop.Watch(named(), func(obj client.Object) []loop.Key {
 		if obj.GetName() != Name {
 			return nil

@@ -28,12 +28,7 @@ type Controller struct {
 func New(deps loop.Deps) *Controller {
 	c := &Controller{Deps: deps}
 	c.loop = loop.New("serviceaccount", 1, deps, c.reconcile)
-	c.loop.WatchChanges(&corev1.Namespace{}, func(_, after client.Object) []loop.Key {
-		if after == nil {
-			return nil
-		}
-		return loop.Self(after)
-	})
+	c.loop.WatchSelf(&corev1.Namespace{})
 	c.loop.WatchChanges(&corev1.ServiceAccount{}, func(before, after client.Object) []loop.Key {
 		if after != nil || before.GetName() != name {
 			return nil
