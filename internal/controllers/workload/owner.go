@@ -8,8 +8,10 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -30,12 +32,7 @@ const (
 func Index(ctx context.Context, c cache.Cache) error {
 	kinds := []client.Object{&corev1.Pod{}, &appsv1.ReplicaSet{}, &appsv1.ControllerRevision{}, &batchv1.Job{}}
 	for _, kind := range kinds {
-		err := c.IndexField(ctx, kind, ownerIndex, func(obj client.Object) []string {
-			if ref := metav1.GetControllerOfNoCopy(obj); ref != nil {
-				return []string{string(ref.UID)}
-			}
-			return []string{orphan}
-		})
+		err := c.IndexField(ctx, kind, ownerIndex, func(obj client.Object) []string { return []string{controller(obj)} })
 		if err != nil {
 			return fmt.Errorf("index %T by owner: %w", kind, err)
 		}
@@ -47,6 +44,14 @@ func Index(ctx context.Context, c cache.Cache) error {
 		return fmt.Errorf("index pods by node: %w", err)
 	}
 	return nil
+}
+
+// controller is the uid of the object's controller, or orphan.
+func controller(obj client.Object) string {
+	if ref := metav1.GetControllerOfNoCopy(obj); ref != nil {
+		return string(ref.UID)
+	}
+	return orphan
 }
 
 // PodsOn returns the pods bound to a node; those of the empty name are bound to
@@ -91,49 +96,46 @@ func OwnerKey(obj client.Object, kind schema.GroupVersionKind) []types.Namespace
 	return []types.NamespacedName{{Namespace: obj.GetNamespace(), Name: ref.Name}}
 }
 
-// Takers returns the keys of the owners in list that select an orphan. list is
+// adopters returns the keys of the owners in list that select an orphan. list is
 // filled from the orphan's namespace.
-func Takers(ctx context.Context, r client.Reader, list client.ObjectList, orphan client.Object) ([]types.NamespacedName, error) {
+func adopters(ctx context.Context, r client.Reader, list client.ObjectList, orphan client.Object) ([]types.NamespacedName, error) {
 	if err := r.List(ctx, list, client.InNamespace(orphan.GetNamespace()), client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("list who may adopt %s: %w", orphan.GetName(), err)
 	}
 	var keys []types.NamespacedName
 	have := labels.Set(orphan.GetLabels())
-	add := func(owner client.Object, by *metav1.LabelSelector) {
+	err := meta.EachListItem(list, func(item runtime.Object) error {
+		by, err := selectorOf(item)
+		if err != nil {
+			return err
+		}
 		selector, err := metav1.LabelSelectorAsSelector(by)
 		if err == nil && !selector.Empty() && selector.Matches(have) {
-			keys = append(keys, client.ObjectKeyFromObject(owner))
+			keys = append(keys, client.ObjectKeyFromObject(item.(client.Object)))
 		}
-	}
-	switch l := list.(type) {
-	case *appsv1.ReplicaSetList:
-		for i := range l.Items {
-			add(&l.Items[i], l.Items[i].Spec.Selector)
-		}
-	case *appsv1.DeploymentList:
-		for i := range l.Items {
-			add(&l.Items[i], l.Items[i].Spec.Selector)
-		}
-	case *appsv1.StatefulSetList:
-		for i := range l.Items {
-			add(&l.Items[i], l.Items[i].Spec.Selector)
-		}
-	case *appsv1.DaemonSetList:
-		for i := range l.Items {
-			add(&l.Items[i], l.Items[i].Spec.Selector)
-		}
-	case *batchv1.JobList:
-		for i := range l.Items {
-			add(&l.Items[i], l.Items[i].Spec.Selector)
-		}
-	case *corev1.ReplicationControllerList:
-		for i := range l.Items {
-			add(&l.Items[i], &metav1.LabelSelector{MatchLabels: l.Items[i].Spec.Selector})
-		}
+		return nil
+	})
+	return keys, err
+}
+
+// selectorOf is what an owner selects by.
+func selectorOf(owner runtime.Object) (*metav1.LabelSelector, error) {
+	switch o := owner.(type) {
+	case *appsv1.ReplicaSet:
+		return o.Spec.Selector, nil
+	case *appsv1.Deployment:
+		return o.Spec.Selector, nil
+	case *appsv1.StatefulSet:
+		return o.Spec.Selector, nil
+	case *appsv1.DaemonSet:
+		return o.Spec.Selector, nil
+	case *batchv1.Job:
+		return o.Spec.Selector, nil
+	case *corev1.ReplicationController:
+		return &metav1.LabelSelector{MatchLabels: o.Spec.Selector}, nil
 	default:
-		return nil, fmt.Errorf("list who may adopt: %T is no list of owners", list)
+		return nil, fmt.Errorf("find out what %T selects: it adopts nothing", owner)
 	}
-	return keys, nil
 }
 
 func parseCost(s string) (int64, error) {

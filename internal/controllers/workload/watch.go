@@ -23,8 +23,8 @@ func WatchOwned(l *loop.Loop, deps loop.Deps, pending *expect.Tracker, obj clien
 				pending.Seen(state)
 			}
 		}
-		takers := owners.DeepCopyObject().(client.ObjectList)
-		keys, err := wake(context.Background(), deps.Cache, kind, takers, before, after)
+		list := owners.DeepCopyObject().(client.ObjectList)
+		keys, err := wake(context.Background(), deps.Cache, kind, list, before, after)
 		if err != nil {
 			deps.Log.Error("find owners of a changed object", "kind", kind.Kind, "err", err)
 		}
@@ -33,9 +33,9 @@ func WatchOwned(l *loop.Loop, deps loop.Deps, pending *expect.Tracker, obj clien
 }
 
 // wake returns the keys to reconcile when an object that owners of a kind may
-// control changed: its owner before and after, and for an orphan whoever of
-// takers, a list to fill, may adopt it.
-func wake(ctx context.Context, r client.Reader, kind schema.GroupVersionKind, takers client.ObjectList, before, after client.Object) ([]types.NamespacedName, error) {
+// control changed: its owner before and after, and for an orphan whoever may adopt
+// it of the kind of owners, an empty list.
+func wake(ctx context.Context, r client.Reader, kind schema.GroupVersionKind, owners client.ObjectList, before, after client.Object) ([]types.NamespacedName, error) {
 	var keys []types.NamespacedName
 	if before != nil {
 		keys = OwnerKey(before, kind)
@@ -47,6 +47,6 @@ func wake(ctx context.Context, r client.Reader, kind schema.GroupVersionKind, ta
 	if metav1.GetControllerOfNoCopy(after) != nil || after.GetDeletionTimestamp() != nil || len(after.GetLabels()) == 0 {
 		return keys, nil
 	}
-	more, err := Takers(ctx, r, takers, after)
+	more, err := adopters(ctx, r, owners, after)
 	return append(keys, more...), err
 }
