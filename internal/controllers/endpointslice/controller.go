@@ -6,7 +6,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -32,7 +31,7 @@ func New(deps loop.Deps) *Controller {
 	c.loop.WatchSelf(&corev1.Service{})
 	backend.WatchPods(c.loop, deps)
 	c.loop.WatchChanges(&corev1.Node{}, c.nodeChanged)
-	c.loop.Watch(&discoveryv1.EndpointSlice{}, c.sliceChanged)
+	watchSlices(c.loop, c.pending, manager)
 	return c
 }
 
@@ -61,14 +60,6 @@ func (c *Controller) nodeChanged(before, after client.Object) []loop.Key {
 		c.Log.Error("find services on a node", "node", node.GetName(), "err", err)
 	}
 	return keys
-}
-
-func (c *Controller) sliceChanged(obj client.Object) []loop.Key {
-	if obj.GetLabels()[discoveryv1.LabelManagedBy] != manager {
-		return nil
-	}
-	c.pending.Seen(obj)
-	return []loop.Key{{Namespace: obj.GetNamespace(), Name: obj.GetLabels()[discoveryv1.LabelServiceName]}}
 }
 
 func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration, error) {
@@ -108,14 +99,6 @@ func (c *Controller) snapshot(ctx context.Context, service *corev1.Service) (sna
 			return snap, fmt.Errorf("read node %s: %w", name, err)
 		}
 	}
-	var list discoveryv1.EndpointSliceList
-	err = c.Cache.List(ctx, &list, client.InNamespace(service.Namespace), client.UnsafeDisableDeepCopy,
-		client.MatchingLabels{discoveryv1.LabelServiceName: service.Name, discoveryv1.LabelManagedBy: manager})
-	if err != nil {
-		return snap, fmt.Errorf("list endpoint slices: %w", err)
-	}
-	for i := range list.Items {
-		snap.slices = append(snap.slices, &list.Items[i])
-	}
-	return snap, nil
+	snap.slices, err = slicesOf(ctx, c.Cache, client.ObjectKeyFromObject(service), manager)
+	return snap, err
 }

@@ -4,7 +4,6 @@ package endpointslice
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -47,13 +46,7 @@ func NewMirror(deps loop.Deps) *Mirror {
 		}
 		return loop.Self(next)
 	})
-	m.loop.Watch(&discoveryv1.EndpointSlice{}, func(obj client.Object) []loop.Key {
-		if obj.GetLabels()[discoveryv1.LabelManagedBy] != mirrorManager {
-			return nil
-		}
-		m.pending.Seen(obj)
-		return []loop.Key{{Namespace: obj.GetNamespace(), Name: obj.GetLabels()[discoveryv1.LabelServiceName]}}
-	})
+	watchSlices(m.loop, m.pending, mirrorManager)
 	return m
 }
 
@@ -70,20 +63,15 @@ func (m *Mirror) reconcile(ctx context.Context, key loop.Key) (time.Duration, er
 	if client.IgnoreNotFound(err) != nil {
 		return 0, err
 	}
-	var list discoveryv1.EndpointSliceList
-	err2 := m.Cache.List(ctx, &list, client.InNamespace(key.Namespace), client.UnsafeDisableDeepCopy,
-		client.MatchingLabels{discoveryv1.LabelServiceName: key.Name, discoveryv1.LabelManagedBy: mirrorManager})
-	if err2 != nil {
-		return 0, fmt.Errorf("list mirrored slices: %w", err2)
-	}
-	var have []*discoveryv1.EndpointSlice
-	for i := range list.Items {
-		have = append(have, &list.Items[i])
+	gone := apierrors.IsNotFound(err)
+	have, err := slicesOf(ctx, m.Cache, key, mirrorManager)
+	if err != nil {
+		return 0, err
 	}
 	if settled, again := expect.Settled(m.pending, endpoints.UID, have, time.Now()); !settled {
 		return again, nil
 	}
-	wanted := !apierrors.IsNotFound(err) && len(service.Spec.Selector) == 0 && mirrored(endpoints)
+	wanted := !gone && len(service.Spec.Selector) == 0 && mirrored(endpoints)
 	return 0, write(ctx, m.Client, m.pending, endpoints, decideMirror(endpoints, have, wanted))
 }
 
