@@ -73,12 +73,14 @@ func (c Config) handler(helper, sandboxer string) table {
 	}
 }
 
-// registerSandboxes makes our sandbox controller one of containerd's.
-func (c Config) registerSandboxes(helper string, oomScore *int, log *slog.Logger) error {
+// registerSandboxes makes our sandbox controller one of containerd's. revive is
+// for when containerd serves: see nodeshim.Pool.
+func (c Config) registerSandboxes(helper string, oomScore *int, log *slog.Logger) (revive func(), err error) {
 	pause, err := image.PauseProgram()
 	if err != nil {
-		return err
+		return nil, err
 	}
+	var pool *nodeshim.Pool
 	const cri = "io.containerd.grpc.v1.cri"
 	registry.Register(&plugin.Registration{
 		Type: plugins.SandboxControllerPlugin,
@@ -95,6 +97,7 @@ func (c Config) registerSandboxes(helper string, oomScore *int, log *slog.Logger
 			if err != nil {
 				return nil, err
 			}
+			pool = shims
 			return sandbox.New(ic.Context, shims, sandbox.Options{
 				Dir:      filepath.Join(c.State, "pods"),
 				CRIRoot:  filepath.Join(c.Root, cri),
@@ -106,7 +109,7 @@ func (c Config) registerSandboxes(helper string, oomScore *int, log *slog.Logger
 			})
 		},
 	})
-	return nil
+	return func() { pool.Revive() }, nil
 }
 
 // serverConfig is containerd's configuration for c. helper is the directory the

@@ -75,6 +75,31 @@ func TestContainersOutliveTheRuntime(t *testing.T) {
 	p.remove()
 }
 
+// Where all processes were killed but the pods' own, containers start again in
+// their pods at once.
+func TestRuntimeAndShimsDie(t *testing.T) {
+	r := runtimetest.Start(t)
+	p := runPod(t, r, "empty", nil)
+	id := p.run("first", "sleep 1000", nil)
+	r.Kill(t)
+	for _, process := range processesOf(t, r) {
+		var shim int
+		if _, err := fmt.Sscan(process, &shim); err == nil && strings.Contains(process, "-id node-") {
+			if err := unix.Kill(shim, unix.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	r.Launch(t)
+	if s := status(t, r, id); s.State != cri.ContainerState_CONTAINER_EXITED || s.ExitCode == 0 {
+		t.Errorf("the container of the dead shim is %v with code %d", s.State, s.ExitCode)
+	}
+	if got := p.output("second", "echo again", nil); got != "again\n" {
+		t.Errorf("a container that started in the pod printed %q", got)
+	}
+	p.remove()
+}
+
 // After a reboot nothing of the pods is left but the records; they can be removed.
 func TestReboot(t *testing.T) {
 	r := runtimetest.Start(t)

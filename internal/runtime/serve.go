@@ -53,7 +53,8 @@ func Serve(ctx context.Context, c Config, ready func()) error {
 		snapshotter = "native"
 	}
 	restrictOOM := !canLowerOOMScore()
-	if err := c.registerSandboxes(helper, sandboxScore(restrictOOM), slog.Default()); err != nil {
+	revive, err := c.registerSandboxes(helper, sandboxScore(restrictOOM), slog.Default())
+	if err != nil {
 		return err
 	}
 	config := c.serverConfig(helper, snapshotter, restrictOOM)
@@ -81,6 +82,7 @@ func Serve(ctx context.Context, c Config, ready func()) error {
 	if err := image.EnsurePause(ctx, c.Socket); err != nil {
 		return err
 	}
+	revive()
 	ready()
 	// What starting took is given back; at rest the runtime is small.
 	debug.FreeOSMemory()

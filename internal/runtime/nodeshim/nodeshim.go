@@ -85,6 +85,26 @@ func New(ctx context.Context, o Options) (*Pool, error) {
 	return p, nil
 }
 
+// Revive starts the shims again that an earlier runtime had and that ended while
+// there was none, as when all processes were killed. It is called when containerd
+// has looked for their containers, which are not to be found in the new ones.
+func (p *Pool) Revive() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for n := range count {
+		if _, err := os.Stat(filepath.Join(p.dir(n), "pid")); err != nil || p.running[n] {
+			continue
+		}
+		process, err := p.start(n)
+		if err != nil {
+			p.o.Log.Error("start the node's shim", "shim", id(n), "err", err)
+			continue
+		}
+		p.running[n] = true
+		go p.watch(n, process)
+	}
+}
+
 // find returns a shim's process, if it listens.
 func (p *Pool) find(n int) (int, bool) {
 	data, err := os.ReadFile(filepath.Join(p.dir(n), "pid"))
