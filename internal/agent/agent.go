@@ -119,6 +119,7 @@ type Agent struct {
 	logs    *logs.Rotator
 	report  *report.Writer
 	node    *node.Node
+	stats   *stats.Reader
 	server  *server.Server // nil: not served
 	shared  worker.Deps
 
@@ -175,7 +176,10 @@ func (a *Agent) compose() error {
 	if a.node, err = a.makeNode(); err != nil {
 		return err
 	}
-	if a.server, err = a.makeServer(imageService); err != nil {
+	a.stats = stats.New(a.runtime, imageService, stats.Options{
+		NodeName: a.options.NodeName, Dir: a.options.Dir, LogDir: a.options.LogDir, Log: log,
+	})
+	if a.server, err = a.makeServer(); err != nil {
 		return err
 	}
 	resolver, err := os.ReadFile(a.options.Resolver)
@@ -201,19 +205,18 @@ func (a *Agent) compose() error {
 }
 
 // makeServer makes the kubelet API, nil if it is not to be served.
-func (a *Agent) makeServer(imageService cri.ImageServiceClient) (*server.Server, error) {
+func (a *Agent) makeServer() (*server.Server, error) {
 	if a.options.Listener == nil {
 		return nil, nil
 	}
-	measures := stats.New(a.runtime, imageService, stats.Options{NodeName: a.options.NodeName, Dir: a.options.Dir, Log: a.deps.Log})
 	return server.New(
 		server.Deps{
-			Pods: a, Runtime: a.runtime, Stats: measures, Metrics: a.deps.Metrics,
+			Pods: a, Runtime: a.runtime, Stats: a.stats, Metrics: a.deps.Metrics,
 			Access: server.Delegated(a.deps.Clientset), Log: a.deps.Log,
 		},
 		server.Options{
 			Listener: a.options.Listener, ServingCert: a.options.ServingCert, ClientCA: a.options.ClientCA,
-			NodeName: a.options.NodeName,
+			NodeName: a.options.NodeName, LogsDir: a.options.LogDir,
 		})
 }
 

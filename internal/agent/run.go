@@ -65,6 +65,7 @@ func (a *Agent) runPods(ctx context.Context) error {
 	group.Go(func() error { return a.images.Run(ctx) })
 	group.Go(func() error { return a.logs.Run(ctx) })
 	group.Go(func() error { return a.follow(ctx) })
+	group.Go(func() error { return a.watchDisk(ctx) })
 	group.Go(func() error {
 		if err := a.watchPods(ctx); err != nil || ctx.Err() != nil {
 			return err

@@ -11,6 +11,7 @@ import (
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/sinawi/sinawi/internal/agent/env"
+	"github.com/sinawi/sinawi/internal/volumes"
 )
 
 const hostsPath = "/etc/hosts"
@@ -60,7 +61,7 @@ func (w *Worker) mount(ctx context.Context, pod *corev1.Pod, c *corev1.Container
 			return nil, fmt.Errorf("expand subPathExpr of volume mount %q: %w", m.Name, err)
 		}
 	}
-	out := &cri.Mount{ContainerPath: m.MountPath, Readonly: m.ReadOnly, Propagation: propagation(m.MountPropagation)}
+	out := &cri.Mount{ContainerPath: m.MountPath, Readonly: m.ReadOnly || volumes.ReadOnly(volume), Propagation: propagation(m.MountPropagation)}
 	if !filepath.IsAbs(out.ContainerPath) {
 		out.ContainerPath = "/" + out.ContainerPath
 	}
@@ -75,7 +76,10 @@ func (w *Worker) mount(ctx context.Context, pod *corev1.Pod, c *corev1.Container
 	if m.ReadOnly && m.RecursiveReadOnly != nil && *m.RecursiveReadOnly != corev1.RecursiveReadOnlyDisabled {
 		out.RecursiveReadOnly = true
 	}
-	out.HostPath = w.deps.Volumes.Path(pod.UID, volume)
+	if out.HostPath = w.deps.Volumes.Path(pod.UID, volume); out.HostPath == "" {
+		// The runtime would take its own directory for it.
+		return nil, fmt.Errorf("volume %q of container %q has no path on the node: it is not set up, or its kind cannot be mounted", m.Name, c.Name)
+	}
 	if sub != "" {
 		path, err := w.deps.Volumes.SubPath(pod, volume, c.Name, index, sub)
 		if err != nil {

@@ -33,6 +33,7 @@ type Worker struct {
 	mu       sync.Mutex // guards the fields below
 	pod      *corev1.Pod
 	gone     bool               // from the API
+	evicted  string             // why the pod must go; empty: it need not
 	refresh  bool               // what the pod's volumes or environment show has changed
 	giveUp   context.CancelFunc // ends what is done to start the pod
 	state    *observed.Pod
@@ -105,6 +106,14 @@ func (w *Worker) Gone(last *corev1.Pod) {
 func (w *Worker) Refresh() {
 	w.mu.Lock()
 	w.refresh = true
+	w.mu.Unlock()
+	w.Wake()
+}
+
+// Evict ends the pod for a reason that its owner is told. It may be called again.
+func (w *Worker) Evict(why string) {
+	w.mu.Lock()
+	w.evicted = why
 	w.mu.Unlock()
 	w.Wake()
 }
@@ -182,6 +191,7 @@ func (w *Worker) sleep(ctx context.Context, at time.Time) bool {
 type moment struct {
 	pod     *corev1.Pod // with the newest status that was written
 	gone    bool
+	evicted string
 	refresh bool
 	state   *observed.Pod
 	now     time.Time
@@ -190,7 +200,7 @@ type moment struct {
 // round is one turn of the loop. next is when to turn again if nothing happens.
 func (w *Worker) round(ctx, life context.Context) (next time.Time, done bool) {
 	w.mu.Lock()
-	m := moment{pod: w.pod, gone: w.gone, refresh: w.refresh}
+	m := moment{pod: w.pod, gone: w.gone, evicted: w.evicted, refresh: w.refresh}
 	w.refresh = false
 	w.mu.Unlock()
 	m.pod = w.deps.Report.Latest(m.pod)
@@ -220,7 +230,8 @@ func ended(phase corev1.PodPhase) bool {
 	return phase == corev1.PodSucceeded || phase == corev1.PodFailed
 }
 
-// verdict ends a pod that the node does not take, or whose time is over.
+// verdict ends a pod that the node does not take, that takes too much, or whose
+// time is over.
 func (w *Worker) verdict(m moment) *status.Problem {
 	if !w.admitted {
 		w.admitted = true
@@ -231,6 +242,10 @@ func (w *Worker) verdict(m moment) *status.Problem {
 				return &status.Problem{Reason: refusal.Reason, Message: "Pod was rejected: " + refusal.Message}
 			}
 		}
+	}
+	if m.evicted != "" && !ended(m.pod.Status.Phase) {
+		w.event("", corev1.EventTypeWarning, "Evicted", m.evicted)
+		return &status.Problem{Reason: "Evicted", Message: m.evicted}
 	}
 	if at := w.deadline(m.pod); !at.IsZero() && !m.now.Before(at) && !ended(m.pod.Status.Phase) {
 		const message = "Pod was active on the node longer than the specified deadline"
