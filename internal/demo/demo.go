@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
@@ -186,12 +187,9 @@ func (t *tour) kill(ctx context.Context) ([]language.Text, error) {
 
 func (t *tour) scale(ctx context.Context) ([]language.Text, error) {
 	began := time.Now()
-	scale, err := t.client.AppsV1().Deployments(t.namespace).GetScale(ctx, appName, metav1.GetOptions{})
-	if err != nil {
-		return nil, err
-	}
-	scale.Spec.Replicas = 10
-	if _, err := t.client.AppsV1().Deployments(t.namespace).UpdateScale(ctx, appName, scale, metav1.UpdateOptions{}); err != nil {
+	// Not an update: the deployment's controller writes status meanwhile.
+	tenReplicas := []byte(`{"spec":{"replicas":10}}`)
+	if _, err := t.client.AppsV1().Deployments(t.namespace).Patch(ctx, appName, types.MergePatchType, tenReplicas, metav1.PatchOptions{}, "scale"); err != nil {
 		return nil, err
 	}
 	if err := t.rolledOut(ctx, 10); err != nil {
