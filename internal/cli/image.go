@@ -67,7 +67,7 @@ func (a *app) importFile(ctx context.Context, socket, name string) error {
 	}
 	names, err := image.Import(ctx, socket, archive)
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", name, err)
 	}
 	for _, n := range names {
 		a.printf("imported %s\n", "가져옴 %s\n", n)
