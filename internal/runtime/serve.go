@@ -31,6 +31,7 @@ func Serve(ctx context.Context, c Config, ready func()) error {
 	if err := log.SetLevel(orDefault(c.LogLevel, "warn")); err != nil {
 		return fmt.Errorf("runtime log level: %w", err)
 	}
+	log.L.Logger.SetFormatter(quiet{log.L.Logger.Formatter})
 	unlock, err := c.lock()
 	if err != nil {
 		return err
