@@ -25,11 +25,12 @@ type Node struct {
 	Name string
 	Dir  instance.Dir
 	IP   netip.Addr
+	// Flags are given to every `sinawi up` on it.
+	Flags []string
 
-	lab   *Lab
-	net   *namespace
-	link  string // its end of the cable on the host's side
-	flags []string
+	lab  *Lab
+	net  *namespace
+	link string // its end of the cable on the host's side
 }
 
 // AddNode makes a machine with the given name on which nothing runs yet. flags
@@ -41,7 +42,7 @@ func (l *Lab) AddNode(name string, flags ...string) (*Node, error) {
 	ip := l.subnet.Addr().As4()
 	ip[3] = byte(10 + number)
 	n := &Node{
-		Name: name, IP: netip.AddrFrom4(ip), lab: l, flags: flags,
+		Name: name, IP: netip.AddrFrom4(ip), lab: l, Flags: flags,
 		Dir:  instance.Dir(filepath.Join(l.dir, name)),
 		link: "lab" + l.id + "n" + strconv.Itoa(number),
 	}
@@ -64,18 +65,31 @@ func (n *Node) Run(ctx context.Context, program string, args ...string) (string,
 	var out bytes.Buffer
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Stdout, cmd.Stderr = &out, &out
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+n.Dir.Kubeconfig(), "HOME="+string(n.Dir), "SINAWI_DATA_DIR="+string(n.Dir))
-	err := n.net.do(func() error {
-		if err := cmd.Start(); err != nil {
-			return err
-		}
-		return cmd.Wait()
-	})
+	n.setEnv(cmd)
+	err := n.Start(cmd)
+	if err == nil {
+		err = cmd.Wait()
+	}
 	if err != nil {
 		return out.String(), fmt.Errorf("%s %v: %w\n%s", filepath.Base(program), args, err, out.String())
 	}
 	return out.String(), nil
 }
+
+func (n *Node) setEnv(cmd *exec.Cmd) {
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+n.Dir.Kubeconfig(), "HOME="+string(n.Dir), "SINAWI_DATA_DIR="+string(n.Dir))
+}
+
+// Command is a command of the binary under test with the node's environment,
+// for callers that need more than its output. Start starts it.
+func (n *Node) Command(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, n.lab.program, args...)
+	n.setEnv(cmd)
+	return cmd
+}
+
+// Start starts a command inside the node's network.
+func (n *Node) Start(cmd *exec.Cmd) error { return n.net.do(cmd.Start) }
 
 // Sinawi runs a command of the binary under test on the node.
 func (n *Node) Sinawi(ctx context.Context, args ...string) (string, error) {
@@ -89,7 +103,7 @@ func (n *Node) Kubectl(ctx context.Context, args ...string) (string, error) {
 
 // Up starts server, agent and runtime and returns when all is ready.
 func (n *Node) Up(ctx context.Context) (string, error) {
-	args := append([]string{"up", "--detach", "--data-dir=" + string(n.Dir), "--node-name=" + n.Name, "--node-ip=" + n.IP.String()}, n.flags...)
+	args := append([]string{"up", "--detach", "--data-dir=" + string(n.Dir), "--node-name=" + n.Name, "--node-ip=" + n.IP.String()}, n.Flags...)
 	return n.Sinawi(ctx, args...)
 }
 

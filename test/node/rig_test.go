@@ -24,7 +24,8 @@ const patience = 2 * time.Minute
 type machine struct {
 	testing.TB
 	*lab.Node
-	ctx context.Context
+	ctx       context.Context
+	namespace string // of kubectl commands; "" is the default one
 }
 
 // newMachine returns a machine on which nothing runs yet.
@@ -134,7 +135,21 @@ func (m *machine) sinawi(args ...string) string {
 // kubectl runs a command that must succeed.
 func (m *machine) kubectl(args ...string) string {
 	m.Helper()
-	return m.sinawi(append([]string{"kubectl"}, args...)...)
+	return m.sinawi(m.inNamespace(args)...)
+}
+
+// inNamespace makes arguments of kubectl those of sinawi.
+func (m *machine) inNamespace(args []string) []string {
+	if m.namespace == "" {
+		return append([]string{"kubectl"}, args...)
+	}
+	return append([]string{"kubectl", "--namespace", m.namespace}, args...)
+}
+
+// denied runs a kubectl command that must fail, and returns what it said.
+func (m *machine) denied(args ...string) string {
+	m.Helper()
+	return m.refused(m.inNamespace(args)...)
 }
 
 // refused runs a command that must fail, and returns what it said.
