@@ -11,6 +11,9 @@ import (
 	"time"
 )
 
+// linger is how long the server goes on after it was told to end.
+const linger = 200 * time.Millisecond
+
 // answer is what every request gets.
 type answer struct {
 	Pod      string `json:"pod"`
@@ -34,6 +37,9 @@ func serve(ctx context.Context, getenv func(string) string) error {
 		return err
 	case <-ctx.Done():
 	}
+	// Services lead nobody here any more, but who connected just before may still
+	// wait to be accepted on a busy machine.
+	time.Sleep(linger)
 	finish, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	if err := server.Shutdown(finish); err != nil && !errors.Is(err, http.ErrServerClosed) {
