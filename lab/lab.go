@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"github.com/vishvananda/netlink"
@@ -65,7 +66,37 @@ func (l *Lab) takeSubnet() error {
 	return errors.New("take a subnet: all are in use by other labs")
 }
 
+// removeStale removes the bridge of a lab on this subnet that was killed before
+// it could: whoever holds the subnet's lock is the only one.
+func (l *Lab) removeStale() error {
+	links, err := netlink.LinkList()
+	if err != nil {
+		return fmt.Errorf("list links: %w", err)
+	}
+	for _, link := range links {
+		if link.Type() != "bridge" || !strings.HasPrefix(link.Attrs().Name, "lab") {
+			continue
+		}
+		addresses, err := netlink.AddrList(link, netlink.FAMILY_V4)
+		if err != nil {
+			return fmt.Errorf("list addresses: %w", err)
+		}
+		for _, a := range addresses {
+			if !a.IP.Equal(l.gateway().AsSlice()) {
+				continue
+			}
+			if err := netlink.LinkDel(link); err != nil {
+				return fmt.Errorf("remove the bridge of a lab that was killed: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
 func (l *Lab) addBridge() error {
+	if err := l.removeStale(); err != nil {
+		return err
+	}
 	l.bridge = &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "lab" + l.id}}
 	if err := netlink.LinkAdd(l.bridge); err != nil {
 		return fmt.Errorf("add bridge: %w", err)
