@@ -88,6 +88,11 @@ func TestFollowThroughRotation(t *testing.T) {
 	if err != nil || len(entries) < 2 || len(entries) > 4 {
 		t.Errorf("files after rotation: %v %v", entries, err)
 	}
+	// As upstream's, a message comes from the current file alone: it is empty if the
+	// last rotation came after the last line.
+	if info, err := os.Stat(path); err != nil || info.Size() == 0 {
+		return
+	}
 	if got := logs.Message("", string(corev1.TerminationMessageFallbackToLogsOnError), path, true); !strings.HasSuffix(got, fmt.Sprintf("line %d\n", lines-1)) {
 		t.Errorf("message %q", got)
 	}
