@@ -28,7 +28,8 @@ func (s *Server) genericConfig() (*genericapiserver.Config, error) {
 	c.RuleResolver = h.RuleResolver
 	c.AdmissionControl = h.Admission
 	c.SkipOpenAPIInstallation = true
-	c.EnableProfiling = false
+	// At /debug/pprof, for those who may get that path.
+	c.EnableProfiling = true
 	c.ShutdownWatchTerminationGracePeriod = watchShutdownGrace
 	c.MaxRequestsInFlight, c.MaxMutatingRequestsInFlight = maxRequests, maxMutatingRequests
 	c.FlowControl = flowcontrol.New(h.Informers, h.Client.FlowcontrolV1(), maxRequests+maxMutatingRequests)

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -60,6 +62,25 @@ func (c slogCore) With(fields []zapcore.Field) zapcore.Core {
 	return slogCore{logger: c.logger.With(attrs(fields)...)}
 }
 
+// harmless says whether a line is one that every start of a member such as
+// ours gives and that asks for nothing to be done.
+func harmless(message string, fields []zapcore.Field) bool {
+	switch message {
+	case "Running http and grpc server on single port. This is not recommended for production.": // nothing listens
+		return true
+	case "simple token is not cryptographically signed": // etcd's own users are not used
+		return true
+	case "Failed to detect schema version", "failed to update storage version":
+		// A new database has no term before its first snapshot. With any other
+		// cause the line is worth reading.
+		return slices.ContainsFunc(fields, func(f zapcore.Field) bool {
+			err, ok := f.Interface.(error)
+			return ok && strings.HasSuffix(err.Error(), "missing term information")
+		})
+	}
+	return false
+}
+
 func (c slogCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
 	if c.Enabled(e.Level) {
 		return ce.AddCore(e, c)
@@ -68,6 +89,9 @@ func (c slogCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.Chec
 }
 
 func (c slogCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
+	if harmless(e.Message, fields) {
+		return nil
+	}
 	level := slog.LevelWarn
 	if e.Level >= zapcore.ErrorLevel {
 		level = slog.LevelError
