@@ -173,9 +173,13 @@ func follow(r io.Reader) <-chan []byte {
 	return lines
 }
 
-// typeUntil writes keys and reads until the wanted text comes.
+// typeUntil writes keys and reads until the wanted text comes. It types them
+// again now and then, as a person would: a terminal forgets what was typed
+// ahead when it is interrupted.
 func (m *machine) typeUntil(w io.Writer, screen <-chan []byte, keys, wanted string) {
 	m.Helper()
+	again := time.NewTicker(3 * time.Second)
+	defer again.Stop()
 	if _, err := io.WriteString(w, keys); err != nil {
 		m.Fatal(err)
 	}
@@ -187,6 +191,10 @@ func (m *machine) typeUntil(w io.Writer, screen <-chan []byte, keys, wanted stri
 				m.Fatalf("typed %q: the end came before %q:\n%s", keys, wanted, seen)
 			}
 			seen = append(seen, part...)
+		case <-again.C:
+			if _, err := io.WriteString(w, keys); err != nil {
+				m.Fatal(err)
+			}
 		case <-timeout:
 			m.Fatalf("typed %q: %q did not come:\n%s", keys, wanted, seen)
 		}
