@@ -46,6 +46,5 @@ func TestTheNodeSaysWhatItIs(t *testing.T) {
 	if err := r.admin.CoreV1().Nodes().Delete(r.context(), nodeName, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	r.agent.NodeChanged()
 	r.nodeReady()
 }

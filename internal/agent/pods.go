@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 
 	"github.com/sinawi/sinawi/internal/agent/admit"
 	"github.com/sinawi/sinawi/internal/agent/observed"
@@ -49,6 +50,32 @@ func (a *Agent) watchPods(ctx context.Context) error {
 	if !toolscache.WaitForCacheSync(ctx.Done(), registration.HasSynced) {
 		return nil
 	}
+	return nil
+}
+
+// watchNode notices when somebody deletes the node: a machine that runs pods has one.
+func (a *Agent) watchNode(ctx context.Context) error {
+	informer, err := a.deps.Cache.GetInformer(ctx, &corev1.Node{}, cache.BlockUntilSynced(false))
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return fmt.Errorf("watch the node: %w", err)
+	}
+	registration, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+		DeleteFunc: func(obj any) {
+			if tombstone, ok := obj.(toolscache.DeletedFinalStateUnknown); ok {
+				obj = tombstone.Obj
+			}
+			if node, ok := obj.(*corev1.Node); ok && node.Name == a.options.NodeName {
+				a.node.Gone(node)
+			}
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("watch the node: %w", err)
+	}
+	context.AfterFunc(ctx, func() { _ = informer.RemoveEventHandler(registration) })
 	return nil
 }
 

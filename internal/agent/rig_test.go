@@ -128,7 +128,8 @@ func (r *rig) startAgent() {
 		r.t.Fatal(err)
 	}
 	c, err := cache.New(config, cache.Options{Scheme: scheme.Scheme, ByObject: map[client.Object]cache.ByObject{
-		&corev1.Pod{}: {Field: fields.OneTermEqualSelector("spec.nodeName", nodeName)},
+		&corev1.Pod{}:  {Field: fields.OneTermEqualSelector("spec.nodeName", nodeName)},
+		&corev1.Node{}: {Field: fields.OneTermEqualSelector(metav1.ObjectNameField, nodeName)},
 	}})
 	if err != nil {
 		r.t.Fatal(err)

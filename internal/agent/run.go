@@ -41,6 +41,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if a.server != nil {
 		group.Go(func() error { return a.server.Run(ctx) })
 	}
+	group.Go(func() error { return a.watchNode(ctx) })
 	group.Go(func() error { return a.node.Run(ctx) })
 	group.Go(func() error { return a.runPods(ctx) })
 	err := group.Wait()

@@ -94,7 +94,7 @@ func (n *Node) Machine() Machine { return n.machine }
 // Allocatable is what pods may ask for.
 func (n *Node) Allocatable() corev1.ResourceList { return n.machine.allocatable(n.options.MaxPods) }
 
-// Current returns the node as it was last written, nil before it was.
+// Current returns the node as it was last written, nil before it was and after it was deleted.
 func (n *Node) Current() *corev1.Node {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -107,6 +107,16 @@ func (n *Node) Changed() {
 	case n.wake <- struct{}{}:
 	default:
 	}
+}
+
+// Gone says that somebody deleted this version of the node: it registers again.
+func (n *Node) Gone(deleted *corev1.Node) {
+	n.mu.Lock()
+	if n.current != nil && n.current.UID == deleted.UID {
+		n.current = nil
+	}
+	n.mu.Unlock()
+	n.Changed()
 }
 
 // Run registers the node and reports on it until ctx ends.
@@ -253,6 +263,9 @@ func (n *Node) write(ctx context.Context, status corev1.NodeStatus) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	current := n.Current()
+	if current == nil {
+		return n.tryRegister(ctx)
+	}
 	before, err := json.Marshal(corev1.Node{Status: current.Status})
 	if err != nil {
 		return err
