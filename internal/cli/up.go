@@ -134,7 +134,7 @@ func (a *app) upDetached(ctx context.Context, cfg cluster.Config, flags *pflag.F
 		}
 	})
 	args = append(args, "--data-dir="+string(cfg.Dir))
-	logSize := fileSize(cfg.Dir.ServerLog())
+	logSize := process.LogSize(cfg.Dir.ServerLog())
 	_, done, err := process.Start(cfg.Dir.ServerLog(), []*os.File{w}, exe, args...)
 	w.Close()
 	if err != nil {
@@ -213,21 +213,9 @@ func (a *app) showNext(cfg cluster.Config) {
 	}
 }
 
-func fileSize(file string) int64 {
-	info, err := os.Stat(file)
-	if err != nil {
-		return 0
-	}
-	return info.Size()
-}
-
 // tail returns the last lines of what was written to file after from.
 func tail(file string, from int64) string {
-	data, err := os.ReadFile(file)
-	if err != nil || from > int64(len(data)) {
-		return ""
-	}
-	lines := strings.Split(strings.TrimSpace(string(data[from:])), "\n")
+	lines := strings.Split(strings.TrimSpace(process.LogSince(file, from)), "\n")
 	const most = 15
 	return strings.Join(lines[max(0, len(lines)-most):], "\n")
 }

@@ -7,10 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
-	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
 	"github.com/sinawi/sinawi/internal/instance"
@@ -18,6 +16,7 @@ import (
 	"github.com/sinawi/sinawi/internal/process"
 	"github.com/sinawi/sinawi/internal/proxy"
 	"github.com/sinawi/sinawi/internal/runtime"
+	"github.com/sinawi/sinawi/internal/volumes"
 )
 
 // Steps of going down, in order.
@@ -102,34 +101,11 @@ func stopContainers(ctx context.Context, dir instance.Dir, o DownOptions) error 
 func clean(ctx context.Context, dir instance.Dir) error {
 	name := string(dir.Name())
 	return errors.Join(
-		unmountBelow(dir.Agent()),
+		volumes.RemoveAll(filepath.Join(dir.Agent(), "pods")),
 		proxy.Purge(name),
 		podnet.Teardown(ctx, podnet.Options{Instance: name}),
 		removeKubeconfig(dir),
-		os.RemoveAll(filepath.Join(dir.Agent(), "pods")),
 	)
-}
-
-// unmountBelow unmounts everything below a directory, the deepest first.
-func unmountBelow(dir string) error {
-	real, err := filepath.EvalSymlinks(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("find mounts: %w", err)
-	}
-	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(real))
-	if err != nil {
-		return fmt.Errorf("find mounts: %w", err)
-	}
-	var errs []error
-	for _, m := range slices.Backward(mounts) {
-		if err := unix.Unmount(m.Mountpoint, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil && !errors.Is(err, unix.EINVAL) {
-			errs = append(errs, fmt.Errorf("unmount %s: %w", m.Mountpoint, err))
-		}
-	}
-	return errors.Join(errs...)
 }
 
 // purge removes what an instance puts into its data directory, and the

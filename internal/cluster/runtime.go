@@ -72,7 +72,7 @@ func (r *runtimeProcess) startNew(ctx context.Context) error {
 		return fmt.Errorf("make a pipe: %w", err)
 	}
 	defer ready.Close()
-	before := logSize(r.dir.RuntimeLog())
+	before := process.LogSize(r.dir.RuntimeLog())
 	p, _, err := process.Start(r.dir.RuntimeLog(), []*os.File{child}, r.program, "runtime", "--ready-fd=3", "--data-dir="+string(r.dir))
 	child.Close()
 	if err != nil {
@@ -125,23 +125,11 @@ func (r *runtimeProcess) run(ctx context.Context) error {
 	}
 }
 
-func logSize(file string) int64 {
-	info, err := os.Stat(file)
-	if err != nil {
-		return 0
-	}
-	return info.Size()
-}
-
 // logTail returns the end of what was written to a log after from.
 func logTail(file string, from int64) string {
-	data, err := os.ReadFile(file)
-	if err != nil || from > int64(len(data)) {
-		return ""
-	}
 	const most = 2000
-	data = data[from:]
-	return string(data[max(0, len(data)-most):])
+	written := process.LogSince(file, from)
+	return written[max(0, len(written)-most):]
 }
 
 // RuntimeConfig is how the runtime of an instance is set up.

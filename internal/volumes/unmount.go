@@ -1,15 +1,34 @@
 package volumes
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 )
+
+// RemoveAll unmounts everything below dir and deletes it. It deletes nothing for as
+// long as something is mounted there. A directory that is not there is no error.
+func RemoveAll(dir string) error {
+	// Mounts are listed by their real paths.
+	real, err := filepath.EvalSymlinks(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := unmountUnder(real); err != nil {
+		return err
+	}
+	return os.RemoveAll(real)
+}
 
 // unmountUnder unmounts everything below dir, deepest first, and answers nil
 // only when nothing is mounted there any more: what follows deletes all that is
@@ -40,31 +59,16 @@ func unmountUnder(dir string) error {
 
 // mountsUnder lists the mount points below dir, each before those inside it.
 func mountsUnder(dir string) ([]string, error) {
-	file, err := os.Open("/proc/self/mountinfo")
+	mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
+		return !strings.HasPrefix(m.Mountpoint, dir+"/"), false
+	})
 	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	var points []string
-	scanner := bufio.NewScanner(file)
-	scanner.Buffer(nil, 1<<20)
-	for scanner.Scan() {
-		fields := strings.Fields(scanner.Text())
-		if len(fields) < 5 {
-			continue
-		}
-		if point := unescape(fields[4]); strings.HasPrefix(point, dir+"/") {
-			points = append(points, point)
-		}
-	}
-	if err := scanner.Err(); err != nil {
 		return nil, fmt.Errorf("read mounts: %w", err)
+	}
+	points := make([]string, 0, len(mounts))
+	for _, m := range mounts {
+		points = append(points, m.Mountpoint)
 	}
 	slices.Sort(points)
 	return points, nil
-}
-
-// unescape undoes the kernel's octal escapes of space, tab, newline and backslash.
-func unescape(s string) string {
-	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
 }

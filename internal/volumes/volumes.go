@@ -207,18 +207,7 @@ func (m *Manager) Remove(uid types.UID) error {
 	maps.DeleteFunc(m.tokens, func(key tokenKey, _ token) bool { return key.pod == uid })
 	maps.DeleteFunc(m.claims, func(key claimKey, _ claimed) bool { return key.pod == uid })
 	m.mu.Unlock()
-	// Mounts are listed by their real paths.
-	dir, err := filepath.EvalSymlinks(m.PodDir(uid))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if err := unmountUnder(dir); err != nil {
-		return err
-	}
-	if err := os.RemoveAll(dir); err != nil {
+	if err := RemoveAll(m.PodDir(uid)); err != nil {
 		return fmt.Errorf("remove the pod's directory: %w", err)
 	}
 	return nil

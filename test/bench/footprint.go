@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/sinawi/sinawi/internal/process"
 )
 
 // settle is how long a node gets to come to rest after what was asked of it.
@@ -93,7 +95,7 @@ func (b *bench) processes() map[int]sample {
 		default:
 			continue
 		}
-		out[pid] = sample{name: name, memory: pss(proc), ticks: ticks(read(proc + "/stat"))}
+		out[pid] = sample{name: name, memory: process.Memory(pid), ticks: ticks(read(proc + "/stat"))}
 	}
 	return out
 }
@@ -104,18 +106,6 @@ func read(file string) string {
 		return "" // the process has ended
 	}
 	return string(data)
-}
-
-func pss(proc string) int64 {
-	for line := range strings.Lines(read(proc + "/smaps_rollup")) {
-		if value, ok := strings.CutPrefix(line, "Pss:"); ok {
-			n, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(value), "kB")), 10, 64)
-			if err == nil {
-				return n << 10
-			}
-		}
-	}
-	return 0
 }
 
 // ticks is the CPU time in /proc/PID/stat: fields 14 and 15 of proc(5).

@@ -67,11 +67,11 @@ func Of(in Input) corev1.PodStatus {
 	}
 	phase := in.phase(&out)
 	switch {
-	case ended(in.Pod.Status.Phase):
+	case Ended(in.Pod.Status.Phase):
 		phase = in.Pod.Status.Phase // an end is final
 	case in.Stopped && in.Fate != nil:
 		phase, out.Reason, out.Message = corev1.PodFailed, in.Fate.Reason, in.Fate.Message
-	case ended(phase) && !in.Stopped:
+	case Ended(phase) && !in.Stopped:
 		// Said only when it has truly stopped; until then it was what it was.
 		if phase = in.Pod.Status.Phase; phase == "" {
 			phase = corev1.PodPending
@@ -87,7 +87,8 @@ func refused(in Input) bool {
 	return in.Fate != nil && in.Stopped && len(in.State.Containers) == 0 && len(in.Pod.Status.ContainerStatuses) == 0
 }
 
-func ended(phase corev1.PodPhase) bool {
+// Ended says whether a pod of this phase never runs again.
+func Ended(phase corev1.PodPhase) bool {
 	return phase == corev1.PodFailed || phase == corev1.PodSucceeded
 }
 

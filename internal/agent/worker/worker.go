@@ -219,15 +219,11 @@ func (w *Worker) round(ctx, life context.Context) (next time.Time, done bool) {
 		w.fate = w.verdict(m)
 	}
 	w.grant(&m)
-	if m.gone || m.pod.DeletionTimestamp != nil || w.fate != nil || ended(m.pod.Status.Phase) {
+	if m.gone || m.pod.DeletionTimestamp != nil || w.fate != nil || status.Ended(m.pod.Status.Phase) {
 		return w.end(ctx, m)
 	}
 	next = w.live(ctx, life, m)
 	return earlier(earlier(next, w.deadline(m.pod)), w.resizing.again), false
-}
-
-func ended(phase corev1.PodPhase) bool {
-	return phase == corev1.PodSucceeded || phase == corev1.PodFailed
 }
 
 // verdict ends a pod that the node does not take, that takes too much, or whose
@@ -236,18 +232,18 @@ func (w *Worker) verdict(m moment) *status.Problem {
 	if !w.admitted {
 		w.admitted = true
 		runs := len(m.state.Sandboxes) > 0 || len(m.state.Containers) > 0 || len(m.pod.Status.ContainerStatuses) > 0
-		if m.pod.DeletionTimestamp == nil && !ended(m.pod.Status.Phase) {
+		if m.pod.DeletionTimestamp == nil && !status.Ended(m.pod.Status.Phase) {
 			if refusal := w.deps.Admit(m.pod, runs); refusal != nil {
 				w.event("", corev1.EventTypeWarning, refusal.Reason, refusal.Message)
 				return &status.Problem{Reason: refusal.Reason, Message: "Pod was rejected: " + refusal.Message}
 			}
 		}
 	}
-	if m.evicted != "" && !ended(m.pod.Status.Phase) {
+	if m.evicted != "" && !status.Ended(m.pod.Status.Phase) {
 		w.event("", corev1.EventTypeWarning, "Evicted", m.evicted)
 		return &status.Problem{Reason: "Evicted", Message: m.evicted}
 	}
-	if at := w.deadline(m.pod); !at.IsZero() && !m.now.Before(at) && !ended(m.pod.Status.Phase) {
+	if at := w.deadline(m.pod); !at.IsZero() && !m.now.Before(at) && !status.Ended(m.pod.Status.Phase) {
 		const message = "Pod was active on the node longer than the specified deadline"
 		w.event("", corev1.EventTypeNormal, "DeadlineExceeded", message)
 		return &status.Problem{Reason: "DeadlineExceeded", Message: message}
