@@ -115,10 +115,6 @@ func (l *Lab) addBridge() error {
 // gateway is the host's address on the bridge.
 func (l *Lab) gateway() netip.Addr { return l.subnet.Addr().Next() }
 
-// Gateway is the address by which nodes reach the host: where a test's own
-// registry listens.
-func (l *Lab) Gateway() netip.Addr { return l.gateway() }
-
 // Close ends and removes everything of the lab.
 func (l *Lab) Close(ctx context.Context) error {
 	l.mu.Lock()

@@ -181,9 +181,6 @@ func (s *Server) Ready() <-chan struct{} { return s.ready }
 // server without a socket.
 func (s *Server) Loopback() *rest.Config { return rest.CopyConfig(s.host.Loopback) }
 
-// Feed tells parts of this process what changes in the store.
-func (s *Server) Feed() *feed.Feed { return s.host.Feed }
-
 // fallback is a handler that is known only after the server is built.
 type fallback struct{ handler atomic.Pointer[http.Handler] }
 

@@ -30,10 +30,6 @@ type Authority struct {
 	keyPEM  []byte
 }
 
-// KeyPEM is the authority's private key, which the built-in certificate
-// signers need.
-func (a *Authority) KeyPEM() []byte { return a.keyPEM }
-
 // Request says what a leaf certificate is for.
 type Request struct {
 	CommonName    string   // the user name, where the certificate is a client's

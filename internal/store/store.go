@@ -138,9 +138,6 @@ func (s *Store) Err() error {
 	}
 }
 
-// SizeBytes is the size of the database file.
-func (s *Store) SizeBytes() int64 { return s.etcd.Server.Backend().Size() }
-
 // Close stops the member. All that was acknowledged is on disk already. After
 // a breakdown there is nothing left to stop in order: goroutines of the member
 // may have ended with its locks held, and only the end of the process frees

@@ -1,7 +1,6 @@
 package job
 
 import (
-	"fmt"
 	"slices"
 	"time"
 
@@ -347,5 +346,3 @@ func expiry(job *batchv1.Job) (time.Time, bool) {
 	}
 	return end.LastTransitionTime.Add(time.Duration(*job.Spec.TTLSecondsAfterFinished) * time.Second), true
 }
-
-func (n note) String() string { return fmt.Sprintf("%s %s %s", n.kind, n.reason, n.message) }

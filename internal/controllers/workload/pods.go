@@ -53,12 +53,6 @@ func AvailableIn(pod *corev1.Pod, minReadySeconds int32, now time.Time) (time.Du
 	return max(wait, 0), true
 }
 
-// Available says whether the pod has been ready for minReadySeconds.
-func Available(pod *corev1.Pod, minReadySeconds int32, now time.Time) bool {
-	wait, ready := AvailableIn(pod, minReadySeconds, now)
-	return ready && wait == 0
-}
-
 // FromTemplate makes the pod that the template describes, named after its owner
 // and controlled by it.
 func FromTemplate(template *corev1.PodTemplateSpec, owner metav1.Object, ref *metav1.OwnerReference) *corev1.Pod {

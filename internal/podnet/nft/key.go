@@ -30,9 +30,6 @@ func Addr(a netip.Addr) []byte {
 // Port is a port as a key's field.
 func Port(p uint16) []byte { return binary.BigEndian.AppendUint16(nil, p) }
 
-// Number is a number as the kernel computes it, in host order.
-func Number(n uint32) []byte { return binary.NativeEndian.AppendUint32(nil, n) }
-
 // Endpoint is an address and port as a map's value.
 func Endpoint(e netip.AddrPort) []byte { return Key(Addr(e.Addr()), Port(e.Port())) }
 

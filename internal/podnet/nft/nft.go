@@ -102,11 +102,6 @@ func Equal(reg uint32, value []byte) Expr {
 	return Expr{&expr.Cmp{Op: expr.CmpOpEq, Register: reg, Data: value}}
 }
 
-// NotEqual matches a register that differs from a value.
-func NotEqual(reg uint32, value []byte) Expr {
-	return Expr{&expr.Cmp{Op: expr.CmpOpNeq, Register: reg, Data: value}}
-}
-
 // SourceIn matches packets from a prefix.
 func SourceIn(p netip.Prefix) Expr { return inPrefix(LoadSource(Reg(0)), p, expr.CmpOpEq) }
 
@@ -189,11 +184,6 @@ func StatusDNAT() Expr {
 		&expr.Bitwise{SourceRegister: Reg(0), DestRegister: Reg(0), Len: 4, Mask: binaryutil.NativeEndian.PutUint32(ctDNAT), Xor: make([]byte, 4)},
 		&expr.Cmp{Op: expr.CmpOpNeq, Register: Reg(0), Data: make([]byte, 4)},
 	}
-}
-
-// ICMPType matches an ICMP message's type.
-func ICMPType(t uint8) Expr {
-	return append(append(Proto(unix.IPPROTO_ICMP), payload(expr.PayloadBaseTransportHeader, 0, 1, Reg(0))...), Equal(Reg(0), []byte{t})...)
 }
 
 // InSet matches when the registers from reg on are a key of the set.
