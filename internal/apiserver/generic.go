@@ -3,6 +3,7 @@ package apiserver
 import (
 	"fmt"
 	"net"
+	"net/http"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -42,6 +43,9 @@ func (s *Server) genericConfig() (*genericapiserver.Config, error) {
 		return ""
 	})
 	c.AddHealthChecks(s.storeHealth())
+	c.BuildHandlerChainFunc = func(paths http.Handler, c *genericapiserver.Config) http.Handler {
+		return genericapiserver.DefaultBuildHandlerChain(s.front.before(paths), c)
+	}
 
 	cert, err := dynamiccertificates.NewStaticCertKeyContent("serving", s.config.CertPEM, s.config.KeyPEM)
 	if err != nil {

@@ -43,6 +43,7 @@ func (s *Server) extend() error {
 		}
 	}
 	var handler http.Handler = http.HandlerFunc(notFound)
+	first := s.front.paths
 	for _, extension := range s.config.Extensions {
 		added, err := extension(s.host)
 		if err != nil {
@@ -63,12 +64,16 @@ func (s *Server) extend() error {
 				s.generic.Handler.NonGoRestfulMux.Handle(path, h)
 			}
 		}
+		if added.Front != nil {
+			first = added.Front(first)
+		}
 		if added.Fallback != nil {
 			handler = added.Fallback(handler)
 		}
 		s.hooks = append(s.hooks, added.Hooks...)
 	}
 	s.fallback.handler.Store(&handler)
+	s.front.with.Store(&first)
 	return nil
 }
 

@@ -34,6 +34,7 @@ type Server struct {
 	generic   *genericapiserver.GenericAPIServer
 	// fallback answers what no path matches; the extensions make it up.
 	fallback fallback
+	front    front
 	groups   groups
 	hooks    []plug.Hook
 
@@ -190,6 +191,27 @@ func (f *fallback) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	http.NotFound(w, r)
+}
+
+// front is what extensions put before all paths, known only after the server
+// is built.
+type front struct {
+	paths http.Handler // of the API
+	with  atomic.Pointer[http.Handler]
+}
+
+// before makes the front that leads to next.
+func (f *front) before(next http.Handler) http.Handler {
+	f.paths = next
+	return f
+}
+
+func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if h := f.with.Load(); h != nil {
+		(*h).ServeHTTP(w, r)
+		return
+	}
+	f.paths.ServeHTTP(w, r)
 }
 
 // WebServices are the routes of all groups, for the generator of the OpenAPI

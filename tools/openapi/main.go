@@ -79,6 +79,7 @@ func definitions(dir string) error {
 		"k8s.io/apimachinery/pkg/util/intstr",
 		"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1",
 		"k8s.io/kube-aggregator/pkg/apis/apiregistration/v1",
+		"k8s.io/metrics/pkg/apis/metrics/v1beta1",
 	}
 	return run("go", append(args, strings.Fields(packages)...)...)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+	"sync/atomic"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -51,6 +52,10 @@ type Aggregator struct {
 	built     []schema.GroupVersion // served here from the start
 	changed   chan struct{}         // holds one
 
+	// any says that there are other servers, so that without them requests do
+	// not pay for looking.
+	any atomic.Bool
+
 	mu      sync.RWMutex
 	servers map[string]*server // guarded by mu; by name of the APIService
 }
@@ -95,6 +100,7 @@ func New(h *plug.Host, o Options) (*Aggregator, plug.Additions, error) {
 				"apiservices/status": etcd.NewStatusREST(scheme.Scheme, main),
 			},
 		}},
+		Front:    a.replace,
 		Fallback: a.route,
 		Hooks:    []plug.Hook{{Name: "aggregation", Start: a.start, Run: a.keep}},
 	}, nil
@@ -120,6 +126,7 @@ func (a *Aggregator) see(obj any, gone bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	defer a.wake()
+	defer func() { a.any.Store(len(a.servers) != 0) }()
 	before := a.servers[o.Name]
 	if gone || o.Spec.Service == nil {
 		if before != nil {

@@ -18,6 +18,10 @@ const (
 	managedAlways  = "true"
 )
 
+// metrics is the one built-in group that users give to a server of theirs. Its
+// object carries no mark: once changed, it stays as they want it.
+const metrics = "metrics.k8s.io"
+
 // local is a group version that is served here.
 type local struct {
 	schema.GroupVersion
@@ -52,12 +56,18 @@ const (
 	customVersionPriority = 100
 	versionPriority       = 15
 	newerVersionPriority  = 30
+	// As metrics-server registers itself: behind all others, so that "pods"
+	// means pods.
+	metricsPriority        = 100
+	metricsVersionPriority = 100
 )
 
 func priorities(l local) (group, version int32) {
 	switch {
 	case l.custom:
 		return customPriority, customVersionPriority
+	case l.Group == metrics:
+		return metricsPriority, metricsVersionPriority
 	case l.Version != "v1":
 		return groupPriority(l.Group), newerVersionPriority
 	}
@@ -70,12 +80,16 @@ func object(l local) *apiregistrationv1.APIService {
 	if l.custom {
 		mark = managedAlways
 	}
-	return &apiregistrationv1.APIService{
+	o := &apiregistrationv1.APIService{
 		ObjectMeta: metav1.ObjectMeta{Name: name(l.GroupVersion), Labels: map[string]string{managed: mark}},
 		Spec: apiregistrationv1.APIServiceSpec{
 			Group: l.Group, Version: l.Version, GroupPriorityMinimum: group, VersionPriority: version,
 		},
 	}
+	if l.Group == metrics {
+		o.Labels = nil
+	}
+	return o
 }
 
 // change is what has to be written.

@@ -83,6 +83,18 @@ func (a *Aggregator) publishGroup(group string) {
 	a.host.Mapper.Reset()
 }
 
+// replace passes requests for what is served here too to the server that
+// somebody has registered for it.
+func (a *Aggregator) replace(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !a.any.Load() || !strings.HasPrefix(r.URL.Path, "/apis/"+metrics+"/") {
+			next.ServeHTTP(w, r)
+			return
+		}
+		a.route(next).ServeHTTP(w, r)
+	})
+}
+
 // route passes requests for other servers' group versions to them.
 func (a *Aggregator) route(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -21,6 +21,7 @@ import (
 	"github.com/sinawi/sinawi/internal/apiserver/services"
 	"github.com/sinawi/sinawi/internal/apiserver/serviceurl"
 	"github.com/sinawi/sinawi/internal/apiserver/subresources"
+	"github.com/sinawi/sinawi/internal/apiserver/usage"
 	"github.com/sinawi/sinawi/internal/pki"
 )
 
@@ -38,6 +39,9 @@ func extensions(o Options, who *identity, g *gates, certs certificates) []plug.E
 		}),
 		g.authzHooks,
 		subresources.Extension(subresources.Options{KubeletTLS: certs.kubelet}),
+		usage.Extension(func(h *plug.Host) usage.Kubelets {
+			return subresources.NewKubelets(h.Store("", "nodes"), certs.kubelet)
+		}),
 		who.documents,
 		who.reviews,
 		open(certs.proxy),
@@ -110,6 +114,7 @@ func open(proxy pki.KeyPair) plug.Extension {
 		return plug.Additions{
 			APIGroups: append(added.APIGroups, more.APIGroups...),
 			Hooks:     append(added.Hooks, more.Hooks...),
+			Front:     more.Front,
 			Fallback:  func(next http.Handler) http.Handler { return more.Fallback(inner(next)) },
 			Paths:     openapi.New(h.Log, custom, others).Handlers(),
 		}, nil

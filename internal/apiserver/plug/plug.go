@@ -96,6 +96,9 @@ type Additions struct {
 	// Paths are handlers outside the API groups ("/openid/v1/jwks"); they are
 	// authorized like any path.
 	Paths map[string]http.Handler
+	// Front sees every authorized request before the installed paths; it hands
+	// on to next what is none of its business.
+	Front func(next http.Handler) http.Handler
 	// Fallback answers what no installed path matches, after authorization; it
 	// hands on to next what it does not know.
 	Fallback func(next http.Handler) http.Handler

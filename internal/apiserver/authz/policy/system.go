@@ -28,6 +28,7 @@ func systemRoles() []rbacv1.ClusterRole {
 			rule(read, "extensions", "deployments"),
 		),
 		clusterRole("system:node", NodeRules()...),
+		metricsReader(),
 		clusterRole("system:node-bootstrapper", rule("create get list watch", "certificates.k8s.io", "certificatesigningrequests")),
 		clusterRole("system:node-problem-detector",
 			rule("get", "core", "nodes"), rule("patch", "core", "nodes/status"), events()),
@@ -55,6 +56,15 @@ func systemRoles() []rbacv1.ClusterRole {
 		clusterRole("system:kube-controller-manager", managerRules()...),
 		clusterRole(nodeNetwork, nodeNetworkRules()...),
 	}
+}
+
+// metricsReader lets all who may look see what nodes and pods use.
+func metricsReader() rbacv1.ClusterRole {
+	r := clusterRole("system:aggregated-metrics-reader", rule(read, "metrics.k8s.io", "pods nodes"))
+	for _, into := range []string{"view", "edit", "admin"} {
+		r.Labels[aggregateTo+into] = "true"
+	}
+	return r
 }
 
 func schedulerRules() []rbacv1.PolicyRule {
