@@ -170,7 +170,7 @@ func (s *Scheduler) readPod(pod *corev1.Pod, deleted bool) bool {
 		return s.engine.RemovePod(pod.UID)
 	case pod.Spec.NodeName != "":
 		s.queue.remove(pod.UID)
-		return s.engine.SetPod(engine.Ask{Pod: pod}, pod.Spec.NodeName)
+		return s.engine.SetPod(pod, pod.Spec.NodeName)
 	case !s.responsible(pod):
 		s.queue.remove(pod.UID)
 		return false
@@ -192,18 +192,18 @@ func (s *Scheduler) schedule(ctx context.Context, w *waiting) error {
 		return nil // being bound already
 	}
 	ask, problem := s.ask(ctx, w.pod)
-	key := engine.KeyOf(ask)
+	key := s.engine.KeyOf(ask)
 	if problem != "" {
 		s.unschedulable(w, key, problem, false)
 		return nil
 	}
 	node, ok := s.engine.Place(ask)
 	if !ok {
-		message := s.engine.Explain(ask).Message(s.engine.Nodes())
-		s.unschedulable(w, key, message, s.engine.Unconstrained(w.pod))
+		message := s.engine.Explain(ask).Message()
+		s.unschedulable(w, key, message, len(ask.Extras) == 0)
 		return nil
 	}
-	s.engine.SetPod(ask, node)
+	s.engine.SetPod(w.pod, node)
 	select {
 	case s.binds <- bind{pod: w.pod, node: node}:
 		return nil

@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -28,9 +29,21 @@ func (s *Scheduler) ask(ctx context.Context, pod *corev1.Pod) (engine.Ask, strin
 		if problem != "" {
 			return out, problem
 		}
-		out.Volumes = intersect(out.Volumes, reach)
+		if reach != nil {
+			out.Extras = append(out.Extras, within{reach})
+		}
 	}
 	return out, ""
+}
+
+// within is where a volume is reachable.
+type within struct{ *nodeaffinity.NodeSelector }
+
+func (w within) Refuse(n engine.NodeView) []engine.Refusal {
+	if w.Match(n.Object()) {
+		return nil
+	}
+	return []engine.Refusal{{Rule: engine.RuleVolumeBinding, Reason: "node(s) didn't match PersistentVolume's node affinity", Final: true}}
 }
 
 func claimName(pod *corev1.Pod, v *corev1.Volume) string {
@@ -44,7 +57,7 @@ func claimName(pod *corev1.Pod, v *corev1.Volume) string {
 }
 
 // reach returns the nodes from which a claim's volume can be used; nil is all.
-func (s *Scheduler) reach(ctx context.Context, key types.NamespacedName) (*corev1.NodeSelector, string) {
+func (s *Scheduler) reach(ctx context.Context, key types.NamespacedName) (*nodeaffinity.NodeSelector, string) {
 	if err := s.watchVolumes(ctx); err != nil {
 		return nil, fmt.Sprintf("persistentvolumeclaim %q cannot be read: %v", key.Name, err)
 	}
@@ -67,7 +80,11 @@ func (s *Scheduler) reach(ctx context.Context, key types.NamespacedName) (*corev
 	if volume.Spec.NodeAffinity == nil {
 		return nil, ""
 	}
-	return volume.Spec.NodeAffinity.Required, ""
+	reach, err := nodeaffinity.NewNodeSelector(volume.Spec.NodeAffinity.Required)
+	if err != nil {
+		return nil, err.Error()
+	}
+	return reach, ""
 }
 
 // watchVolumes starts watching claims and volumes when the first pod names one:
@@ -87,25 +104,4 @@ func (s *Scheduler) watchVolumes(ctx context.Context) error {
 	}
 	s.volumes = true
 	return nil
-}
-
-// intersect returns the nodes that both selectors allow. Terms are alternatives,
-// so every pair of terms becomes one that asks for both.
-func intersect(a, b *corev1.NodeSelector) *corev1.NodeSelector {
-	if a == nil || b == nil {
-		if a == nil {
-			return b
-		}
-		return a
-	}
-	var out corev1.NodeSelector
-	for _, s := range a.NodeSelectorTerms {
-		for _, t := range b.NodeSelectorTerms {
-			var both corev1.NodeSelectorTerm
-			both.MatchExpressions = append(append(both.MatchExpressions, s.MatchExpressions...), t.MatchExpressions...)
-			both.MatchFields = append(append(both.MatchFields, s.MatchFields...), t.MatchFields...)
-			out.NodeSelectorTerms = append(out.NodeSelectorTerms, both)
-		}
-	}
-	return &out
 }

@@ -4,309 +4,251 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/selection"
 )
 
-// Reasons of the rules between pods, in kube-scheduler's words.
-const (
-	reasonPodAffinity     = "node(s) didn't match pod affinity rules"
-	reasonPodAnti         = "node(s) didn't match pod anti-affinity rules"
-	reasonExistingAnti    = "node(s) didn't satisfy existing pods anti-affinity rules"
-	reasonSpread          = "node(s) didn't match pod topology spread constraints"
-	reasonSpreadNoLabel   = "node(s) didn't match pod topology spread constraints (missing required label)"
-	weightInterPodScoring = 2
-)
+// between are the rules between pods that apply to a class. They are asked of
+// groups, not of nodes. Every rule looks at one dimension of a group.
+type between struct {
+	dims []dim
 
-// rules are the rules between pods that apply to one pod, with all that they
-// need counted, so that asking a node is cheap.
-type rules struct {
-	affinity  []*counted
-	anti      []*counted
-	first     bool // no pod matches the affinity terms but the pod itself: any domain will do
-	blocked   map[domain]bool
-	spread    []*spreadRule
-	preferred []preference
-	prefMax   float64
+	together  []int // dims of required affinity: each domain must have a pod that all terms accept
+	affine    bool  // the pod itself is such a pod: the first one may go anywhere
+	apart     []int // dims of required anti-affinity
+	blocked   []int // dims of placed pods' required anti-affinity to this one
+	pleasures []pleasure
+	spreads   []*spreadRule
+
+	tallies     []*tally // to be released
+	held        []*held
+	heldVersion uint64
 }
 
-// domain is one value of a topology label: {topology.kubernetes.io/zone, a}.
-type domain struct{ key, value string }
-
-// counted is an affinity term with the number of matching pods a domain.
-type counted struct {
-	key   string
-	count map[string]int
+// pleasure is a preference: every pod counted in the node's domain weighs so much.
+type pleasure struct {
+	dim    int
+	weight int64
 }
 
-type preference struct {
-	*counted
-	weight float64
+// dim is what groups differ by: the node's domain under a topology key, and
+// where the node is the whole domain, the pods counted there.
+type dim struct {
+	view   *view
+	byNode bool
+	limit  int32 // counts above are the same to the rule; 0: none are
 }
 
-// podTerm is an affinity term made ready to match pods.
-type podTerm struct {
-	key        string
-	selector   labels.Selector
-	namespaces []string
-	nsSelector labels.Selector // nil: namespaces alone count
+func (d *dim) of(n *node) (value, count int32) {
+	value = n.domain(d.view.key)
+	if !d.byNode || value == 0 {
+		return value, 0
+	}
+	count = d.view.from.onNode[n]
+	if d.limit > 0 {
+		count = min(count, d.limit)
+	}
+	return 1, count
 }
 
-func antiAffinityTerms(pod *corev1.Pod) []corev1.PodAffinityTerm {
-	if a := pod.Spec.Affinity; a != nil && a.PodAntiAffinity != nil {
-		return a.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution
+func (b *between) count(g *group, i int) int32 {
+	if b.dims[i].byNode {
+		return g.counts[i]
 	}
-	return nil
+	return b.dims[i].view.count[g.values[i]]
 }
 
-func (e *Engine) rulesFor(pod *corev1.Pod) *rules {
-	r := &rules{blocked: e.blockedByOthers(pod)}
-	if a := pod.Spec.Affinity; a != nil {
-		if p := a.PodAffinity; p != nil {
-			e.addAffinity(r, pod, p)
-		}
-		for _, t := range antiAffinityTerms(pod) {
-			r.anti = append(r.anti, e.count(compileTerm(pod, t)))
-		}
-		if p := a.PodAntiAffinity; p != nil {
-			e.addPreferences(r, pod, p.PreferredDuringSchedulingIgnoredDuringExecution, -1)
-		}
-	}
-	for i := range pod.Spec.TopologySpreadConstraints {
-		r.spread = append(r.spread, e.spreadRule(pod, &pod.Spec.TopologySpreadConstraints[i]))
-	}
-	if len(r.affinity)+len(r.anti)+len(r.blocked)+len(r.spread)+len(r.preferred) == 0 {
-		return nil
-	}
-	return r
+func (b *between) add(v *view, byNode bool, limit int32) int {
+	b.dims = append(b.dims, dim{v, byNode, limit})
+	return len(b.dims) - 1
 }
 
-func (e *Engine) addAffinity(r *rules, pod *corev1.Pod, p *corev1.PodAffinity) {
-	selfOnly := true
-	for _, t := range p.RequiredDuringSchedulingIgnoredDuringExecution {
-		term := compileTerm(pod, t)
-		c := e.count(term)
-		r.affinity = append(r.affinity, c)
-		selfOnly = selfOnly && len(c.count) == 0 && e.matches(term, pod)
+// setBetween compiles the rules between pods of a class.
+func (e *Engine) setBetween(c *class) {
+	old := c.tallies
+	c.between = between{heldVersion: e.terms.heldVersion}
+	r, b := c.req, &c.between
+	// A label set that is nobody's, to ask what would count the pod itself.
+	self := &labelSet{namespace: r.pod.Namespace, labels: r.pod.Labels}
+	b.held = e.terms.heldFor(self.namespace, self.labels)
+	take := func(living bool, all ...matcher) *tally {
+		t := e.terms.tally(all, living)
+		b.tallies = append(b.tallies, t)
+		return t
 	}
-	r.first = selfOnly && len(r.affinity) > 0
-	e.addPreferences(r, pod, p.PreferredDuringSchedulingIgnoredDuringExecution, 1)
-}
-
-func (e *Engine) addPreferences(r *rules, pod *corev1.Pod, terms []corev1.WeightedPodAffinityTerm, sign float64) {
-	for _, t := range terms {
-		c := e.count(compileTerm(pod, t.PodAffinityTerm))
-		r.preferred = append(r.preferred, preference{c, sign * float64(t.Weight)})
-		r.prefMax += float64(t.Weight)
-	}
-}
-
-// refusal says which rule forbids n, or "".
-func (r *rules) refusal(n *node) string {
-	for _, c := range r.affinity {
-		value, ok := n.object.Labels[c.key]
-		if !ok || (!r.first && c.count[value] == 0) {
-			return reasonPodAffinity
-		}
-	}
-	for _, c := range r.anti {
-		if value, ok := n.object.Labels[c.key]; ok && c.count[value] > 0 {
-			return reasonPodAnti
-		}
-	}
-	for d := range r.blocked {
-		if value, ok := n.object.Labels[d.key]; ok && value == d.value {
-			return reasonExistingAnti
-		}
-	}
-	for _, s := range r.spread {
-		if reason := s.refusal(n); reason != "" {
-			return reason
-		}
-	}
-	return ""
-}
-
-func (r *rules) score(n *node) float64 {
-	total := 0.0
-	if r.prefMax > 0 {
-		sum := 0.0
-		for _, p := range r.preferred {
-			if value, ok := n.object.Labels[p.key]; ok && p.count[value] > 0 {
-				sum += p.weight
+	if !r.profile.Off[RuleInterPod] {
+		if list := r.terms.affinity; len(list) > 0 {
+			all := make([]matcher, len(list))
+			for i := range list {
+				all[i] = list[i].matcher
+			}
+			t := take(false, all...)
+			b.affine = t.matches(self, e.namespaces)
+			for i := range list {
+				b.together = append(b.together, b.add(t.view(list[i].key), e.isNode(list[i].key), 1))
 			}
 		}
-		total += weightInterPodScoring * 100 * sum / r.prefMax
+		for _, t := range r.terms.anti {
+			b.apart = append(b.apart, b.add(take(false, t.matcher).view(t.key), e.isNode(t.key), 1))
+		}
+		for _, h := range b.held {
+			if h.kind == heldAnti {
+				b.blocked = append(b.blocked, b.add(h.view(h.key), e.isNode(h.key), 1))
+			}
+		}
 	}
-	for _, s := range r.spread {
-		total += weightSpread * 100 / float64(1+s.count[n.object.Labels[s.key]])
+	if r.profile.Weights[RuleInterPod] != 0 {
+		e.addPleasures(b, r, take)
 	}
-	return total
+	e.addSpreads(b, r, self, take)
+	for _, t := range old {
+		e.terms.release(t)
+	}
 }
 
-// blockedByOthers returns the domains that required anti-affinity of pods
-// already placed closes to this pod.
-func (e *Engine) blockedByOthers(pod *corev1.Pod) map[domain]bool {
-	var out map[domain]bool
-	for _, p := range e.anti {
-		if p.node.object == nil {
+func (e *Engine) addPleasures(b *between, r *request, take func(bool, ...matcher) *tally) {
+	for _, t := range r.terms.preferAffinity {
+		b.pleasures = append(b.pleasures, pleasure{b.add(take(false, t.matcher).view(t.key), e.isNode(t.key), 0), t.weight})
+	}
+	for _, t := range r.terms.preferAnti {
+		b.pleasures = append(b.pleasures, pleasure{b.add(take(false, t.matcher).view(t.key), e.isNode(t.key), 0), -t.weight})
+	}
+	ignore := r.profile.IgnorePreferencesOfOld && len(r.terms.preferAffinity)+len(r.terms.preferAnti) == 0
+	for _, h := range b.held {
+		weight := int64(0)
+		switch h.kind {
+		case heldAffinity:
+			weight = r.profile.HardAffinityWeight
+		case heldPreferAffinity:
+			weight = h.weight
+		case heldPreferAnti:
+			weight = -h.weight
+		}
+		if weight != 0 && !ignore {
+			b.pleasures = append(b.pleasures, pleasure{b.add(h.view(h.key), e.isNode(h.key), 0), weight})
+		}
+	}
+}
+
+// maxSpreads bounds a bit set; nobody writes so many constraints.
+const maxSpreads = 32
+
+func (e *Engine) addSpreads(b *between, r *request, self *labelSet, take func(bool, ...matcher) *tally) {
+	for i := range r.spread {
+		c := &r.spread[i]
+		hard := c.WhenUnsatisfiable == corev1.DoNotSchedule
+		if len(b.spreads) == maxSpreads || (hard && r.profile.Off[RuleSpread]) || (!hard && r.profile.Weights[RuleSpread] == 0) {
 			continue
 		}
-		for _, t := range antiAffinityTerms(p.pod) {
-			term := compileTerm(p.pod, t)
-			value, ok := p.node.object.Labels[term.key]
-			if !ok || !e.matches(term, pod) {
-				continue
-			}
-			if out == nil {
-				out = map[domain]bool{}
-			}
-			out[domain{term.key, value}] = true
+		s := &spreadRule{
+			key: c.TopologyKey, hard: hard, maxSkew: int(c.MaxSkew), minDomains: 1,
+			honorAffinity: isHonor(c.NodeAffinityPolicy, true), honorTaints: isHonor(c.NodeTaintsPolicy, false),
+			tally: take(true, spreadMatcher(r.pod, c, r.byOwner)), domains: newDomains(),
 		}
+		if c.MinDomains != nil {
+			s.minDomains = int(*c.MinDomains)
+		}
+		if s.tally.matches(self, e.namespaces) {
+			s.self = 1
+		}
+		s.byNode = !hard && c.TopologyKey == corev1.LabelHostname
+		s.dim = b.add(s.tally.view(s.key), s.byNode || e.isNode(s.key), 0)
+		b.spreads = append(b.spreads, s)
 	}
-	return out
 }
 
-func compileTerm(owner *corev1.Pod, t corev1.PodAffinityTerm) podTerm {
-	out := podTerm{key: t.TopologyKey, namespaces: t.Namespaces, selector: labels.Nothing()}
-	// A malformed selector was refused by validation; here it matches nothing.
-	if s, err := metav1.LabelSelectorAsSelector(t.LabelSelector); err == nil {
-		out.selector = withLabelKeys(s, owner, t.MatchLabelKeys, t.MismatchLabelKeys)
-	}
-	if t.NamespaceSelector != nil {
-		if s, err := metav1.LabelSelectorAsSelector(t.NamespaceSelector); err == nil {
-			out.nsSelector = s
-		}
-	}
-	if len(out.namespaces) == 0 && t.NamespaceSelector == nil {
-		out.namespaces = []string{owner.Namespace}
-	}
-	return out
+// isNode reports whether the domains of a topology key are single nodes.
+func (e *Engine) isNode(key string) bool {
+	return key == corev1.LabelHostname && e.sharedHostnames == 0
 }
 
-// withLabelKeys narrows a selector to pods that have (or have not) the same
-// value as owner under the given keys.
-func withLabelKeys(s labels.Selector, owner *corev1.Pod, same, other []string) labels.Selector {
-	narrow := func(keys []string, op selection.Operator) {
-		for _, key := range keys {
-			value, ok := owner.Labels[key]
-			if !ok {
-				continue
-			}
-			if req, err := labels.NewRequirement(key, op, []string{value}); err == nil {
-				s = s.Add(*req)
-			}
-		}
+// heldChanged reports whether other placed pods' terms speak of the class than
+// when it was compiled.
+func (e *Engine) heldChanged(c *class) bool {
+	if c.heldVersion == e.terms.heldVersion {
+		return false
 	}
-	narrow(same, selection.In)
-	narrow(other, selection.NotIn)
-	return s
+	c.heldVersion = e.terms.heldVersion
+	return !slices.Equal(c.held, e.terms.heldFor(c.req.pod.Namespace, c.req.pod.Labels))
 }
 
-func (e *Engine) matches(t podTerm, pod *corev1.Pod) bool {
-	inNamespace := slices.Contains(t.namespaces, pod.Namespace) ||
-		(t.nsSelector != nil && t.nsSelector.Matches(labels.Set(e.namespaces(pod.Namespace))))
-	return inNamespace && t.selector.Matches(labels.Set(pod.Labels))
-}
-
-// count counts the pods that match a term, per domain.
-func (e *Engine) count(t podTerm) *counted {
-	c := &counted{key: t.key, count: map[string]int{}}
-	for _, p := range e.pods {
-		if p.node.object == nil {
-			continue
-		}
-		if value, ok := p.node.object.Labels[t.key]; ok && e.matches(t, p.pod) {
-			c.count[value]++
-		}
+// allows reports whether no rule between pods keeps the class off a group.
+func (c *class) allows(g *group) bool {
+	if len(c.dims) == 0 {
+		return true
 	}
-	return c
-}
-
-// spreadRule is a topology spread constraint with the matching pods counted.
-type spreadRule struct {
-	counted
-	hard    bool
-	maxSkew int
-	self    int // 1 when the pod matches its own selector
-	least   int // fewest matching pods in any eligible domain
-}
-
-func (s *spreadRule) refusal(n *node) string {
-	if !s.hard {
-		return ""
-	}
-	value, ok := n.object.Labels[s.key]
-	if !ok {
-		return reasonSpreadNoLabel
-	}
-	if s.count[value]+s.self-s.least > s.maxSkew {
-		return reasonSpread
-	}
-	return ""
-}
-
-func (e *Engine) spreadRule(pod *corev1.Pod, c *corev1.TopologySpreadConstraint) *spreadRule {
-	s := &spreadRule{
-		counted: counted{key: c.TopologyKey, count: map[string]int{}},
-		hard:    c.WhenUnsatisfiable == corev1.DoNotSchedule,
-		maxSkew: int(c.MaxSkew),
-	}
-	selector, err := metav1.LabelSelectorAsSelector(c.LabelSelector)
-	if err != nil {
-		selector = labels.Nothing()
-	}
-	selector = withLabelKeys(selector, pod, c.MatchLabelKeys, nil)
-	if selector.Matches(labels.Set(pod.Labels)) {
-		s.self = 1
-	}
-	r := compile(Ask{Pod: pod})
-	for _, n := range e.slots {
-		if n == nil || n.object == nil || !eligible(n, &r, pod, c) {
-			continue
-		}
-		value := n.object.Labels[c.TopologyKey]
-		s.count[value] += 0 // a domain without a pod counts as a domain
-		for _, p := range n.pods {
-			if p.pod.Namespace == pod.Namespace && p.pod.DeletionTimestamp == nil && selector.Matches(labels.Set(p.pod.Labels)) {
-				s.count[value]++
-			}
-		}
-	}
-	s.least = leastOf(s.count)
-	if c.MinDomains != nil && len(s.count) < int(*c.MinDomains) {
-		s.least = 0
-	}
-	return s
-}
-
-// eligible says whether a node's domain counts for a constraint: it has the
-// labels of every hard constraint and passes the constraint's node policies.
-func eligible(n *node, r *request, pod *corev1.Pod, c *corev1.TopologySpreadConstraint) bool {
-	for i := range pod.Spec.TopologySpreadConstraints {
-		other := &pod.Spec.TopologySpreadConstraints[i]
-		if other.WhenUnsatisfiable != c.WhenUnsatisfiable {
-			continue
-		}
-		if _, ok := n.object.Labels[other.TopologyKey]; !ok {
+	for _, s := range c.spreads {
+		if s.hard && (g.values[s.dim] == 0 || c.skew(g, s) > s.maxSkew) {
 			return false
 		}
 	}
-	if c.NodeAffinityPolicy == nil || *c.NodeAffinityPolicy == corev1.NodeInclusionPolicyHonor {
-		if ok, err := r.required.Match(n.object); err != nil || !ok {
-			return false
+	if len(c.together) > 0 && c.affinityRefusal(g) >= 0 {
+		return false
+	}
+	for _, list := range [...][]int{c.apart, c.blocked} {
+		for _, i := range list {
+			if g.values[i] != 0 && c.count(g, i) > 0 {
+				return false
+			}
 		}
 	}
-	return c.NodeTaintsPolicy == nil || *c.NodeTaintsPolicy == corev1.NodeInclusionPolicyIgnore || n.refusalByTaints(r) == ""
+	return true
 }
 
-func leastOf(count map[string]int) int {
-	least := -1
-	for _, n := range count {
-		if least < 0 || n < least {
-			least = n
+// affinityRefusal returns the dim that fails, or -1.
+func (c *class) affinityRefusal(g *group) int {
+	nobody := c.affine
+	for _, i := range c.together {
+		nobody = nobody && len(c.dims[i].view.count) == 0
+	}
+	for _, i := range c.together {
+		if g.values[i] == 0 || (!nobody && c.count(g, i) == 0) {
+			return i
 		}
 	}
-	return max(least, 0)
+	return -1
+}
+
+// betweenRefusals says which rules between pods keep the class off a node.
+func (c *class) betweenRefusals(g *group, n *node, all bool) []Refusal {
+	var out []Refusal
+	refuse := func(rule Rule, reason, key string, final bool) *Refusal {
+		out = append(out, Refusal{Rule: rule, Reason: reason, Final: final, Key: key, Value: n.object.Labels[key]})
+		return &out[len(out)-1]
+	}
+	for _, s := range c.spreads {
+		if !s.hard {
+			continue
+		}
+		if g.values[s.dim] == 0 {
+			refuse(RuleSpread, reasonSpreadNoLabel, s.key, true)
+		} else if skew := c.skew(g, s); skew > s.maxSkew {
+			x := refuse(RuleSpread, reasonSpread, s.key, false)
+			x.Count, x.Limit = skew, s.maxSkew
+		}
+		if len(out) > 0 && !all {
+			return out
+		}
+	}
+	if len(c.together) > 0 {
+		if i := c.affinityRefusal(g); i >= 0 {
+			refuse(RuleInterPod, reasonPodAffinity, c.dims[i].view.key, true)
+			if !all {
+				return out
+			}
+		}
+	}
+	for _, x := range [...]struct {
+		list   []int
+		reason string
+	}{{c.apart, reasonPodAnti}, {c.blocked, reasonExistingAnti}} {
+		for _, i := range x.list {
+			if g.values[i] != 0 && c.count(g, i) > 0 {
+				refuse(RuleInterPod, x.reason, c.dims[i].view.key, false)
+				if !all {
+					return out
+				}
+				break
+			}
+		}
+	}
+	return out
 }

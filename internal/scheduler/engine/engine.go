@@ -2,14 +2,21 @@ package engine
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
+	corev1helper "k8s.io/component-helpers/scheduling/corev1"
 )
 
-// maxClasses bounds the memory that classes take: each holds 40 bytes a node.
-const maxClasses = 512
+// Classes hold about 60 bytes a node each; these bound the memory they take.
+const (
+	maxClasses    = 512
+	minClasses    = 16
+	maxClassSlots = 1 << 20
+)
 
 // NamespaceLabels returns the labels of a namespace, which selectors of
 // inter-pod affinity may ask for.
@@ -18,28 +25,45 @@ type NamespaceLabels func(namespace string) map[string]string
 // Engine holds the cluster as the scheduler sees it.
 type Engine struct {
 	namespaces NamespaceLabels
+	profile    *Profile // for pods that come without one
+	values     *numbers
+	terms      *terms
 
 	slots  []*node // nil: free
 	free   []int
 	byName map[string]int
+	known  int // nodes that have an object
 	pods   map[types.UID]*placed
-	anti   map[types.UID]*placed // those with required anti-affinity, which binds others too
+
+	nominated       map[types.UID]*placed
+	images          map[string]*imageSpread
+	hostnames       map[string]int
+	sharedHostnames int // hostnames that several nodes have
 
 	log     []int // slots in the order in which they changed; log[i] has sequence first+i
 	first   uint64
 	version uint64
 
-	classes map[Key]*class
-	clock   uint64 // counts decisions
+	keys     map[string]bool // label keys that selectors speak of
+	classes  map[Key]*class
+	clock    uint64 // counts decisions
+	prepared *placed
+	offset   int // where preemption begins to look
 }
 
 // New returns an engine that knows of no node.
 func New(namespaces NamespaceLabels) *Engine {
 	return &Engine{
 		namespaces: namespaces,
+		profile:    DefaultProfile(),
+		values:     &numbers{of: map[string]int32{}},
+		terms:      newTerms(namespaces),
 		byName:     map[string]int{},
 		pods:       map[types.UID]*placed{},
-		anti:       map[types.UID]*placed{},
+		nominated:  map[types.UID]*placed{},
+		images:     map[string]*imageSpread{},
+		hostnames:  map[string]int{},
+		keys:       map[string]bool{},
 		classes:    map[Key]*class{},
 	}
 }
@@ -52,64 +76,154 @@ func (e *Engine) SetNode(obj *corev1.Node) bool {
 	if n.object != nil && sameForScheduling(n.object, obj) {
 		return false
 	}
+	relabelled := n.object == nil || !maps.Equal(n.object.Labels, obj.Labels)
+	if relabelled {
+		e.uncount(n)
+	}
+	if n.object == nil {
+		e.known++
+	}
 	n.setObject(obj)
+	e.setImages(n, obj)
+	if relabelled {
+		e.count(n)
+	}
 	e.changed(slot)
+	n.objects = n.version
 	return true
 }
 
 // RemoveNode forgets a node. Pods that are still said to be on it stay counted.
 func (e *Engine) RemoveNode(name string) {
 	slot, ok := e.byName[name]
-	if !ok {
+	if !ok || e.slots[slot].object == nil {
 		return
 	}
 	n := e.slots[slot]
+	e.uncount(n)
 	n.object = nil
+	e.known--
+	e.setImages(n, nil)
+	e.count(n)
 	e.changed(slot)
 	e.release(slot)
 }
 
+// uncount takes the pods of a node out of all domains, and count puts them into
+// those of its labels now.
+func (e *Engine) uncount(n *node) {
+	if n.object != nil {
+		e.addHostname(n.object.Labels[corev1.LabelHostname], -1)
+	}
+	e.recount(n, -1)
+}
+
+func (e *Engine) count(n *node) {
+	if n.object != nil {
+		e.addHostname(n.object.Labels[corev1.LabelHostname], 1)
+	}
+	e.recount(n, 1)
+}
+
+func (e *Engine) recount(n *node, sign int32) {
+	for _, p := range n.pods {
+		p.set.count(n, sign)
+		for _, h := range p.held {
+			h.add(n, sign)
+		}
+	}
+}
+
+// addHostname notices when a hostname stops, or begins, to mean one node: then
+// what classes group by is another.
+func (e *Engine) addHostname(name string, by int) {
+	if name == "" {
+		return
+	}
+	was := e.hostnames[name]
+	e.hostnames[name] += by
+	shared := e.sharedHostnames
+	switch {
+	case was == 1 && by == 1:
+		e.sharedHostnames++
+	case was == 2 && by == -1:
+		e.sharedHostnames--
+	case was == 1 && by == -1:
+		delete(e.hostnames, name)
+	}
+	if (shared == 0) != (e.sharedHostnames == 0) {
+		e.forgetClasses()
+	}
+}
+
+// prepare computes what a pod takes from a node.
+func (e *Engine) prepare(pod *corev1.Pod) *placed {
+	if p := e.prepared; p != nil && p.pod == pod {
+		e.prepared = nil
+		return p
+	}
+	return &placed{
+		pod: pod, amounts: AmountsOf(Requests(pod)), scoring: scoringRequests(pod),
+		ports: hostPorts(&pod.Spec), priority: corev1helper.PodPriority(pod),
+	}
+}
+
 // SetPod takes in a pod that is on a node (bound, or assumed to be), with what
 // it uses now. It reports whether that frees or takes anything.
-func (e *Engine) SetPod(ask Ask, nodeName string) bool {
-	p := &placed{
-		pod:     ask.Pod,
-		key:     KeyOf(ask),
-		amounts: amounts(requests(ask.Pod)),
-		scoring: scoringAmounts(ask.Pod),
-		ports:   hostPorts(&ask.Pod.Spec),
-	}
-	if old := e.pods[ask.Pod.UID]; old != nil {
+func (e *Engine) SetPod(pod *corev1.Pod, nodeName string) bool {
+	e.RemoveNomination(pod.UID)
+	p := e.prepare(pod)
+	p.set = e.terms.set(pod.Namespace, pod.Labels, pod.DeletionTimestamp != nil)
+	if old := e.pods[pod.UID]; old != nil {
 		if old.node.name == nodeName && sameUse(old, p) {
-			old.pod = ask.Pod
+			old.pod = pod
 			return false
 		}
-		e.RemovePod(ask.Pod.UID)
+		p.set.pods++ // or it could go with the old state
+		e.RemovePod(pod.UID)
+		p.set.pods--
 	}
+	p.set.pods++
+	p.held = e.hold(pod)
 	slot := e.slot(nodeName)
 	p.node = e.slots[slot]
 	p.node.attach(p, 1)
-	e.pods[ask.Pod.UID] = p
-	if len(antiAffinityTerms(ask.Pod)) > 0 {
-		e.anti[ask.Pod.UID] = p
-	}
+	e.pods[pod.UID] = p
 	e.changed(slot)
 	return true
 }
 
+func (e *Engine) hold(pod *corev1.Pod) []*held {
+	if pod.Spec.Affinity == nil {
+		return nil
+	}
+	all := termsOf(pod)
+	out := e.terms.hold(&all)
+	for _, h := range out {
+		e.learn(h.keys())
+	}
+	return out
+}
+
 // RemovePod forgets a pod that has ended, is gone, or was not bound after all.
 func (e *Engine) RemovePod(uid types.UID) bool {
+	e.RemoveNomination(uid)
 	p := e.pods[uid]
 	if p == nil {
 		return false
 	}
 	delete(e.pods, uid)
-	delete(e.anti, uid)
 	p.node.attach(p, -1)
-	slot := e.byName[p.node.name]
-	e.changed(slot)
-	e.release(slot)
+	e.letGo(p)
+	e.changed(p.node.slot)
+	e.release(p.node.slot)
 	return true
+}
+
+func (e *Engine) letGo(p *placed) {
+	p.set.pods--
+	e.terms.dropUnused(p.set)
+	e.terms.letGo(p.held)
 }
 
 // NodeOf returns the node a pod is counted on, or "".
@@ -120,63 +234,45 @@ func (e *Engine) NodeOf(uid types.UID) string {
 	return ""
 }
 
-// Place returns the best node for a pod, or false when none is feasible; then
-// Explain says why. It does not count the pod: SetPod does.
-func (e *Engine) Place(ask Ask) (string, bool) {
-	c := e.class(ask)
-	if len(c.heap) == 0 {
-		return "", false
+// Nodes is the number of nodes known.
+func (e *Engine) Nodes() int { return e.known }
+
+// Node returns a node as it was last told of, or nil.
+func (e *Engine) Node(name string) *corev1.Node {
+	if slot, ok := e.byName[name]; ok {
+		return e.slots[slot].object
 	}
-	rules := e.rulesFor(ask.Pod)
-	if rules == nil {
-		return e.slots[c.heap[0]].name, true
-	}
-	candidates := slices.Clone(c.heap)
-	slices.SortFunc(candidates, func(a, b int) int {
-		return cmp.Or(cmp.Compare(c.score[b], c.score[a]), cmp.Compare(a, b))
-	})
-	best, bestScore := -1, 0.0
-	for _, slot := range candidates {
-		n := e.slots[slot]
-		if rules.refusal(n) != "" {
-			continue
-		}
-		if s := c.score[slot] + rules.score(n); best < 0 || s > bestScore {
-			best, bestScore = slot, s
-		}
-	}
-	if best < 0 {
-		return "", false
-	}
-	return e.slots[best].name, true
+	return nil
 }
 
-// Feasible reports whether some node could take a pod of the class, leaving
-// rules between pods aside. The class must have been asked for before; one that
-// was dropped since is said to be feasible, so that it is tried again.
-func (e *Engine) Feasible(key Key) bool {
-	c := e.classes[key]
-	if c == nil {
-		return true
+// NamespaceChanged tells that a namespace has other labels than before.
+func (e *Engine) NamespaceChanged(name string) {
+	if !e.terms.byNamespaceLabels() {
+		return
 	}
-	e.catchUp(c)
-	return len(c.heap) > 0
+	for s := range e.terms.byNamespace[name] {
+		e.terms.rematch(s)
+	}
+	e.forgetClasses()
 }
 
 func (e *Engine) class(ask Ask) *class {
 	e.clock++
-	key := KeyOf(ask)
+	req := e.compile(ask)
+	key := e.keyOf(req)
 	c := e.classes[key]
 	if c == nil {
-		if len(e.classes) >= maxClasses {
+		if len(e.classes) >= max(minClasses, min(maxClasses, maxClassSlots/max(len(e.slots), 1))) {
 			e.dropClasses()
 		}
-		c = newClass(key, compile(ask))
+		c = newClass(key, req)
+		e.setBetween(c)
 		e.classes[key] = c
 		e.rebuild(c)
 	}
 	c.used = e.clock
 	e.catchUp(c)
+	e.prepared = &placed{pod: ask.Pod, amounts: req.amounts, scoring: req.scoring, ports: req.ports, priority: req.priority}
 	return c
 }
 
@@ -187,13 +283,32 @@ func (e *Engine) dropClasses() {
 		all = append(all, c)
 	}
 	slices.SortFunc(all, func(a, b *class) int { return cmp.Compare(a.used, b.used) })
-	for _, c := range all[:len(all)/2] {
-		delete(e.classes, c.key)
+	for _, c := range all[:(len(all)+1)/2] {
+		e.drop(c)
 	}
 }
 
+func (e *Engine) forgetClasses() {
+	for _, c := range e.classes {
+		e.drop(c)
+	}
+}
+
+func (e *Engine) drop(c *class) {
+	delete(e.classes, c.key)
+	for _, t := range c.tallies {
+		e.terms.release(t)
+	}
+	c.tallies = nil
+}
+
 func (e *Engine) catchUp(c *class) {
-	end := e.first + uint64(len(e.log))
+	if e.heldChanged(c) {
+		e.setBetween(c)
+		c.reset()
+		e.rebuild(c)
+		return
+	}
 	if c.next < e.first {
 		e.rebuild(c)
 		return
@@ -201,13 +316,17 @@ func (e *Engine) catchUp(c *class) {
 	for _, slot := range e.log[c.next-e.first:] {
 		c.refresh(slot, e.slots[slot])
 	}
-	c.next = end
+	c.next = e.first + uint64(len(e.log))
+	c.dropEmptyGroups()
 }
 
 func (e *Engine) rebuild(c *class) {
+	c.bulk = true
 	for slot, n := range e.slots {
 		c.refresh(slot, n)
 	}
+	c.bulk = false
+	c.order()
 	c.next = e.first + uint64(len(e.log))
 }
 
@@ -229,26 +348,43 @@ func (e *Engine) slot(name string) int {
 	if slot, ok := e.byName[name]; ok {
 		return slot
 	}
-	n := &node{name: name, pods: map[types.UID]*placed{}, perClass: map[Key]int{}}
-	var slot int
+	n := &node{name: name, values: e.values, pods: map[types.UID]*placed{}}
 	if last := len(e.free) - 1; last >= 0 {
-		slot, e.free = e.free[last], e.free[:last]
-		e.slots[slot] = n
+		n.slot, e.free = e.free[last], e.free[:last]
+		e.slots[n.slot] = n
 	} else {
-		slot = len(e.slots)
+		n.slot = len(e.slots)
 		e.slots = append(e.slots, n)
 	}
-	e.byName[name] = slot
-	return slot
+	e.byName[name] = n.slot
+	return n.slot
 }
 
 // release frees a slot whose node is gone and holds no pod.
 func (e *Engine) release(slot int) {
 	n := e.slots[slot]
-	if n.object != nil || len(n.pods) > 0 {
+	if n.object != nil || len(n.pods)+len(n.nominated) > 0 {
 		return
 	}
 	delete(e.byName, n.name)
 	e.slots[slot] = nil
 	e.free = append(e.free, slot)
+}
+
+// sameForScheduling reports whether two states of a node differ in nothing that
+// a rule or score reads. Nodes report their status often; most reports change
+// only times.
+func sameForScheduling(a, b *corev1.Node) bool {
+	return a.UID == b.UID &&
+		a.Spec.Unschedulable == b.Spec.Unschedulable &&
+		equality.Semantic.DeepEqual(a.Spec.Taints, b.Spec.Taints) &&
+		equality.Semantic.DeepEqual(a.Status.Allocatable, b.Status.Allocatable) &&
+		equality.Semantic.DeepEqual(a.Status.Images, b.Status.Images) &&
+		maps.Equal(a.Labels, b.Labels)
+}
+
+// sameUse reports whether a pod takes the same from its node as before.
+func sameUse(a, b *placed) bool {
+	return a.set == b.set && a.amounts.equal(&b.amounts) && a.scoring.equal(&b.scoring) &&
+		slices.Equal(a.ports, b.ports) && a.priority == b.priority
 }

@@ -96,9 +96,9 @@ func place(e *Engine, pod *corev1.Pod) string {
 	ask := Ask{Pod: pod}
 	node, ok := e.Place(ask)
 	if !ok {
-		return e.Explain(ask).Message(e.Nodes())
+		return e.Explain(ask).Message()
 	}
-	e.SetPod(ask, node)
+	e.SetPod(pod, node)
 	return node
 }
 
@@ -128,7 +128,7 @@ func TestPlace(t *testing.T) {
 			"each node its own reason",
 			[]*corev1.Node{makeNode("n1", "1", "8Gi"), makeNode("n2", "4", "8Gi", taint("gpu", "true", corev1.TaintEffectNoSchedule)), makeNode("n3", "4", "8Gi", func(n *corev1.Node) { n.Spec.Unschedulable = true })},
 			[]*corev1.Pod{makePod("p", "2")},
-			[]string{"0/3 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint {gpu: true}, 1 node(s) were unschedulable."},
+			[]string{"0/3 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s), 1 node(s) were unschedulable."},
 		},
 		{
 			"taint tolerated", []*corev1.Node{makeNode("n1", "1", "8Gi", taint("gpu", "true", corev1.TaintEffectNoSchedule))},
@@ -201,7 +201,7 @@ func TestFeasibleFollowsChanges(t *testing.T) {
 	if _, ok := e.Place(ask); ok {
 		t.Fatal("placed on a node that is too small")
 	}
-	key := KeyOf(ask)
+	key := e.KeyOf(ask)
 	if e.Feasible(key) {
 		t.Error("feasible before anything changed")
 	}
@@ -253,9 +253,9 @@ func BenchmarkPlace(b *testing.B) {
 				ask := Ask{Pod: p}
 				n, ok := e.Place(ask)
 				if !ok {
-					b.Fatal(e.Explain(ask).Message(e.Nodes()))
+					b.Fatal(e.Explain(ask).Message())
 				}
-				e.SetPod(ask, n)
+				e.SetPod(p, n)
 			}
 		})
 	}

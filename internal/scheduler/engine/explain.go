@@ -4,65 +4,67 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	corev1 "k8s.io/api/core/v1"
 )
 
 // NodeReasons says why a pod cannot run on one node.
 type NodeReasons struct {
-	Node    string
-	Reasons []string
+	Node     string
+	Refusals []Refusal
 }
 
-// Explanation says why no node can take a pod.
+// Explanation says why nodes cannot take a pod.
 type Explanation struct {
 	Nodes []NodeReasons // in the order of their names
+	Of    int           // nodes known
 }
 
-// Explain asks every node, so it is for pods that Place could not place.
-func (e *Engine) Explain(ask Ask) Explanation {
+// Explain asks every node for the first rule that refuses, so it is for pods
+// that Place could not place.
+func (e *Engine) Explain(ask Ask) Explanation { return e.explain(ask, false) }
+
+// Diagnose asks every node for all that stands in the way, for whoever looks for
+// the smallest change that would help. A node that it does not list can take
+// the pod.
+func (e *Engine) Diagnose(ask Ask) Explanation { return e.explain(ask, true) }
+
+func (e *Engine) explain(ask Ask, all bool) Explanation {
 	c := e.class(ask)
-	rules := e.rulesFor(ask.Pod)
-	var out Explanation
+	out := Explanation{Of: e.known}
 	for _, n := range e.slots {
 		if n == nil || n.object == nil {
 			continue
 		}
-		reasons := n.refusal(&c.req)
-		if reasons == nil && rules != nil {
-			if r := rules.refusal(n); r != "" {
-				reasons = []string{r}
-			}
-		}
-		if reasons != nil {
-			out.Nodes = append(out.Nodes, NodeReasons{Node: n.name, Reasons: reasons})
+		if refusals := e.refusals(c, ask, n, all); len(refusals) > 0 {
+			out.Nodes = append(out.Nodes, NodeReasons{Node: n.name, Refusals: refusals})
 		}
 	}
 	slices.SortFunc(out.Nodes, func(a, b NodeReasons) int { return strings.Compare(a.Node, b.Node) })
 	return out
 }
 
-// Nodes is the number of nodes known.
-func (e *Engine) Nodes() int {
-	count := 0
-	for _, n := range e.slots {
-		if n != nil && n.object != nil {
-			count++
+// Rules returns the rules that refuse any node.
+func (x Explanation) Rules() []Rule {
+	var out []Rule
+	for _, n := range x.Nodes {
+		for i := range n.Refusals {
+			if !slices.Contains(out, n.Refusals[i].Rule) {
+				out = append(out, n.Refusals[i].Rule)
+			}
 		}
 	}
-	return count
+	return out
 }
 
 // Message is the explanation in kube-scheduler's one line: how many nodes
 // refuse for which reason.
-func (x Explanation) Message(nodes int) string {
-	if nodes == 0 {
+func (x Explanation) Message() string {
+	if x.Of == 0 {
 		return "no nodes available to schedule pods"
 	}
 	counts := map[string]int{}
 	for _, n := range x.Nodes {
-		for _, r := range n.Reasons {
-			counts[r]++
+		for i := range n.Refusals {
+			counts[n.Refusals[i].Reason]++
 		}
 	}
 	parts := make([]string, 0, len(counts))
@@ -70,9 +72,5 @@ func (x Explanation) Message(nodes int) string {
 		parts = append(parts, fmt.Sprintf("%d %s", n, reason))
 	}
 	slices.Sort(parts)
-	return fmt.Sprintf("0/%d nodes are available: %s.", nodes, strings.Join(parts, ", "))
+	return fmt.Sprintf("0/%d nodes are available: %s.", x.Of, strings.Join(parts, ", "))
 }
-
-// Unconstrained reports whether a pod's class alone decides where it fits: no
-// rule between pods applies to it.
-func (e *Engine) Unconstrained(pod *corev1.Pod) bool { return e.rulesFor(pod) == nil }

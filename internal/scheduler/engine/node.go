@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"fmt"
 	"math"
 
 	corev1 "k8s.io/api/core/v1"
@@ -13,95 +12,163 @@ import (
 // node is what the engine knows of one node.
 type node struct {
 	name        string
+	slot        int
 	object      *corev1.Node // nil: pods are known to be on it, the node is not known (yet)
+	values      *numbers
 	allocatable Amounts
 	maxPods     int64
 	used        Amounts
 	scoring     Amounts // used, with the floor for pods that ask for nothing
 	pods        map[types.UID]*placed
-	perClass    map[Key]int
-	version     uint64 // raised by every change, so that a class can skip what it has seen
+	ports       int // host ports taken
+	images      map[string]bool
+	nominated   map[types.UID]*placed // pods that preempted here and wait for room
+	version     uint64                // raised by every change, so that a class can skip what it has seen
+	objects     uint64                // the version when object last changed
 }
 
-// placed is a pod on a node.
+// placed is a pod on a node, or nominated to one.
 type placed struct {
-	pod     *corev1.Pod
-	node    *node
-	key     Key
-	amounts Amounts
-	scoring Amounts
-	ports   []hostPort
+	pod      *corev1.Pod
+	node     *node
+	set      *labelSet
+	held     []*held
+	amounts  Amounts
+	scoring  Amounts
+	ports    []hostPort
+	priority int32
+}
+
+// numbers gives every text a number, from 1.
+type numbers struct{ of map[string]int32 }
+
+func (x *numbers) number(s string) int32 {
+	n, ok := x.of[s]
+	if !ok {
+		n = int32(len(x.of)) + 1
+		x.of[s] = n
+	}
+	return n
+}
+
+// domain returns the number of the node's value of a topology key, or 0.
+func (n *node) domain(key string) int32 {
+	if n.object == nil {
+		return 0
+	}
+	value, ok := n.object.Labels[key]
+	if !ok {
+		return 0
+	}
+	return n.values.number(value)
 }
 
 func (n *node) setObject(obj *corev1.Node) {
 	n.object = obj
-	n.allocatable = amounts(obj.Status.Allocatable)
+	n.allocatable = AmountsOf(obj.Status.Allocatable)
 	n.maxPods = obj.Status.Allocatable.Pods().Value()
 }
 
+// attach counts a pod on its node, or with -1 no longer.
 func (n *node) attach(p *placed, sign int64) {
-	n.used.add(p.amounts, sign)
-	n.scoring.add(p.scoring, sign)
+	n.used.add(&p.amounts, sign)
+	n.scoring.add(&p.scoring, sign)
+	n.ports += int(sign) * len(p.ports)
+	p.set.count(n, int32(sign))
+	for _, h := range p.held {
+		h.add(n, int32(sign))
+	}
 	if sign > 0 {
 		n.pods[p.pod.UID] = p
-		n.perClass[p.key]++
-		return
-	}
-	delete(n.pods, p.pod.UID)
-	if n.perClass[p.key]--; n.perClass[p.key] == 0 {
-		delete(n.perClass, p.key)
+	} else {
+		delete(n.pods, p.pod.UID)
 	}
 }
 
-// Reasons in kube-scheduler's words.
-const (
-	reasonUnschedulable = "node(s) were unschedulable"
-	reasonAffinity      = "node(s) didn't match Pod's node affinity/selector"
-	reasonVolumes       = "node(s) didn't match PersistentVolume's node affinity"
-	reasonPorts         = "node(s) didn't have free ports for the requested pod ports"
-	reasonTooManyPods   = "Too many pods"
-)
+// staticRefusals are those that follow from the node's object alone. With all
+// unset the first one is enough.
+func (n *node) staticRefusals(r *request, all bool) []Refusal {
+	var out []Refusal
+	rules := [...]struct {
+		rule Rule
+		ask  func(*request) *Refusal
+	}{
+		{RuleUnschedulable, n.refusalByCordon}, {RuleNodeName, n.refusalByName},
+		{RuleTaints, n.refusalByTaints}, {RuleNodeAffinity, n.refusalByAffinity},
+	}
+	for i := range rules {
+		if r.profile.Off[rules[i].rule] {
+			continue
+		}
+		if refusal := rules[i].ask(r); refusal != nil {
+			refusal.Rule, refusal.Final = rules[i].rule, true
+			out = append(out, *refusal)
+			if !all {
+				return out
+			}
+		}
+	}
+	return out
+}
 
-// refusal says why a pod that asks for r cannot run on n, or returns nil. It
-// stops at the first rule that refuses, in kube-scheduler's order.
-func (n *node) refusal(r *request) []string {
-	if reason := n.refusalByTaints(r); reason != "" {
-		return []string{reason}
+func (n *node) refusalByCordon(r *request) *Refusal {
+	if !n.object.Spec.Unschedulable {
+		return nil
 	}
-	if ok, err := r.required.Match(n.object); err != nil || !ok {
-		return []string{reasonAffinity}
+	taint := corev1.Taint{Key: corev1.TaintNodeUnschedulable, Effect: corev1.TaintEffectNoSchedule}
+	if corev1helper.TolerationsTolerateTaint(klog.Background(), r.tolerations, &taint, true) {
+		return nil
 	}
-	if n.portsTaken(r.ports) {
-		return []string{reasonPorts}
-	}
-	if reasons := n.insufficient(r); reasons != nil {
-		return reasons
-	}
-	if r.volumes != nil && !r.volumes.Match(n.object) {
-		return []string{reasonVolumes}
+	return &Refusal{Reason: reasonUnschedulable, Taint: &taint}
+}
+
+func (n *node) refusalByName(r *request) *Refusal {
+	if name := r.pod.Spec.NodeName; name != "" && name != n.name {
+		return &Refusal{Reason: reasonNodeName}
 	}
 	return nil
 }
 
-func (n *node) refusalByTaints(r *request) string {
-	logger := klog.Background()
-	if n.object.Spec.Unschedulable {
-		taint := corev1.Taint{Key: corev1.TaintNodeUnschedulable, Effect: corev1.TaintEffectNoSchedule}
-		if !corev1helper.TolerationsTolerateTaint(logger, r.tolerations, &taint, false) {
-			return reasonUnschedulable
+func (n *node) refusalByTaints(r *request) *Refusal {
+	for i := range n.object.Spec.Taints {
+		t := &n.object.Spec.Taints[i]
+		if t.Effect != corev1.TaintEffectNoSchedule && t.Effect != corev1.TaintEffectNoExecute {
+			continue
+		}
+		if !corev1helper.TolerationsTolerateTaint(klog.Background(), r.tolerations, t, true) {
+			return &Refusal{Reason: "node(s) had untolerated taint(s)", Taint: t}
 		}
 	}
-	taint, found := corev1helper.FindMatchingUntoleratedTaint(logger, n.object.Spec.Taints, r.tolerations, func(t *corev1.Taint) bool {
-		return t.Effect == corev1.TaintEffectNoSchedule || t.Effect == corev1.TaintEffectNoExecute
-	}, false)
-	if found {
-		return fmt.Sprintf("node(s) had untolerated taint {%s: %s}", taint.Key, taint.Value)
+	return nil
+}
+
+func (n *node) refusalByAffinity(r *request) *Refusal {
+	if r.added != nil && !r.added.Match(n.object) {
+		return &Refusal{Reason: reasonAdded}
 	}
-	return ""
+	if ok, err := r.required.Match(n.object); err != nil || !ok {
+		return &Refusal{Reason: reasonAffinity}
+	}
+	return nil
+}
+
+// refusals are those that follow from what is on the node.
+func (n *node) refusals(r *request, all bool) []Refusal {
+	var out []Refusal
+	if !r.profile.Off[RulePorts] && n.portsTaken(r.ports) {
+		out = append(out, Refusal{Rule: RulePorts, Reason: reasonPorts})
+		if !all {
+			return out
+		}
+	}
+	if !r.profile.Off[RuleResources] && !n.roomFor(r) {
+		out = append(out, n.insufficient(r)...)
+	}
+	return out
 }
 
 func (n *node) portsTaken(wanted []hostPort) bool {
-	if len(wanted) == 0 {
+	if len(wanted) == 0 || n.ports == 0 {
 		return false
 	}
 	for _, p := range n.pods {
@@ -116,66 +183,160 @@ func (n *node) portsTaken(wanted []hostPort) bool {
 	return false
 }
 
-func (n *node) insufficient(r *request) []string {
-	var out []string
-	if int64(len(n.pods))+1 > n.maxPods {
-		out = append(out, reasonTooManyPods)
+// roomFor answers the common case without making reasons.
+func (n *node) roomFor(r *request) bool {
+	a, u, t := &r.amounts, &n.used, &n.allocatable
+	if int64(len(n.pods))+1 > n.maxPods ||
+		(a.MilliCPU > 0 && a.MilliCPU > t.MilliCPU-u.MilliCPU) ||
+		(a.Memory > 0 && a.Memory > t.Memory-u.Memory) ||
+		(a.Ephemeral > 0 && a.Ephemeral > t.Ephemeral-u.Ephemeral) {
+		return len(r.profile.IgnoredResources)+len(r.profile.IgnoredResourceGroups) > 0 && len(n.insufficient(r)) == 0
 	}
-	short := func(name corev1.ResourceName, want, used, total int64) {
-		if want > 0 && want > total-used {
-			out = append(out, "Insufficient "+string(name))
+	for _, name := range r.others {
+		if want := a.Others[name]; want > 0 && want > t.Others[name]-u.Others[name] && !r.profile.ignores(name, groupOf(name)) {
+			return false
 		}
 	}
-	short(corev1.ResourceCPU, r.amounts.MilliCPU, n.used.MilliCPU, n.allocatable.MilliCPU)
-	short(corev1.ResourceMemory, r.amounts.Memory, n.used.Memory, n.allocatable.Memory)
-	short(corev1.ResourceEphemeralStorage, r.amounts.Ephemeral, n.used.Ephemeral, n.allocatable.Ephemeral)
-	for _, name := range sortedKeys(r.amounts.Others) {
-		short(name, r.amounts.Others[name], n.used.Others[name], n.allocatable.Others[name])
+	return true
+}
+
+func (n *node) insufficient(r *request) []Refusal {
+	var out []Refusal
+	if int64(len(n.pods))+1 > n.maxPods {
+		out = append(out, Refusal{
+			Rule: RuleResources, Reason: reasonTooManyPods, Final: n.maxPods == 0,
+			Resource: corev1.ResourcePods, Wanted: 1, Used: int64(len(n.pods)), Total: n.maxPods,
+		})
+	}
+	short := func(name corev1.ResourceName) {
+		want, used, total := r.amounts.Of(name), n.used.Of(name), n.allocatable.Of(name)
+		if want <= 0 || want <= total-used || r.profile.ignores(name, groupOf(name)) {
+			return
+		}
+		out = append(out, Refusal{
+			Rule: RuleResources, Reason: "Insufficient " + string(name), Final: want > total,
+			Resource: name, Wanted: want, Used: used, Total: total,
+		})
+	}
+	short(corev1.ResourceCPU)
+	short(corev1.ResourceMemory)
+	short(corev1.ResourceEphemeralStorage)
+	for _, name := range r.others {
+		short(name)
 	}
 	return out
 }
 
-// Weights are those of kube-scheduler's default profile.
-const (
-	weightLeastAllocated = 1
-	weightBalanced       = 1
-	weightTaints         = 3
-	weightNodeAffinity   = 2
-	weightSpread         = 2
-)
-
-// score says how good n is for a pod of the class; more is better. Every part
-// is between 0 and 100 before its weight.
-func (n *node) score(key Key, r *request) float64 {
-	cpu := share(n.scoring.MilliCPU+r.scoring.MilliCPU, n.allocatable.MilliCPU)
-	mem := share(n.scoring.Memory+r.scoring.Memory, n.allocatable.Memory)
-	least := 100 * (2 - cpu - mem) / 2
-	balanced := 100 * (1 - math.Abs(cpu-mem)/2)
-	// Replicas of one owner spread: what the default topology spread
-	// constraints of kube-scheduler are for.
-	spread := 100 / float64(1+n.perClass[key])
-	total := weightLeastAllocated*least + weightBalanced*balanced + weightSpread*spread
-	total += weightTaints * 100 / float64(1+n.intolerablePreferences(r))
-	if r.preferred != nil && r.preferMax > 0 {
-		total += weightNodeAffinity * 100 * float64(r.preferred.Score(n.object)) / float64(r.preferMax)
+// score is the part of a node's score that follows from the node alone: how
+// well its resources would be used.
+func (n *node) score(r *request) float64 {
+	p := r.profile
+	total := 0.0
+	if w := p.Weights[RuleResources]; w != 0 {
+		total += float64(w) * n.byStrategy(r)
+	}
+	if w := p.Weights[RuleBalanced]; w != 0 {
+		total += float64(w) * n.balance(r)
 	}
 	return total
 }
 
+func (n *node) byStrategy(r *request) float64 {
+	sum, weights := 0.0, int64(0)
+	for _, res := range r.profile.Resources {
+		total, want := n.allocatable.Of(res.Name), r.scoring.Of(res.Name)
+		if total == 0 || (want == 0 && res.Name != corev1.ResourceCPU && res.Name != corev1.ResourceMemory) {
+			continue
+		}
+		used := share(n.scoring.Of(res.Name)+want, total)
+		weights += res.Weight
+		switch r.profile.Strategy {
+		case MostAllocated:
+			sum += float64(res.Weight) * 100 * used
+		case RequestedToCapacityRatio:
+			sum += float64(res.Weight) * shaped(r.profile.Shape, 100*used)
+		default:
+			sum += float64(res.Weight) * 100 * (1 - used)
+		}
+	}
+	if weights == 0 {
+		return 0
+	}
+	return sum / float64(weights)
+}
+
+// shaped reads a scoring function, whose scores go to 10, at a utilization.
+func shaped(shape []Point, utilization float64) float64 {
+	for i, p := range shape {
+		if utilization > float64(p.Utilization) {
+			continue
+		}
+		if i == 0 {
+			return 10 * float64(p.Score)
+		}
+		before := shape[i-1]
+		part := (utilization - float64(before.Utilization)) / float64(p.Utilization-before.Utilization)
+		return 10 * (float64(before.Score) + part*float64(p.Score-before.Score))
+	}
+	if len(shape) == 0 {
+		return 0
+	}
+	return 10 * float64(shape[len(shape)-1].Score)
+}
+
+// balance is 100 less the standard deviation of the shares in use.
+func (n *node) balance(r *request) float64 {
+	sum, squares, count, asked := 0.0, 0.0, 0.0, false
+	for _, res := range r.profile.Balanced {
+		total, want := n.allocatable.Of(res.Name), r.amounts.Of(res.Name)
+		asked = asked || want > 0
+		if total == 0 {
+			continue
+		}
+		used := share(n.used.Of(res.Name)+want, total)
+		sum, squares, count = sum+used, squares+used*used, count+1
+	}
+	// A pod that asks for nothing does not change the balance; were it scored,
+	// all such pods would go to the one best balanced node.
+	if count == 0 || !asked {
+		return 0
+	}
+	mean := sum / count
+	return 100 * (1 - math.Sqrt(max(squares/count-mean*mean, 0)))
+}
+
 func share(used, total int64) float64 {
-	if total <= 0 || used >= total {
+	if used >= total {
 		return 1
 	}
 	return float64(used) / float64(total)
 }
 
-func (n *node) intolerablePreferences(r *request) int {
-	count := 0
+func (n *node) intolerablePreferences(r *request) int16 {
+	count := int16(0)
 	for i := range n.object.Spec.Taints {
 		t := &n.object.Spec.Taints[i]
-		if t.Effect == corev1.TaintEffectPreferNoSchedule && !corev1helper.TolerationsTolerateTaint(klog.Background(), r.tolerations, t, false) {
+		if t.Effect == corev1.TaintEffectPreferNoSchedule && !corev1helper.TolerationsTolerateTaint(klog.Background(), r.tolerations, t, true) {
 			count++
 		}
 	}
 	return count
+}
+
+func (n *node) preference(r *request) int32 {
+	sum := int64(0)
+	for _, p := range r.preferred {
+		sum += p.Score(n.object)
+	}
+	return int32(sum)
+}
+
+func (n *node) presentImages(r *request) uint32 {
+	bits := uint32(0)
+	for i, name := range r.images {
+		if n.images[name] {
+			bits |= 1 << i
+		}
+	}
+	return bits
 }

@@ -128,7 +128,7 @@ func TestEngineAgreesWithNaiveChecker(t *testing.T) {
 					}
 					return
 				}
-				e.SetPod(ask, node)
+				e.SetPod(pod, node)
 				w.pods[pod.UID], w.where[pod.UID] = pod, node
 			},
 		})

@@ -1,224 +1,248 @@
 package engine
 
 import (
+	"cmp"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/json"
-	"maps"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
-	resourcehelper "k8s.io/component-helpers/resource"
+	corev1helper "k8s.io/component-helpers/scheduling/corev1"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 )
 
-// Amounts is an amount of every resource: CPU in thousandths, all others in
-// their base unit.
-type Amounts struct {
-	MilliCPU  int64
-	Memory    int64
-	Ephemeral int64
-	Others    map[corev1.ResourceName]int64 // extended resources and huge pages; nil when none
+// Ask is a pod with what the scheduler found out about it.
+type Ask struct {
+	Pod *corev1.Pod
+	// Profile is how to place it; nil is the engine's default.
+	Profile *Profile
+	// Spread selects the pods that default spread constraints count: those of
+	// the pod's services and owner. nil: it has none.
+	Spread podSelector
+	// Extras are rules that are this pod's alone.
+	Extras []Extra
 }
 
-func amounts(list corev1.ResourceList) Amounts {
-	var a Amounts
-	for name, q := range list {
-		switch name {
-		case corev1.ResourceCPU:
-			a.MilliCPU = q.MilliValue()
-		case corev1.ResourceMemory:
-			a.Memory = q.Value()
-		case corev1.ResourceEphemeralStorage:
-			a.Ephemeral = q.Value()
-		case corev1.ResourcePods:
-		default:
-			if a.Others == nil {
-				a.Others = map[corev1.ResourceName]int64{}
-			}
-			a.Others[name] = q.Value()
+// Extra is a rule of one pod that does not follow from pods and nodes: where
+// its volumes are reachable, which devices are free. It must be pure for as long
+// as one decision takes, and is asked for nodes that all other rules allow.
+type Extra interface {
+	Refuse(n NodeView) []Refusal
+}
+
+// NodeView is a node as an Extra sees it. While preemption is weighed, victims
+// are not on it.
+type NodeView struct {
+	engine *Engine
+	node   *node
+}
+
+// Object returns the node.
+func (v NodeView) Object() *corev1.Node { return v.node.object }
+
+// Pods calls yield for every pod on the node.
+func (v NodeView) Pods(yield func(*corev1.Pod) bool) {
+	for _, p := range v.node.pods {
+		if !yield(p.pod) {
+			return
 		}
 	}
-	return a
 }
 
-// add adds sign × b, where sign is 1 or -1.
-func (a *Amounts) add(b Amounts, sign int64) {
-	a.MilliCPU += sign * b.MilliCPU
-	a.Memory += sign * b.Memory
-	a.Ephemeral += sign * b.Ephemeral
-	for name, n := range b.Others {
-		if a.Others == nil {
-			a.Others = map[corev1.ResourceName]int64{}
-		}
-		a.Others[name] += sign * n
-	}
-}
-
-// hostPort is a port that a pod takes on its node.
-type hostPort struct {
-	ip       string
-	protocol corev1.Protocol
-	port     int32
-}
-
-// conflicts follows kube-scheduler: the unspecified address takes the port on
-// every address.
-func (p hostPort) conflicts(q hostPort) bool {
-	return p.port == q.port && p.protocol == q.protocol && (p.ip == q.ip || p.ip == anyAddress || q.ip == anyAddress)
-}
-
-const anyAddress = "0.0.0.0"
-
-func hostPorts(spec *corev1.PodSpec) []hostPort {
-	var out []hostPort
-	for _, containers := range [][]corev1.Container{spec.Containers, sidecars(spec)} {
-		for _, c := range containers {
-			for _, p := range c.Ports {
-				if p.HostPort == 0 {
-					continue
-				}
-				hp := hostPort{ip: p.HostIP, protocol: p.Protocol, port: p.HostPort}
-				if hp.ip == "" {
-					hp.ip = anyAddress
-				}
-				if hp.protocol == "" {
-					hp.protocol = corev1.ProtocolTCP
-				}
-				out = append(out, hp)
-			}
-		}
-	}
-	return out
-}
-
-func sidecars(spec *corev1.PodSpec) []corev1.Container {
-	var out []corev1.Container
-	for _, c := range spec.InitContainers {
-		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
-			out = append(out, c)
-		}
-	}
-	return out
-}
+// Placed reports whether a pod counts on any node.
+func (v NodeView) Placed(pod *corev1.Pod) bool { return v.engine.pods[pod.UID] != nil }
 
 // request is what a class of pods asks of a node, compiled once.
 type request struct {
-	amounts     Amounts
-	scoring     Amounts // amounts, with a floor for pods that ask for nothing
+	pod     *corev1.Pod // one of the class
+	profile *Profile
+	amounts Amounts
+	scoring Amounts // amounts, with a floor for pods that ask for nothing
+	others  []corev1.ResourceName
+	ports   []hostPort
+
 	required    nodeaffinity.RequiredNodeAffinity
-	volumes     *nodeaffinity.NodeSelector // where the pod's volumes are reachable; nil: anywhere
-	preferred   *nodeaffinity.PreferredSchedulingTerms
-	preferMax   int64 // sum of the positive weights of preferred
+	added       *nodeaffinity.NodeSelector
+	preferred   []*nodeaffinity.PreferredSchedulingTerms
 	tolerations []corev1.Toleration
-	ports       []hostPort
+	priority    int32
+
+	images []string // at most maxImages
+
+	terms     podTerms
+	spread    []corev1.TopologySpreadConstraint
+	ownSpread bool
+	byOwner   podSelector
 }
 
-// Key identifies a class.
-type Key [16]byte
+// maxImages is how many of a pod's images are scored by where they are.
+const maxImages = 32
 
-// identity is what makes two pods ask for the same. It is hashed as JSON: maps
-// come out sorted.
-type identity struct {
-	Owner       types.UID
-	Requests    map[corev1.ResourceName]string
-	Selector    map[string]string
-	Affinity    *corev1.NodeAffinity
-	Tolerations []corev1.Toleration
-	Ports       []hostPortJSON
-	Volumes     *corev1.NodeSelector
-}
-
-type hostPortJSON struct {
-	IP       string
-	Protocol corev1.Protocol
-	Port     int32
-}
-
-// Ask is a pod to be placed.
-type Ask struct {
-	Pod *corev1.Pod
-	// Volumes is where all of the pod's bound volumes are reachable; nil when
-	// it has none that are tied to a node.
-	Volumes *corev1.NodeSelector
-}
-
-func requests(pod *corev1.Pod) corev1.ResourceList {
-	return resourcehelper.PodRequests(pod, resourcehelper.PodResourcesOptions{UseStatusResources: true})
-}
-
-// KeyOf returns the class of a pod. Replicas of one owner share a class; pods
-// without an owner share one when they ask for the same.
-func KeyOf(ask Ask) Key {
+func (e *Engine) compile(ask Ask) *request {
+	p := ask.Profile
+	if p == nil {
+		p = e.profile
+	}
 	spec := &ask.Pod.Spec
-	id := identity{Requests: map[corev1.ResourceName]string{}, Selector: spec.NodeSelector, Tolerations: spec.Tolerations, Volumes: ask.Volumes}
-	for name, q := range requests(ask.Pod) {
-		id.Requests[name] = q.String()
+	r := &request{
+		pod: ask.Pod, profile: p,
+		amounts: AmountsOf(Requests(ask.Pod)), scoring: scoringRequests(ask.Pod), ports: hostPorts(spec),
+		required: nodeaffinity.GetRequiredNodeAffinity(ask.Pod), tolerations: spec.Tolerations,
+		priority: corev1helper.PodPriority(ask.Pod), terms: termsOf(ask.Pod), images: imagesOf(spec),
 	}
-	if owner := metav1.GetControllerOf(ask.Pod); owner != nil {
-		id.Owner = owner.UID
+	r.others = sortedKeys(r.amounts.Others)
+	r.spread, r.ownSpread = p.spreadOf(ask)
+	if !r.ownSpread {
+		r.byOwner = ask.Spread
 	}
-	if spec.Affinity != nil {
-		id.Affinity = spec.Affinity.NodeAffinity
-	}
-	for _, p := range hostPorts(spec) {
-		id.Ports = append(id.Ports, hostPortJSON{p.ip, p.protocol, p.port})
-	}
-	data, err := json.Marshal(id)
-	if err != nil {
-		panic("identity of a pod is plain data and always encodes: " + err.Error())
-	}
-	sum := sha256.Sum256(data)
-	return Key(sum[:len(Key{})])
-}
-
-// kube-scheduler scores a container that asks for nothing as if it asked for
-// this much, so that such pods spread too.
-const (
-	scoringMilliCPU = 100
-	scoringMemory   = 200 * 1024 * 1024
-)
-
-func compile(ask Ask) request {
-	spec := &ask.Pod.Spec
-	r := request{
-		amounts:     amounts(requests(ask.Pod)),
-		required:    nodeaffinity.GetRequiredNodeAffinity(ask.Pod),
-		tolerations: spec.Tolerations,
-		ports:       hostPorts(spec),
-	}
-	r.scoring = scoringAmounts(ask.Pod)
 	if spec.Affinity != nil && spec.Affinity.NodeAffinity != nil {
-		terms := spec.Affinity.NodeAffinity.PreferredDuringSchedulingIgnoredDuringExecution
-		// Validation has refused malformed terms; one that slipped through is
-		// a preference that matches nothing.
-		if p, err := nodeaffinity.NewPreferredSchedulingTerms(terms); err == nil {
-			r.preferred = p
-			for _, t := range terms {
-				r.preferMax += int64(max(t.Weight, 0))
-			}
-		}
+		r.prefer(spec.Affinity.NodeAffinity)
 	}
-	if ask.Volumes != nil {
-		if s, err := nodeaffinity.NewNodeSelector(ask.Volumes); err == nil {
-			r.volumes = s
+	if p.AddedAffinity != nil {
+		r.prefer(p.AddedAffinity)
+		if s := p.AddedAffinity.RequiredDuringSchedulingIgnoredDuringExecution; s != nil {
+			// A configuration with a malformed selector does not load.
+			if ns, err := nodeaffinity.NewNodeSelector(s); err == nil {
+				r.added = ns
+			}
 		}
 	}
 	return r
 }
 
-func scoringAmounts(pod *corev1.Pod) Amounts {
-	return amounts(resourcehelper.PodRequests(pod, resourcehelper.PodResourcesOptions{
-		UseStatusResources: true,
-		NonMissingContainerRequests: corev1.ResourceList{
-			corev1.ResourceCPU:    *resource.NewMilliQuantity(scoringMilliCPU, resource.DecimalSI),
-			corev1.ResourceMemory: *resource.NewQuantity(scoringMemory, resource.BinarySI),
-		},
-	}))
+func (r *request) prefer(a *corev1.NodeAffinity) {
+	if len(a.PreferredDuringSchedulingIgnoredDuringExecution) == 0 {
+		return
+	}
+	// Validation has refused malformed terms; one that slipped through is a
+	// preference that matches nothing.
+	if p, err := nodeaffinity.NewPreferredSchedulingTerms(a.PreferredDuringSchedulingIgnoredDuringExecution); err == nil {
+		r.preferred = append(r.preferred, p)
+	}
 }
 
-func sortedKeys[V any](m map[corev1.ResourceName]V) []corev1.ResourceName {
-	return slices.Sorted(maps.Keys(m))
+// Key identifies a class.
+type Key [16]byte
+
+// identity writes what makes two pods the same to every rule and score.
+type identity struct{ b []byte }
+
+func (id *identity) text(s string) {
+	id.b = binary.AppendUvarint(id.b, uint64(len(s)))
+	id.b = append(id.b, s...)
+}
+
+func (id *identity) number(n int64) { id.b = binary.AppendVarint(id.b, n) }
+
+func (id *identity) json(v any) {
+	data, err := json.Marshal(v)
+	if err != nil {
+		panic("part of a pod is plain data and always encodes: " + err.Error())
+	}
+	id.text(string(data))
+}
+
+func (id *identity) labels(set map[string]string, keep func(string) bool) {
+	keys := make([]string, 0, len(set))
+	for k := range set {
+		if keep(k) {
+			keys = append(keys, k)
+		}
+	}
+	slices.Sort(keys)
+	id.number(int64(len(keys)))
+	for _, k := range keys {
+		id.text(k)
+		id.text(set[k])
+	}
+}
+
+func (id *identity) amounts(a *Amounts) {
+	id.number(a.MilliCPU)
+	id.number(a.Memory)
+	id.number(a.Ephemeral)
+	for _, name := range sortedKeys(a.Others) {
+		id.text(string(name))
+		id.number(a.Others[name])
+	}
+}
+
+func always(string) bool { return true }
+
+// KeyOf returns the class of a pod: pods to which every rule and score is the
+// same share one. Of a pod's labels only those count that some selector speaks
+// of. The pod's extras are not part of its class.
+func (e *Engine) KeyOf(ask Ask) Key { return e.keyOf(e.compile(ask)) }
+
+func (e *Engine) keyOf(r *request) Key {
+	e.learnKeys(r)
+	spec := &r.pod.Spec
+	id := identity{b: make([]byte, 0, 512)}
+	id.text(r.profile.Name)
+	id.text(r.pod.Namespace)
+	id.number(int64(r.priority))
+	id.labels(r.pod.Labels, func(k string) bool { return e.keys[k] })
+	id.amounts(&r.amounts)
+	id.amounts(&r.scoring)
+	id.labels(spec.NodeSelector, always)
+	for i := range spec.Tolerations {
+		t := &spec.Tolerations[i]
+		id.text(t.Key)
+		id.text(string(t.Operator))
+		id.text(t.Value)
+		id.text(string(t.Effect))
+	}
+	id.b = append(id.b, 0xff)
+	for _, p := range r.ports {
+		id.text(p.ip)
+		id.text(string(p.protocol))
+		id.number(int64(p.port))
+	}
+	id.b = append(id.b, 0xff)
+	for _, image := range r.images {
+		id.text(image)
+	}
+	id.b = append(id.b, 0xff)
+	if spec.Affinity != nil {
+		id.json(spec.Affinity)
+	}
+	if r.ownSpread {
+		id.json(r.spread)
+	} else if r.byOwner != nil {
+		id.text(r.byOwner.String())
+	}
+	sum := sha256.Sum256(id.b)
+	return Key(sum[:len(Key{})])
+}
+
+// learnKeys notes the label keys that a pod's own terms select by. A new one
+// changes what is a class, so all are made again.
+func (e *Engine) learnKeys(r *request) {
+	for _, list := range [][]podTerm{r.terms.affinity, r.terms.anti, r.terms.preferAffinity, r.terms.preferAnti} {
+		for i := range list {
+			e.learn(list[i].keys())
+		}
+	}
+	for i := range r.spread {
+		m := spreadMatcher(r.pod, &r.spread[i], r.byOwner)
+		e.learn(m.keys())
+	}
+}
+
+func (e *Engine) learn(keys []string) {
+	for _, k := range keys {
+		if !e.keys[k] {
+			e.keys[k] = true
+			e.forgetClasses()
+		}
+	}
+}
+
+// moreImportant orders pods as preemption does: priority, then who started first.
+func moreImportant(a, b *corev1.Pod) int {
+	if c := cmp.Compare(corev1helper.PodPriority(b), corev1helper.PodPriority(a)); c != 0 {
+		return c
+	}
+	return startOf(a).Compare(startOf(b).Time)
 }

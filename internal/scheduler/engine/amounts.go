@@ -1,0 +1,114 @@
+package engine
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	resourcehelper "k8s.io/component-helpers/resource"
+)
+
+// Amounts is an amount of every resource: CPU in thousandths, all others in
+// their base unit.
+type Amounts struct {
+	MilliCPU  int64
+	Memory    int64
+	Ephemeral int64
+	Others    map[corev1.ResourceName]int64 // extended resources and huge pages; nil when none
+}
+
+// AmountsOf reads a resource list. Pods are not among them: they are counted.
+func AmountsOf(list corev1.ResourceList) Amounts {
+	var a Amounts
+	for name, q := range list {
+		switch name {
+		case corev1.ResourceCPU:
+			a.MilliCPU = q.MilliValue()
+		case corev1.ResourceMemory:
+			a.Memory = q.Value()
+		case corev1.ResourceEphemeralStorage:
+			a.Ephemeral = q.Value()
+		case corev1.ResourcePods:
+		default:
+			if a.Others == nil {
+				a.Others = map[corev1.ResourceName]int64{}
+			}
+			a.Others[name] = q.Value()
+		}
+	}
+	return a
+}
+
+// Of returns the amount of one resource.
+func (a *Amounts) Of(name corev1.ResourceName) int64 {
+	switch name {
+	case corev1.ResourceCPU:
+		return a.MilliCPU
+	case corev1.ResourceMemory:
+		return a.Memory
+	case corev1.ResourceEphemeralStorage:
+		return a.Ephemeral
+	}
+	return a.Others[name]
+}
+
+// add adds sign × b, where sign is 1 or -1.
+func (a *Amounts) add(b *Amounts, sign int64) {
+	a.MilliCPU += sign * b.MilliCPU
+	a.Memory += sign * b.Memory
+	a.Ephemeral += sign * b.Ephemeral
+	for name, n := range b.Others {
+		if a.Others == nil {
+			a.Others = map[corev1.ResourceName]int64{}
+		}
+		a.Others[name] += sign * n
+	}
+}
+
+func (a *Amounts) equal(b *Amounts) bool {
+	return a.MilliCPU == b.MilliCPU && a.Memory == b.Memory && a.Ephemeral == b.Ephemeral && maps.Equal(a.Others, b.Others)
+}
+
+// Requests is what a pod takes of its node: the greater of what its containers
+// together and its init containers one by one ask for, sidecars with both,
+// or what it asks for as a whole, and its overhead. While a resize is under way
+// it is the greater of what is wanted and what the node has granted, so that
+// nothing that is still held is given away; a resize that the node called
+// infeasible counts as granted.
+func Requests(pod *corev1.Pod) corev1.ResourceList {
+	return resourcehelper.PodRequests(pod, resourceOptions())
+}
+
+func resourceOptions() resourcehelper.PodResourcesOptions {
+	return resourcehelper.PodResourcesOptions{UseStatusResources: true, InPlacePodLevelResourcesVerticalScalingEnabled: true}
+}
+
+// kube-scheduler scores a container that asks for nothing as if it asked for
+// this much, so that such pods spread too.
+const (
+	scoringMilliCPU = 100
+	scoringMemory   = 200 * 1024 * 1024
+)
+
+func scoringRequests(pod *corev1.Pod) Amounts {
+	options := resourceOptions()
+	options.NonMissingContainerRequests = corev1.ResourceList{
+		corev1.ResourceCPU:    *resource.NewMilliQuantity(scoringMilliCPU, resource.DecimalSI),
+		corev1.ResourceMemory: *resource.NewQuantity(scoringMemory, resource.BinarySI),
+	}
+	return AmountsOf(resourcehelper.PodRequests(pod, options))
+}
+
+func groupOf(name corev1.ResourceName) string {
+	group, _, found := strings.Cut(string(name), "/")
+	if !found {
+		return ""
+	}
+	return group
+}
+
+func sortedKeys[V any](m map[corev1.ResourceName]V) []corev1.ResourceName {
+	return slices.Sorted(maps.Keys(m))
+}

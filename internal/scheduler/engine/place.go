@@ -1,0 +1,201 @@
+package engine
+
+import (
+	"cmp"
+	"container/heap"
+	"math"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// Place returns the best node for a pod, or false when none is feasible; then
+// Explain says why. It does not count the pod: SetPod does. A pod that was
+// nominated to a node goes there if it can.
+func (e *Engine) Place(ask Ask) (string, bool) {
+	c := e.class(ask)
+	if p := e.nominated[ask.Pod.UID]; p != nil && p.node.object != nil && len(e.refusals(c, ask, p.node, false)) == 0 {
+		return p.node.name, true
+	}
+	open := c.open()
+	if len(open) == 0 {
+		return "", false
+	}
+	scores := e.scoreGroups(c, open)
+	if len(ask.Extras) == 0 && !e.mustYield(c.req.priority, ask) {
+		best, bestScore := -1, 0.0
+		for i, g := range open {
+			top := g.heap[0]
+			score := scores[i] + c.slots[top].score
+			if best < 0 || score > bestScore || (score == bestScore && top < best) {
+				best, bestScore = top, score
+			}
+		}
+		return e.slots[best].name, true
+	}
+	// Rules that are not the class's alone: ask node by node, the best first.
+	order := &ranking{}
+	for i, g := range open {
+		for _, slot := range g.heap {
+			order.all = append(order.all, ranked{slot, scores[i] + c.slots[slot].score})
+		}
+	}
+	heap.Init(order)
+	for len(order.all) > 0 {
+		n := e.slots[heap.Pop(order).(ranked).slot]
+		if len(e.refusals(c, ask, n, false)) == 0 {
+			return n.name, true
+		}
+	}
+	return "", false
+}
+
+// Feasible reports whether some node could take a pod of the class, leaving
+// nominations and extras aside. A class that was dropped since it was asked for
+// is said to be feasible, so that it is tried again.
+func (e *Engine) Feasible(key Key) bool {
+	c := e.classes[key]
+	if c == nil {
+		return true
+	}
+	e.catchUp(c)
+	for _, g := range c.groups {
+		if len(g.heap) > 0 && c.allows(g) {
+			return true
+		}
+	}
+	return false
+}
+
+type ranked struct {
+	slot  int
+	score float64
+}
+
+type ranking struct{ all []ranked }
+
+func (r *ranking) Len() int { return len(r.all) }
+func (r *ranking) Less(i, j int) bool {
+	return cmp.Or(cmp.Compare(r.all[j].score, r.all[i].score), cmp.Compare(r.all[i].slot, r.all[j].slot)) < 0
+}
+func (r *ranking) Swap(i, j int) { r.all[i], r.all[j] = r.all[j], r.all[i] }
+func (r *ranking) Push(x any)    { r.all = append(r.all, x.(ranked)) }
+func (r *ranking) Pop() any {
+	last := r.all[len(r.all)-1]
+	r.all = r.all[:len(r.all)-1]
+	return last
+}
+
+// bounds of a score over all groups, for normalising as kube-scheduler does.
+type bounds struct{ least, most float64 }
+
+func noBounds() bounds { return bounds{math.Inf(1), math.Inf(-1)} }
+
+func (b *bounds) include(x float64) { b.least, b.most = min(b.least, x), max(b.most, x) }
+
+// scoreGroups returns what every group's nodes score beside their own resources.
+// Scores are normalised over the feasible nodes, as kube-scheduler does; nodes of
+// a group score the same, so groups are enough.
+func (e *Engine) scoreGroups(c *class, open []*group) []float64 {
+	out := make([]float64, len(open))
+	if len(open) == 1 {
+		return out // nothing to tell apart
+	}
+	w := c.req.profile.Weights
+	taints, prefer := 0.0, 0.0
+	for _, g := range open {
+		taints, prefer = max(taints, float64(g.intolerable)), max(prefer, float64(g.prefer))
+	}
+	for i, g := range open {
+		if taints > 0 {
+			out[i] += float64(w[RuleTaints]) * 100 * (1 - float64(g.intolerable)/taints)
+		}
+		if prefer > 0 {
+			out[i] += float64(w[RuleNodeAffinity]) * 100 * float64(g.prefer) / prefer
+		}
+		if g.images != 0 {
+			out[i] += float64(w[RuleImages] * e.imageScore(c.req, g.images))
+		}
+	}
+	c.scorePleasures(open, out, float64(w[RuleInterPod]))
+	c.scoreSpread(open, out, float64(w[RuleSpread]))
+	return out
+}
+
+func (c *class) scorePleasures(open []*group, out []float64, weight float64) {
+	if len(c.pleasures) == 0 {
+		return
+	}
+	raw, b := make([]float64, len(open)), noBounds()
+	for i, g := range open {
+		for _, p := range c.pleasures {
+			if g.values[p.dim] != 0 {
+				raw[i] += float64(p.weight * int64(c.count(g, p.dim)))
+			}
+		}
+		b.include(raw[i])
+	}
+	if b.most == b.least {
+		return
+	}
+	for i := range open {
+		out[i] += weight * 100 * (raw[i] - b.least) / (b.most - b.least)
+	}
+}
+
+func (c *class) scoreSpread(open []*group, out []float64, weight float64) {
+	var soft []*spreadRule
+	for _, s := range c.spreads {
+		if !s.hard {
+			soft = append(soft, s)
+		}
+	}
+	if len(soft) == 0 {
+		return
+	}
+	judged := make([]bool, len(open)) // has the labels that it takes
+	nodes := 0
+	for i, g := range open {
+		judged[i] = true
+		for _, s := range soft {
+			judged[i] = judged[i] && (g.values[s.dim] != 0 || !c.needsAllKeys())
+		}
+		if judged[i] {
+			nodes += len(g.heap)
+		}
+	}
+	raw := make([]float64, len(open))
+	for _, s := range soft {
+		size := float64(nodes)
+		if s.key != corev1.LabelHostname {
+			seen := map[int32]bool{}
+			for i, g := range open {
+				if judged[i] {
+					seen[g.values[s.dim]] = true
+				}
+			}
+			size = float64(len(seen))
+		}
+		for i, g := range open {
+			if judged[i] && g.values[s.dim] != 0 {
+				// More domains make a difference of one pod matter more.
+				raw[i] += float64(c.inDomain(g, s))*math.Log(size+2) + float64(s.maxSkew-1)
+			}
+		}
+	}
+	b := noBounds()
+	for i := range open {
+		raw[i] = math.Round(raw[i])
+		if judged[i] {
+			b.include(raw[i])
+		}
+	}
+	for i := range open {
+		switch {
+		case !judged[i]:
+		case b.most == 0:
+			out[i] += weight * 100
+		default:
+			out[i] += weight * 100 * (b.most + b.least - raw[i]) / b.most
+		}
+	}
+}
