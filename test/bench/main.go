@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 
 	"github.com/sinawi/sinawi/internal/demo"
 	"github.com/sinawi/sinawi/lab"
+	"github.com/sinawi/sinawi/test/bench/api"
 )
 
 // limit bounds a whole run.
@@ -30,8 +32,9 @@ func main() {
 	defer cancel()
 	idle := flag.Duration("idle", 10*time.Second, "how long to watch an idle node for its CPU time")
 	load := flag.Duration("load", 3*time.Second, "how long to send requests each way")
+	only := flag.String("only", "", "measure only node or only api; api:idle,watch names single parts of it")
 	flag.Parse()
-	if err := run(ctx, *idle, *load); err != nil {
+	if err := run(ctx, *only, *idle, *load); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -46,11 +49,38 @@ type bench struct {
 	load   time.Duration
 }
 
-func run(ctx context.Context, idle, load time.Duration) (err error) {
+func run(ctx context.Context, only string, idle, load time.Duration) error {
 	program, err := lab.FindProgram()
 	if err != nil {
 		return err
 	}
+	b := &bench{idle: idle, load: load}
+	which, parts, _ := strings.Cut(only, ":")
+	if which != "api" {
+		if err := b.measureNode(ctx, program); err != nil {
+			return err
+		}
+	}
+	if which != "node" {
+		if err := b.measureAPI(ctx, program, parts); err != nil {
+			return err
+		}
+	}
+	return b.table.write(os.Stdout)
+}
+
+// measureAPI measures the API server in a process of its own.
+func (b *bench) measureAPI(ctx context.Context, program, parts string) error {
+	return api.Run(ctx, api.Options{
+		Program: program, Idle: b.idle, Load: b.load, Add: b.table.add, Say: say,
+		Only: strings.FieldsFunc(parts, func(r rune) bool { return r == ',' }),
+	})
+}
+
+func say(what string) { fmt.Fprintf(os.Stderr, "measuring %s ...\n", what) }
+
+// measureNode measures a whole node.
+func (b *bench) measureNode(ctx context.Context, program string) (err error) {
 	dir, err := os.MkdirTemp("", "bench")
 	if err != nil {
 		return err
@@ -61,7 +91,6 @@ func run(ctx context.Context, idle, load time.Duration) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, l.Close(context.WithoutCancel(ctx))) }()
-	b := &bench{idle: idle, load: load}
 	if b.node, err = l.AddNode("n1"); err != nil {
 		return err
 	}
@@ -77,12 +106,12 @@ func run(ctx context.Context, idle, load time.Duration) (err error) {
 		{"memory and CPU with 20 pods", b.footprint(pods)},
 		{"requests", b.requests},
 	} {
-		fmt.Fprintf(os.Stderr, "measuring %s ...\n", part.name)
+		say(part.name)
 		if err := part.measure(ctx); err != nil {
 			return fmt.Errorf("%s: %w", part.name, err)
 		}
 	}
-	return b.table.write(os.Stdout)
+	return nil
 }
 
 // start measures from exec with an empty data directory.
