@@ -1,6 +1,7 @@
 package defaults
 
 import (
+	certificatesv1 "k8s.io/api/certificates/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -158,6 +159,12 @@ func deviceClaim(c *resourcev1.DeviceClaim) {
 			tolerations(sub.Tolerations)
 		}
 	}
+}
+
+// Certificates adds the defaulting functions of certificates.k8s.io to scheme.
+func Certificates(scheme *runtime.Scheme) error {
+	add(scheme, func(r *certificatesv1.PodCertificateRequest) { orNew(&r.Spec.MaxExpirationSeconds, 24*3600) })
+	return nil
 }
 
 // APIRegistration adds the defaulting functions of apiregistration.k8s.io to

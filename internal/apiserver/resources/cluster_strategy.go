@@ -20,6 +20,7 @@ import (
 	"github.com/sinawi/sinawi/internal/apiserver/validation/policy"
 	"github.com/sinawi/sinawi/internal/apiserver/validation/rbac"
 	"github.com/sinawi/sinawi/internal/apiserver/validation/scheduling"
+	"github.com/sinawi/sinawi/internal/apiserver/validation/storagemigration"
 )
 
 func hpaStrategy() Strategy {
@@ -67,17 +68,19 @@ func networkPolicyStrategy() Strategy {
 }
 
 func ipAddressStrategy() Strategy {
-	return Strategy{AllowUnconditionalUpdate: true}
+	return checked(Strategy{AllowUnconditionalUpdate: true}, networking.IPAddress, networking.IPAddressUpdate)
 }
 
 func serviceCIDRStrategy() Strategy {
-	s := mainStrategy(func(c *networkingv1.ServiceCIDR) *networkingv1.ServiceCIDRStatus { return &c.Status })
+	s := checked(mainStrategy(func(c *networkingv1.ServiceCIDR) *networkingv1.ServiceCIDRStatus { return &c.Status }),
+		networking.ServiceCIDR, networking.ServiceCIDRUpdate)
 	s.AutoGeneration = false
 	return s
 }
 
 func serviceCIDRStatusStrategy() *Strategy {
-	return statusStrategy(func(c *networkingv1.ServiceCIDR) *networkingv1.ServiceCIDRSpec { return &c.Spec })
+	return checkedUpdate(statusStrategy(func(c *networkingv1.ServiceCIDR) *networkingv1.ServiceCIDRSpec { return &c.Spec }),
+		networking.ServiceCIDRStatusUpdate)
 }
 
 func endpointSliceStrategy() Strategy {
@@ -122,13 +125,15 @@ func runtimeClassStrategy() Strategy {
 }
 
 func storageVersionMigrationStrategy() Strategy {
-	s := mainStrategy(func(m *svmv1.StorageVersionMigration) *svmv1.StorageVersionMigrationStatus { return &m.Status })
+	s := checked(mainStrategy(func(m *svmv1.StorageVersionMigration) *svmv1.StorageVersionMigrationStatus { return &m.Status }),
+		storagemigration.Migration, storagemigration.MigrationUpdate)
 	s.AllowUnconditionalUpdate, s.AutoGeneration = false, false
 	return s
 }
 
 func storageVersionMigrationStatusStrategy() *Strategy {
-	s := statusStrategy(func(m *svmv1.StorageVersionMigration) *svmv1.StorageVersionMigrationSpec { return &m.Spec })
+	s := checkedUpdate(statusStrategy(func(m *svmv1.StorageVersionMigration) *svmv1.StorageVersionMigrationSpec { return &m.Spec }),
+		storagemigration.MigrationStatusUpdate)
 	s.AllowUnconditionalUpdate = false
 	return s
 }

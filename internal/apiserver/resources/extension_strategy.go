@@ -15,6 +15,7 @@ import (
 
 	"github.com/sinawi/sinawi/internal/apiserver/validation/admissionregistration"
 	"github.com/sinawi/sinawi/internal/apiserver/validation/certificates"
+	"github.com/sinawi/sinawi/internal/apiserver/validation/flowcontrol"
 )
 
 func csrStrategy() Strategy {
@@ -70,24 +71,26 @@ func keepVerdicts(c, old *certificatesv1.CertificateSigningRequest) {
 	c.Status.Conditions = append(kept, slices.DeleteFunc(slices.Clone(c.Status.Conditions), verdict)...)
 }
 
-func clusterTrustBundleStrategy() Strategy { return Strategy{} }
+func clusterTrustBundleStrategy() Strategy {
+	return checked(Strategy{}, certificates.ClusterTrustBundle, certificates.ClusterTrustBundleUpdate)
+}
 
 func podCertificateRequestStrategy() Strategy {
-	s := mainStrategy(func(p *certificatesv1.PodCertificateRequest) *certificatesv1.PodCertificateRequestStatus {
+	s := checked(mainStrategy(func(p *certificatesv1.PodCertificateRequest) *certificatesv1.PodCertificateRequestStatus {
 		return &p.Status
-	})
+	}), certificates.PodCertificateRequest, certificates.PodCertificateRequestUpdate)
 	s.AllowUnconditionalUpdate, s.AutoGeneration = false, false
 	return s
 }
 
 func podCertificateRequestStatusStrategy() *Strategy {
-	return &Strategy{
+	return checkedUpdate(&Strategy{
 		PrepareForUpdate: onUpdate(func(p, old *certificatesv1.PodCertificateRequest) {
 			p.Spec = old.Spec
 			keepMeta(&p.ObjectMeta, &old.ObjectMeta)
 		}),
 		ResetFields: [][]string{{"metadata"}, {"spec"}},
-	}
+	}, certificates.PodCertificateRequestStatusUpdate)
 }
 
 func registrationStrategy() Strategy { return Strategy{AutoGeneration: true} }
@@ -100,50 +103,61 @@ func mutatingWebhookStrategy() Strategy {
 	return checked(registrationStrategy(), admissionregistration.MutatingWebhooks, admissionregistration.MutatingWebhooksUpdate)
 }
 
-func validatingPolicyBindingStrategy() Strategy { return registrationStrategy() }
-func mutatingPolicyStrategy() Strategy          { return registrationStrategy() }
-func mutatingPolicyBindingStrategy() Strategy   { return registrationStrategy() }
+func validatingPolicyBindingStrategy() Strategy {
+	return checked(registrationStrategy(), admissionregistration.ValidatingPolicyBinding, admissionregistration.ValidatingPolicyBindingUpdate)
+}
+
+func mutatingPolicyStrategy() Strategy {
+	return checked(registrationStrategy(), admissionregistration.MutatingPolicy, admissionregistration.MutatingPolicyUpdate)
+}
+
+func mutatingPolicyBindingStrategy() Strategy {
+	return checked(registrationStrategy(), admissionregistration.MutatingPolicyBinding, admissionregistration.MutatingPolicyBindingUpdate)
+}
 
 func validatingPolicyStrategy() Strategy {
-	s := mainStrategy(func(p *arv1.ValidatingAdmissionPolicy) *arv1.ValidatingAdmissionPolicyStatus { return &p.Status })
+	s := checked(mainStrategy(func(p *arv1.ValidatingAdmissionPolicy) *arv1.ValidatingAdmissionPolicyStatus { return &p.Status }),
+		admissionregistration.ValidatingPolicy, admissionregistration.ValidatingPolicyUpdate)
 	s.AllowUnconditionalUpdate = false
 	return s
 }
 
 func validatingPolicyStatusStrategy() *Strategy {
-	s := statusStrategy(func(p *arv1.ValidatingAdmissionPolicy) *arv1.ValidatingAdmissionPolicySpec { return &p.Spec })
+	s := checkedUpdate(statusStrategy(func(p *arv1.ValidatingAdmissionPolicy) *arv1.ValidatingAdmissionPolicySpec { return &p.Spec }),
+		admissionregistration.ValidatingPolicyStatusUpdate)
 	s.AllowUnconditionalUpdate = false
 	return s
 }
 
 func flowSchemaStrategy() Strategy {
-	return mainStrategy(func(f *flowcontrolv1.FlowSchema) *flowcontrolv1.FlowSchemaStatus { return &f.Status })
+	return checked(mainStrategy(func(f *flowcontrolv1.FlowSchema) *flowcontrolv1.FlowSchemaStatus { return &f.Status }),
+		flowcontrol.FlowSchema, flowcontrol.FlowSchemaUpdate)
 }
 
 func flowSchemaStatusStrategy() *Strategy {
-	return &Strategy{
+	return checkedUpdate(&Strategy{
 		PrepareForUpdate: onUpdate(func(f, old *flowcontrolv1.FlowSchema) {
 			f.Spec = old.Spec
 			keepMeta(&f.ObjectMeta, &old.ObjectMeta)
 		}),
 		AllowUnconditionalUpdate: true,
 		ResetFields:              [][]string{{"spec"}, {"metadata"}},
-	}
+	}, flowcontrol.FlowSchemaStatusUpdate)
 }
 
 func priorityLevelStrategy() Strategy {
-	return mainStrategy(func(p *flowcontrolv1.PriorityLevelConfiguration) *flowcontrolv1.PriorityLevelConfigurationStatus {
+	return checked(mainStrategy(func(p *flowcontrolv1.PriorityLevelConfiguration) *flowcontrolv1.PriorityLevelConfigurationStatus {
 		return &p.Status
-	})
+	}), flowcontrol.PriorityLevel, flowcontrol.PriorityLevelUpdate)
 }
 
 func priorityLevelStatusStrategy() *Strategy {
-	return &Strategy{
+	return checkedUpdate(&Strategy{
 		PrepareForUpdate: onUpdate(func(p, old *flowcontrolv1.PriorityLevelConfiguration) {
 			p.Spec = old.Spec
 			keepMeta(&p.ObjectMeta, &old.ObjectMeta)
 		}),
 		AllowUnconditionalUpdate: true,
 		ResetFields:              [][]string{{"spec"}, {"metadata"}},
-	}
+	}, flowcontrol.PriorityLevelStatusUpdate)
 }

@@ -18,13 +18,13 @@ func volumeAttachmentStrategy() Strategy {
 }
 
 func volumeAttachmentStatusStrategy() *Strategy {
-	return &Strategy{
+	return checkedUpdate(&Strategy{
 		PrepareForUpdate: onUpdate(func(a, old *storagev1.VolumeAttachment) {
 			a.Spec = old.Spec
 			keepMeta(&a.ObjectMeta, &old.ObjectMeta)
 		}),
 		ResetFields: [][]string{{"metadata"}, {"spec"}},
-	}
+	}, storage.VolumeAttachmentUpdate)
 }
 
 func csiNodeStrategy() Strategy { return checked(Strategy{}, storage.CSINode, storage.CSINodeUpdate) }

@@ -1,6 +1,7 @@
 // Package admissionregistration decides whether admission webhooks and policies
-// are valid, in the field paths and words that Kubernetes uses. Expressions
-// are compiled where they are run. Its functions are pure.
+// are valid, in the field paths and words that Kubernetes uses, including whether their
+// expressions compile; expressions that are stored already are compiled as they
+// were then. Its functions are pure.
 package admissionregistration
 
 import (
@@ -10,6 +11,7 @@ import (
 	arv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/util/webhook"
 
@@ -19,29 +21,41 @@ import (
 
 // ValidatingWebhooks checks a new configuration.
 func ValidatingWebhooks(c *arv1.ValidatingWebhookConfiguration) field.ErrorList {
+	return validatingWebhooks(c, expressions{})
+}
+
+func validatingWebhooks(c *arv1.ValidatingWebhookConfiguration, e expressions) field.ErrorList {
 	l := check.List{Errors: rule.Cluster(&c.ObjectMeta, rule.Subdomain)}
 	names := sets.New[string]()
 	for i := range c.Webhooks {
 		w, at := &c.Webhooks[i], field.NewPath("webhooks").Index(i)
 		hook{w.Name, w.Rules, w.FailurePolicy, w.MatchPolicy, w.SideEffects, w.TimeoutSeconds, w.NamespaceSelector, w.ObjectSelector,
-			w.ClientConfig, w.AdmissionReviewVersions, w.MatchConditions}.check(&l, names, at)
+			w.ClientConfig, w.AdmissionReviewVersions, w.MatchConditions}.check(&l, names, e, at)
 	}
 	return l.Errors
 }
 
 // ValidatingWebhooksUpdate checks a changed configuration.
 func ValidatingWebhooksUpdate(c, old *arv1.ValidatingWebhookConfiguration) field.ErrorList {
-	return rule.All(rule.MetaUpdate(&c.ObjectMeta, &old.ObjectMeta), ValidatingWebhooks(c))
+	e := expressions{}
+	for i := range old.Webhooks {
+		e.keep(old.Webhooks[i].MatchConditions)
+	}
+	return rule.All(rule.MetaUpdate(&c.ObjectMeta, &old.ObjectMeta), validatingWebhooks(c, e))
 }
 
 // MutatingWebhooks checks a new configuration.
 func MutatingWebhooks(c *arv1.MutatingWebhookConfiguration) field.ErrorList {
+	return mutatingWebhooks(c, expressions{})
+}
+
+func mutatingWebhooks(c *arv1.MutatingWebhookConfiguration, e expressions) field.ErrorList {
 	l := check.List{Errors: rule.Cluster(&c.ObjectMeta, rule.Subdomain)}
 	names := sets.New[string]()
 	for i := range c.Webhooks {
 		w, at := &c.Webhooks[i], field.NewPath("webhooks").Index(i)
 		hook{w.Name, w.Rules, w.FailurePolicy, w.MatchPolicy, w.SideEffects, w.TimeoutSeconds, w.NamespaceSelector, w.ObjectSelector,
-			w.ClientConfig, w.AdmissionReviewVersions, w.MatchConditions}.check(&l, names, at)
+			w.ClientConfig, w.AdmissionReviewVersions, w.MatchConditions}.check(&l, names, e, at)
 		if p := w.ReinvocationPolicy; p != nil {
 			check.OneOf(&l, at.Child("reinvocationPolicy"), *p, arv1.IfNeededReinvocationPolicy, arv1.NeverReinvocationPolicy)
 		}
@@ -51,7 +65,11 @@ func MutatingWebhooks(c *arv1.MutatingWebhookConfiguration) field.ErrorList {
 
 // MutatingWebhooksUpdate checks a changed configuration.
 func MutatingWebhooksUpdate(c, old *arv1.MutatingWebhookConfiguration) field.ErrorList {
-	return rule.All(rule.MetaUpdate(&c.ObjectMeta, &old.ObjectMeta), MutatingWebhooks(c))
+	e := expressions{}
+	for i := range old.Webhooks {
+		e.keep(old.Webhooks[i].MatchConditions)
+	}
+	return rule.All(rule.MetaUpdate(&c.ObjectMeta, &old.ObjectMeta), mutatingWebhooks(c, e))
 }
 
 // hook is what both kinds of webhook have in common.
@@ -68,15 +86,12 @@ type hook struct {
 	conditions          []arv1.MatchCondition
 }
 
-func (h hook) check(l *check.List, names sets.Set[string], path *field.Path) {
+func (h hook) check(l *check.List, names sets.Set[string], e expressions, path *field.Path) {
 	if names.Has(h.name) {
 		l.Duplicate(path.Child("name"), h.name)
 	}
 	names.Insert(h.name)
-	l.Subdomain(path.Child("name"), h.name)
-	if strings.Count(h.name, ".") < 2 {
-		l.Invalid(path.Child("name"), h.name, "should be a domain with at least three segments separated by dots")
-	}
+	l.Add(validation.IsFullyQualifiedName(path.Child("name"), h.name)...)
 	for i := range h.rules {
 		operations(l, &h.rules[i], path.Child("rules").Index(i))
 	}
@@ -98,7 +113,7 @@ func (h hook) check(l *check.List, names sets.Set[string], path *field.Path) {
 	l.Add(rule.Selector(h.objects, path.Child("objectSelector"))...)
 	client(l, h.client, path.Child("clientConfig"))
 	reviewVersions(l, h.versions, path.Child("admissionReviewVersions"))
-	conditions(l, h.conditions, path.Child("matchConditions"))
+	conditions(l, h.conditions, e, false, path.Child("matchConditions"))
 }
 
 func client(l *check.List, c arv1.WebhookClientConfig, path *field.Path) {
@@ -123,34 +138,13 @@ func reviewVersions(l *check.List, versions []string, path *field.Path) {
 	for i, v := range versions {
 		if slices.Contains(versions[:i], v) {
 			l.Invalid(path.Index(i), v, "duplicate version")
+			continue
 		}
+		l.Messages(path.Index(i), v, validation.IsDNS1035Label(v))
 		known = known || slices.Contains(accepted, v)
 	}
 	if !known {
 		l.Invalid(path, versions, "must include at least one of "+strings.Join(accepted, ", "))
-	}
-}
-
-func conditions(l *check.List, list []arv1.MatchCondition, path *field.Path) {
-	const most = 64
-	if len(list) > most {
-		l.Add(field.TooMany(path, len(list), most))
-	}
-	names := sets.New[string]()
-	for i, c := range list {
-		at := path.Index(i)
-		if strings.TrimSpace(c.Expression) == "" {
-			l.Required(at.Child("expression"), "")
-		}
-		if c.Name == "" {
-			l.Required(at.Child("name"), "")
-			continue
-		}
-		l.QualifiedName(at.Child("name"), c.Name)
-		if names.Has(c.Name) {
-			l.Duplicate(at.Child("name"), c.Name)
-		}
-		names.Insert(c.Name)
 	}
 }
 
