@@ -140,6 +140,9 @@ func TestEveryGroupHasAnAPIService(t *testing.T) {
 	}
 	eventually(t, "every group version has an available API service", func() bool {
 		for _, g := range groups.Groups {
+			if g.Name == "metrics.k8s.io" {
+				continue // its object is made by who replaces it
+			}
 			for _, v := range g.Versions {
 				o, err := services.Get(t.Context(), v.Version+"."+g.Name, metav1.GetOptions{})
 				if err != nil || len(o.Status.Conditions) != 1 || o.Status.Conditions[0].Status != apiregistrationv1.ConditionTrue {

@@ -18,8 +18,9 @@ const (
 	managedAlways  = "true"
 )
 
-// metrics is the one built-in group that users give to a server of theirs. Its
-// object carries no mark: once changed, it stays as they want it.
+// metrics is the one built-in group that users give to a server of theirs. It has
+// no object but theirs: elsewhere an add-on makes it, and that add-on's chart does
+// not install where it finds one.
 const metrics = "metrics.k8s.io"
 
 // local is a group version that is served here.
@@ -56,18 +57,12 @@ const (
 	customVersionPriority = 100
 	versionPriority       = 15
 	newerVersionPriority  = 30
-	// As metrics-server registers itself: behind all others, so that "pods"
-	// means pods.
-	metricsPriority        = 100
-	metricsVersionPriority = 100
 )
 
 func priorities(l local) (group, version int32) {
 	switch {
 	case l.custom:
 		return customPriority, customVersionPriority
-	case l.Group == metrics:
-		return metricsPriority, metricsVersionPriority
 	case l.Version != "v1":
 		return groupPriority(l.Group), newerVersionPriority
 	}
@@ -80,16 +75,12 @@ func object(l local) *apiregistrationv1.APIService {
 	if l.custom {
 		mark = managedAlways
 	}
-	o := &apiregistrationv1.APIService{
+	return &apiregistrationv1.APIService{
 		ObjectMeta: metav1.ObjectMeta{Name: name(l.GroupVersion), Labels: map[string]string{managed: mark}},
 		Spec: apiregistrationv1.APIServiceSpec{
 			Group: l.Group, Version: l.Version, GroupPriorityMinimum: group, VersionPriority: version,
 		},
 	}
-	if l.Group == metrics {
-		o.Labels = nil
-	}
-	return o
 }
 
 // change is what has to be written.
@@ -107,6 +98,9 @@ func plan(served []local, have []*apiregistrationv1.APIService) (c change) {
 	}
 	wanted := map[string]bool{}
 	for _, l := range served {
+		if l.Group == metrics {
+			continue
+		}
 		want := object(l)
 		wanted[want.Name] = true
 		h, ok := byName[want.Name]

@@ -191,21 +191,17 @@ func TestReplaced(t *testing.T) {
 	}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "our own object", func() error {
-		_, err := services.Get(ctx, "v1beta1.metrics.k8s.io", metav1.GetOptions{})
-		return err
-	})
-	eventually(t, "change of the object", func() error {
-		o, err := services.Get(ctx, "v1beta1.metrics.k8s.io", metav1.GetOptions{})
-		if err != nil {
-			return err
-		}
-		port := int32(other.Listener.Addr().(*net.TCPAddr).Port)
-		o.Spec.Service = &apiregistrationv1.ServiceReference{Namespace: "default", Name: "theirs", Port: &port}
-		o.Spec.InsecureSkipTLSVerify = true
-		_, err = services.Update(ctx, o, metav1.UpdateOptions{})
-		return err
-	})
+	port := int32(other.Listener.Addr().(*net.TCPAddr).Port)
+	if _, err := services.Create(ctx, &apiregistrationv1.APIService{
+		ObjectMeta: metav1.ObjectMeta{Name: "v1beta1.metrics.k8s.io"},
+		Spec: apiregistrationv1.APIServiceSpec{
+			Group: "metrics.k8s.io", Version: "v1beta1", GroupPriorityMinimum: 100, VersionPriority: 100,
+			Service:               &apiregistrationv1.ServiceReference{Namespace: "default", Name: "theirs", Port: &port},
+			InsecureSkipTLSVerify: true,
+		},
+	}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
 	eventually(t, "their answer", func() error {
 		nodes, err := c.NodeMetricses().List(ctx, metav1.ListOptions{})
 		if err == nil && (len(nodes.Items) != 1 || nodes.Items[0].Name != "theirs") {
