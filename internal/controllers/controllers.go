@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
@@ -22,6 +23,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/record"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
 	"github.com/sinawi/sinawi/internal/controllers/backend"
 	"github.com/sinawi/sinawi/internal/controllers/clusterrole"
@@ -32,6 +34,7 @@ import (
 	"github.com/sinawi/sinawi/internal/controllers/endpoints"
 	"github.com/sinawi/sinawi/internal/controllers/endpointslice"
 	"github.com/sinawi/sinawi/internal/controllers/garbagecollector"
+	"github.com/sinawi/sinawi/internal/controllers/horizontalpodautoscaler"
 	"github.com/sinawi/sinawi/internal/controllers/job"
 	"github.com/sinawi/sinawi/internal/controllers/loop"
 	"github.com/sinawi/sinawi/internal/controllers/namespace"
@@ -98,15 +101,41 @@ func New(deps loop.Deps, opts Options) (*Set, error) {
 		}
 		own := deps
 		if opts.Recorder != nil {
-			own.Events = opts.Recorder(name + "-controller")
+			own.Events = opts.Recorder(source(name))
 		}
 		s.parts = append(s.parts, part{name: name, run: build(own)})
 	}
 	s.workloads(add)
+	if err := s.autoscaling(add, opts, all); err != nil {
+		return nil, err
+	}
 	s.network(add)
 	s.cluster(add, opts, all)
 	s.nodes(add, opts)
 	return s, nil
+}
+
+// source is how events name a controller, as upstream's do.
+func source(name string) string {
+	switch name {
+	case "disruption":
+		return "controllermanager"
+	case "endpoints":
+		return "endpoint-controller"
+	case "endpointslice":
+		return "endpoint-slice-controller"
+	case "endpointslicemirroring":
+		return "endpoint-slice-mirroring-controller"
+	case "horizontalpodautoscaler":
+		return "horizontal-pod-autoscaler"
+	case "nodelifecycle":
+		return "node-controller"
+	case "replicationcontroller":
+		return "replication-controller"
+	case "tainteviction":
+		return "taint-eviction-controller"
+	}
+	return name + "-controller"
 }
 
 type adder func(name string, build func(loop.Deps) func(context.Context) error)
@@ -122,6 +151,17 @@ func (s *Set) workloads(add adder) {
 	add("cronjob", func(d loop.Deps) func(context.Context) error { return cronjob.New(d).Run })
 	add("daemonset", func(d loop.Deps) func(context.Context) error { return daemonset.New(d).Run })
 	add("statefulset", func(d loop.Deps) func(context.Context) error { return statefulset.New(d).Run })
+}
+
+func (s *Set) autoscaling(add adder, opts Options, all generic) (err error) {
+	add("horizontalpodautoscaler", func(d loop.Deps) func(context.Context) error {
+		var c *horizontalpodautoscaler.Controller
+		if c, err = horizontalpodautoscaler.New(d, opts.Config, all.discovery, all.mapper); err != nil {
+			return nil
+		}
+		return c.Run
+	})
+	return err
 }
 
 func (s *Set) network(add adder) {
@@ -183,6 +223,7 @@ func (s *Set) Run(ctx context.Context) error {
 type generic struct {
 	discovery discovery.DiscoveryInterface
 	metadata  metadata.Interface
+	mapper    meta.RESTMapper
 }
 
 func newGeneric(config *rest.Config) (generic, error) {
@@ -197,5 +238,13 @@ func newGeneric(config *rest.Config) (generic, error) {
 	if err != nil {
 		return generic{}, fmt.Errorf("build metadata client: %w", err)
 	}
-	return generic{discovery: d, metadata: m}, nil
+	http, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return generic{}, fmt.Errorf("build client of kinds: %w", err)
+	}
+	mapper, err := apiutil.NewDynamicRESTMapper(config, http)
+	if err != nil {
+		return generic{}, fmt.Errorf("build mapper of kinds: %w", err)
+	}
+	return generic{discovery: d, metadata: m, mapper: mapper}, nil
 }

@@ -1,0 +1,219 @@
+package horizontalpodautoscaler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/rest"
+	metricsv1beta1 "k8s.io/metrics/pkg/apis/metrics/v1beta1"
+	"k8s.io/metrics/pkg/client/clientset/versioned"
+	"k8s.io/metrics/pkg/client/custom_metrics"
+	"k8s.io/metrics/pkg/client/external_metrics"
+)
+
+// metrics reads what the three groups of metrics say.
+type metrics struct {
+	resource versioned.Interface
+	custom   custom_metrics.CustomMetricsClient
+	external external_metrics.ExternalMetricsClient
+	versions custom_metrics.AvailableAPIsGetter
+}
+
+func newMetrics(config *rest.Config, d discovery.DiscoveryInterface, mapper meta.RESTMapper) (*metrics, error) {
+	// Servers of metrics that users run speak JSON for sure.
+	config = rest.CopyConfig(config)
+	config.ContentType, config.AcceptContentTypes = runtime.ContentTypeJSON, runtime.ContentTypeJSON
+	resource, err := versioned.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("build client of resource metrics: %w", err)
+	}
+	external, err := external_metrics.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("build client of external metrics: %w", err)
+	}
+	versions := custom_metrics.NewAvailableAPIsGetter(d)
+	return &metrics{
+		resource: resource, external: external, versions: versions,
+		custom: custom_metrics.NewForConfig(config, mapper, versions),
+	}, nil
+}
+
+// read reads all metrics of an autoscaler.
+func (m *metrics) read(ctx context.Context, hpa *autoscalingv2.HorizontalPodAutoscaler, selector labels.Selector) []reading {
+	out := make([]reading, len(hpa.Spec.Metrics))
+	pods := once(func() (*metricsv1beta1.PodMetricsList, error) {
+		return m.resource.MetricsV1beta1().PodMetricses(hpa.Namespace).List(ctx, metav1.ListOptions{LabelSelector: selector.String()})
+	})
+	for i := range hpa.Spec.Metrics {
+		spec := &hpa.Spec.Metrics[i]
+		switch {
+		case spec.Resource != nil:
+			out[i] = ofResource(pods, spec.Resource.Name, "")
+		case spec.ContainerResource != nil:
+			out[i] = ofResource(pods, spec.ContainerResource.Name, spec.ContainerResource.Container)
+		case spec.Pods != nil:
+			out[i] = m.ofPods(hpa.Namespace, spec.Pods, selector)
+		case spec.Object != nil:
+			out[i] = m.ofObject(hpa.Namespace, spec.Object)
+		case spec.External != nil:
+			out[i] = m.ofExternal(hpa.Namespace, spec.External)
+		}
+	}
+	return out
+}
+
+// once asks at the first call and remembers the answer.
+func once[T any](ask func() (T, error)) func() (T, error) {
+	var value T
+	var err error
+	asked := false
+	return func() (T, error) {
+		if !asked {
+			asked = true
+			value, err = ask()
+		}
+		return value, err
+	}
+}
+
+// ofResource sums what the containers of pods use, or takes the one named.
+func ofResource(list func() (*metricsv1beta1.PodMetricsList, error), name corev1.ResourceName, container string) reading {
+	all, err := list()
+	switch {
+	case err != nil:
+		return reading{err: fmt.Errorf("unable to get metrics for resource %s: unable to fetch metrics from resource metrics API: %w", name, err)}
+	case len(all.Items) == 0:
+		return reading{err: fmt.Errorf("unable to get metrics for resource %s: no metrics returned from resource metrics API", name)}
+	}
+	out := make(map[string]podMetric, len(all.Items))
+	found := container == ""
+	for i := range all.Items {
+		pod := &all.Items[i]
+		value, ok := used(pod, name, container)
+		if ok {
+			found = true
+			out[pod.Name] = podMetric{at: pod.Timestamp.Time, window: pod.Window.Duration, value: value}
+		}
+	}
+	if !found {
+		return reading{err: fmt.Errorf("unable to get metrics for resource %s: failed to get container metrics: container %s not present in metrics of any pod", name, container)}
+	}
+	return reading{pods: out}
+}
+
+func used(pod *metricsv1beta1.PodMetrics, name corev1.ResourceName, container string) (int64, bool) {
+	var sum int64
+	some := false
+	for i := range pod.Containers {
+		c := &pod.Containers[i]
+		if container != "" && c.Name != container {
+			continue
+		}
+		q, ok := c.Usage[name]
+		if !ok {
+			return 0, false
+		}
+		sum += q.MilliValue()
+		some = true
+	}
+	return sum, some
+}
+
+// defaultWindow is that of custom metrics that name none.
+const defaultWindow = time.Minute
+
+func (m *metrics) ofPods(namespace string, spec *autoscalingv2.PodsMetricSource, selector labels.Selector) reading {
+	fail := func(err error) reading {
+		return reading{err: fmt.Errorf("unable to get metric %s: %w", spec.Metric.Name, err)}
+	}
+	which, err := metav1.LabelSelectorAsSelector(spec.Metric.Selector)
+	if err != nil {
+		return fail(err)
+	}
+	list, err := m.custom.NamespacedMetrics(namespace).GetForObjects(schema.GroupKind{Kind: "Pod"}, selector, spec.Metric.Name, orEverything(spec.Metric.Selector, which))
+	switch {
+	case err != nil:
+		m.versions.Invalidate() // the group may have come or gone
+		return fail(fmt.Errorf("unable to fetch metrics from custom metrics API: %w", err))
+	case len(list.Items) == 0:
+		return fail(errors.New("no metrics returned from custom metrics API"))
+	}
+	out := make(map[string]podMetric, len(list.Items))
+	for i := range list.Items {
+		item := &list.Items[i]
+		window := defaultWindow
+		if item.WindowSeconds != nil {
+			window = time.Duration(*item.WindowSeconds) * time.Second
+		}
+		out[item.DescribedObject.Name] = podMetric{at: item.Timestamp.Time, window: window, value: item.Value.MilliValue()}
+	}
+	return reading{pods: out}
+}
+
+func (m *metrics) ofObject(namespace string, spec *autoscalingv2.ObjectMetricSource) reading {
+	object := &spec.DescribedObject
+	fail := func(err error) reading {
+		return reading{err: fmt.Errorf("unable to get metric %s: %s on %s %s/%w", spec.Metric.Name, object.Kind, namespace, object.Name, err)}
+	}
+	which, err := metav1.LabelSelectorAsSelector(spec.Metric.Selector)
+	if err != nil {
+		return fail(err)
+	}
+	which = orEverything(spec.Metric.Selector, which)
+	gv, err := schema.ParseGroupVersion(object.APIVersion)
+	if err != nil {
+		return fail(err)
+	}
+	kind := gv.WithKind(object.Kind).GroupKind()
+	get := m.custom.NamespacedMetrics(namespace).GetForObject
+	if kind == (schema.GroupKind{Kind: "Namespace"}) {
+		get = m.custom.RootScopedMetrics().GetForObject // it describes itself
+	}
+	value, err := get(kind, object.Name, spec.Metric.Name, which)
+	if err != nil {
+		m.versions.Invalidate() // the group may have come or gone
+		return fail(fmt.Errorf("unable to fetch metrics from custom metrics API: %w", err))
+	}
+	return reading{value: value.Value.MilliValue()}
+}
+
+func (m *metrics) ofExternal(namespace string, spec *autoscalingv2.ExternalMetricSource) reading {
+	fail := func(err error) reading {
+		return reading{err: fmt.Errorf("unable to get external metric %s/%s/%+v: %w", namespace, spec.Metric.Name, spec.Metric.Selector, err)}
+	}
+	which, err := metav1.LabelSelectorAsSelector(spec.Metric.Selector)
+	if err != nil {
+		return fail(err)
+	}
+	list, err := m.external.NamespacedMetrics(namespace).List(spec.Metric.Name, orEverything(spec.Metric.Selector, which))
+	switch {
+	case err != nil:
+		return fail(fmt.Errorf("unable to fetch metrics from external metrics API: %w", err))
+	case len(list.Items) == 0:
+		return fail(errors.New("no metrics returned from external metrics API"))
+	}
+	var sum int64
+	for i := range list.Items {
+		sum += list.Items[i].Value.MilliValue()
+	}
+	return reading{value: sum}
+}
+
+// orEverything turns the selector that is not there, which would match nothing,
+// into one that matches all.
+func orEverything(given *metav1.LabelSelector, selector labels.Selector) labels.Selector {
+	if given == nil {
+		return labels.Everything()
+	}
+	return selector
+}
