@@ -30,6 +30,7 @@ func TestUse(t *testing.T) {
 		{"names", names},
 		{"services", reach},
 		{"jobs", jobs},
+		{"autoscale", autoscale},
 		{"collect", collect},
 		{"identity", identity},
 		{"sinawi", ownCommands},
