@@ -11,8 +11,10 @@ import (
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
+	"k8s.io/apiserver/pkg/server/healthz"
 	"k8s.io/apiserver/pkg/storage/value"
 
+	"github.com/sinawi/sinawi/internal/apiserver/audit"
 	"github.com/sinawi/sinawi/internal/apiserver/plug"
 	"github.com/sinawi/sinawi/internal/apiserver/resources"
 	"github.com/sinawi/sinawi/internal/store"
@@ -43,8 +45,12 @@ type Config struct {
 
 	// Extensions add what rows cannot say, in order. Optional.
 	Extensions []plug.Extension
-	// Transformers encrypt the stored values of some resources. Optional.
-	Transformers map[schema.GroupResource]value.Transformer
+	// Transformer encrypts the stored values of a resource. Optional.
+	Transformer func(schema.GroupResource) value.Transformer
+	// Audit records requests. The zero value records nothing.
+	Audit audit.Audit
+	// Checks are further things that must be well for the server to be. Optional.
+	Checks []healthz.HealthChecker
 	// Types are the schemas by which applied fields are merged. Optional: by
 	// default they are guessed from the objects, and every list is atomic.
 	Types managedfields.TypeConverter

@@ -11,6 +11,7 @@ import (
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 	genericfilters "k8s.io/apiserver/pkg/server/filters"
+	"k8s.io/apiserver/pkg/server/healthz"
 	"k8s.io/apiserver/pkg/util/flowcontrol"
 )
 
@@ -42,7 +43,8 @@ func (s *Server) genericConfig() (*genericapiserver.Config, error) {
 		}
 		return ""
 	})
-	c.AddHealthChecks(s.storeHealth())
+	c.AddHealthChecks(append([]healthz.HealthChecker{s.storeHealth()}, s.config.Checks...)...)
+	c.AuditBackend, c.AuditPolicyRuleEvaluator = s.config.Audit.Backend, s.config.Audit.Policy
 	c.BuildHandlerChainFunc = func(paths http.Handler, c *genericapiserver.Config) http.Handler {
 		return genericapiserver.DefaultBuildHandlerChain(s.front.before(paths), c)
 	}

@@ -154,8 +154,8 @@ func (s *Server) newGeneric() error {
 	}
 	s.generic.ShutdownTimeout = shutdownTimeout
 	s.host.Backend = storage.New(s.config.Store.Client(), s.host.Codecs, s.host.Feed, storage.Options{
-		Counts:       config.StorageObjectCountTracker,
-		Transformers: s.config.Transformers,
+		Counts:      config.StorageObjectCountTracker,
+		Transformer: s.config.Transformer,
 	})
 	s.host.Groups = s.generic.DiscoveryGroupManager
 	s.host.Resources = s.generic.AggregatedDiscoveryGroupManager

@@ -92,8 +92,29 @@ func (p *PKI) authority(name, commonName string) (*Authority, error) {
 	}
 }
 
+// ServiceAccountKeyFile holds the key that signs service account tokens. Keys
+// that signed before may follow it.
+func (p *PKI) ServiceAccountKeyFile() string { return p.Path(serviceAccount + ".key") }
+
+// RotateServiceAccountKey puts a new key before the one that signs service
+// account tokens. Tokens by older keys stay good unless those are dropped.
+func (p *PKI) RotateServiceAccountKey(dropOld bool) error {
+	_, data, err := newKey()
+	if err != nil {
+		return err
+	}
+	if !dropOld {
+		old, err := os.ReadFile(p.ServiceAccountKeyFile())
+		if err != nil {
+			return fmt.Errorf("service account key: %w", err)
+		}
+		data = append(data, old...)
+	}
+	return writeFile(p.ServiceAccountKeyFile(), data, 0o600)
+}
+
 func (p *PKI) openServiceAccountKey() error {
-	file := p.Path(serviceAccount + ".key")
+	file := p.ServiceAccountKeyFile()
 	data, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, data, err = newKey(); err != nil {

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"go.opentelemetry.io/otel/trace/noop"
@@ -36,6 +37,8 @@ import (
 	"github.com/sinawi/sinawi/internal/apiserver/admission/lookup"
 	"github.com/sinawi/sinawi/internal/apiserver/admission/noderestriction"
 	"github.com/sinawi/sinawi/internal/apiserver/admission/nodetaint"
+	"github.com/sinawi/sinawi/internal/apiserver/admission/optional"
+	"github.com/sinawi/sinawi/internal/apiserver/admission/ownerrefs"
 	"github.com/sinawi/sinawi/internal/apiserver/admission/podpriority"
 	"github.com/sinawi/sinawi/internal/apiserver/admission/podsecurity"
 	"github.com/sinawi/sinawi/internal/apiserver/admission/runtimeclass"
@@ -48,13 +51,6 @@ import (
 	"github.com/sinawi/sinawi/internal/apiserver/serviceurl"
 	"github.com/sinawi/sinawi/internal/quota"
 )
-
-// Options vary the chain.
-type Options struct {
-	// Services finds the servers behind webhooks that are services; by
-	// default, by their endpoints.
-	Services webhook.ServiceResolver
-}
 
 // Chain is the admission of one server. It must show both of its halves: the
 // handlers look for them.
@@ -82,7 +78,14 @@ func New(h *plug.Host, roles *rbac.Authorizer, o Options) (*Chain, error) {
 	if o.Services == nil {
 		o.Services = serviceurl.New(Source(h))
 	}
-	plugins, err := own(h, roles)
+	if err := o.Check(); err != nil {
+		return nil, err
+	}
+	settings, err := o.settings()
+	if err != nil {
+		return nil, err
+	}
+	plugins, err := own(h, roles, settings)
 	if err != nil {
 		return nil, err
 	}
@@ -90,25 +93,11 @@ func New(h *plug.Host, roles *rbac.Authorizer, o Options) (*Chain, error) {
 	if err != nil {
 		return nil, err
 	}
-	mutating, err := mutatingwebhook.NewMutatingWebhook(nil)
+	late, err := last(policies, settings)
 	if err != nil {
-		return nil, fmt.Errorf("mutating webhooks: %w", err)
+		return nil, err
 	}
-	validating, err := validatingwebhook.NewValidatingAdmissionWebhook(nil)
-	if err != nil {
-		return nil, fmt.Errorf("validating webhooks: %w", err)
-	}
-	quotas, err := resourcequota.NewResourceQuota(nil, quotaWorkers)
-	if err != nil {
-		return nil, fmt.Errorf("resource quota: %w", err)
-	}
-	plugins = append(plugins,
-		named{mutatingpolicy.PluginName, policies.mutating},
-		named{mutatingwebhook.PluginName, mutating},
-		named{validatingpolicy.PluginName, policies.validating},
-		named{validatingwebhook.PluginName, validating},
-		named{resourcequota.PluginName, quotas}, // last: it charges for what all others let pass
-	)
+	plugins = slices.DeleteFunc(append(plugins, late...), func(p named) bool { return !o.wants(p.name) })
 	chain, err := join(h, plugins, o, policies.stop)
 	if err != nil {
 		return nil, err
@@ -116,14 +105,55 @@ func New(h *plug.Host, roles *rbac.Authorizer, o Options) (*Chain, error) {
 	return &Chain{halves: chain, Hooks: policies.hooks()}, nil
 }
 
+// last returns the plugins that come when the others have filled in theirs.
+func last(policies *policies, settings func(string) (io.Reader, error)) ([]named, error) {
+	config, err := settings(mutatingwebhook.PluginName)
+	if err != nil {
+		return nil, err
+	}
+	mutating, err := mutatingwebhook.NewMutatingWebhook(config)
+	if err != nil {
+		return nil, fmt.Errorf("mutating webhooks: %w", err)
+	}
+	if config, err = settings(validatingwebhook.PluginName); err != nil {
+		return nil, err
+	}
+	validating, err := validatingwebhook.NewValidatingAdmissionWebhook(config)
+	if err != nil {
+		return nil, fmt.Errorf("validating webhooks: %w", err)
+	}
+	if config, err = settings(resourcequota.PluginName); err != nil {
+		return nil, err
+	}
+	limited, err := resourcequota.LoadConfiguration(config)
+	if err != nil {
+		return nil, fmt.Errorf("resource quota: %w", err)
+	}
+	quotas, err := resourcequota.NewResourceQuota(limited, quotaWorkers)
+	if err != nil {
+		return nil, fmt.Errorf("resource quota: %w", err)
+	}
+	return []named{
+		{mutatingpolicy.PluginName, policies.mutating},
+		{mutatingwebhook.PluginName, mutating},
+		{validatingpolicy.PluginName, policies.validating},
+		{validatingwebhook.PluginName, validating},
+		{resourcequota.PluginName, quotas}, // it charges for what all others let pass
+	}, nil
+}
+
 // own returns the plugins that come before webhooks and policies.
-func own(h *plug.Host, roles *rbac.Authorizer) ([]named, error) {
+func own(h *plug.Host, roles *rbac.Authorizer, settings func(string) (io.Reader, error)) ([]named, error) {
 	source := Source(h)
 	namespaces, err := lifecycle.NewLifecycle(immortal())
 	if err != nil {
 		return nil, fmt.Errorf("namespace lifecycle: %w", err)
 	}
-	security, err := podsecurity.New(source)
+	levels, err := settings("PodSecurity")
+	if err != nil {
+		return nil, err
+	}
+	security, err := podsecurity.New(source, levels)
 	if err != nil {
 		return nil, err
 	}
@@ -133,11 +163,14 @@ func own(h *plug.Host, roles *rbac.Authorizer) ([]named, error) {
 		{"ServiceAccount", serviceaccount.New(source)},
 		{"NodeRestriction", noderestriction.New(source)},
 		{"TaintNodesByCondition", nodetaint.New()},
+		{alwaysPullImages, optional.NewAlwaysPullImages()},
 		{"PodSecurity", security},
 		{"Priority", podpriority.New(source)},
 		{"DefaultTolerationSeconds", tolerations.New()},
+		{extendedResourceToleration, optional.NewExtendedResourceToleration()},
 		{"DefaultStorageClass", volumes.NewDefaultClass(source)},
 		{"StorageObjectInUseProtection", volumes.NewProtection()},
+		{ownerReferences, ownerrefs.New(h.Authorizer, h.Mapper)},
 		{"PersistentVolumeClaimResize", volumes.NewResize(source)},
 		{"RuntimeClass", runtimeclass.New(source)},
 		{"CertificateApproval", certificates.NewApproval(h.Authorizer)},
@@ -145,10 +178,36 @@ func own(h *plug.Host, roles *rbac.Authorizer) ([]named, error) {
 		{"ClusterTrustBundleAttest", certificates.NewAttest(h.Authorizer)},
 		{"CertificateSubjectRestriction", certificates.NewSubject()},
 		{"DefaultIngressClass", ingressclass.New(source)},
+		{denyExternalIPs, optional.NewDenyServiceExternalIPs()},
 		{"PodTopologyLabels", topology.New(source)},
 		// Upstream checks this in the storage of roles and bindings.
-		{"RoleEscalation", rbac.NewEscalation(roles, h.Authorizer)},
+		{roleEscalation, rbac.NewEscalation(roles, h.Authorizer)},
 	}, nil
+}
+
+// Plugins that are off unless asked for, and the one that is no plugin upstream.
+const (
+	alwaysPullImages           = "AlwaysPullImages"
+	extendedResourceToleration = "ExtendedResourceToleration"
+	ownerReferences            = "OwnerReferencesPermissionEnforcement"
+	denyExternalIPs            = "DenyServiceExternalIPs"
+
+	roleEscalation = "RoleEscalation"
+)
+
+func offByDefault() []string {
+	return []string{alwaysPullImages, extendedResourceToleration, ownerReferences, denyExternalIPs}
+}
+
+// names are those by which administrators know the plugins.
+func names() []string {
+	return append(offByDefault(),
+		lifecycle.PluginName, "LimitRanger", "ServiceAccount", "NodeRestriction", "TaintNodesByCondition", "PodSecurity",
+		"Priority", "DefaultTolerationSeconds", "DefaultStorageClass", "StorageObjectInUseProtection",
+		"PersistentVolumeClaimResize", "RuntimeClass", "CertificateApproval", "CertificateSigning",
+		"ClusterTrustBundleAttest", "CertificateSubjectRestriction", "DefaultIngressClass", "PodTopologyLabels",
+		mutatingpolicy.PluginName, mutatingwebhook.PluginName, validatingpolicy.PluginName, validatingwebhook.PluginName,
+		resourcequota.PluginName)
 }
 
 // Source reads from the storages of h.

@@ -5,6 +5,9 @@
 //	node             what has to do with the node that asks
 //	RBAC             what roles and bindings allow
 //
+// An AuthorizationConfiguration file may order the last two otherwise, and have
+// other programs asked; it is followed while the server runs.
+//
 // Each is a package of its own below this one; policy holds the roles that
 // every cluster starts with. The package starts no goroutine: its work around
 // the server's life is in Hooks.
@@ -12,12 +15,10 @@ package authz
 
 import (
 	"context"
-	"fmt"
 
-	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/apiserver/pkg/apis/apiserver"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/apiserver/pkg/authorization/authorizerfactory"
-	"k8s.io/apiserver/pkg/authorization/union"
 
 	"github.com/sinawi/sinawi/internal/apiserver/authz/node"
 	"github.com/sinawi/sinawi/internal/apiserver/authz/policy"
@@ -40,29 +41,33 @@ type Authz struct {
 
 // New returns the authorizers over the feed of h. Until the Hooks run only
 // system:masters pass; the questions of others wait a while.
-func New(h *plug.Host) (*Authz, error) {
+func New(h *plug.Host, o Options) (*Authz, error) {
 	index := rbac.NewIndex()
 	graph := node.NewGraph()
 	aggregator := policy.NewAggregator(h.Client, h.Feed, h.Log)
 	roles := rbac.New(index)
 	nodes := node.New(graph, policy.NodeRules())
-	joined, err := union.New(
-		union.NamedAuthorizer{AuthorizerName: "system-masters", Authorizer: authorizerfactory.NewPrivilegedGroups(user.SystemPrivilegedGroup)},
-		union.NamedAuthorizer{AuthorizerName: "node", Authorizer: nodes},
-		union.NamedAuthorizer{AuthorizerName: "rbac", Authorizer: roles},
-	)
+	joined := &ordered{options: o, log: h.Log, own: map[apiserver.AuthorizerType]both{
+		typeNode: nodes, typeRBAC: roles,
+		typeAllow: authorizerfactory.NewAlwaysAllowAuthorizer(), typeDeny: authorizerfactory.NewAlwaysDenyAuthorizer(),
+	}}
+	config, err := o.load()
 	if err != nil {
-		return nil, fmt.Errorf("join authorizers: %w", err)
+		return nil, err
+	}
+	if err := joined.take(config); err != nil {
+		return nil, err
 	}
 	return &Authz{
 		Authorizer:   joined,
-		RuleResolver: union.NewRuleResolvers(nodes, roles),
+		RuleResolver: joined,
 		RBAC:         roles,
 		Hooks: []plug.Hook{
 			{Name: "rbac/bootstrap-roles", Start: func(ctx context.Context) error { return policy.Reconcile(ctx, h.Client) }},
 			{Name: "rbac/index", Run: func(ctx context.Context) error { return index.Follow(ctx, h.Feed) }},
 			{Name: "node/graph", Run: func(ctx context.Context) error { return graph.Follow(ctx, h.Feed) }},
 			{Name: "rbac/aggregate-roles", Run: aggregator.Run},
+			{Name: "authorization configuration", Run: joined.follow},
 		},
 	}, nil
 }

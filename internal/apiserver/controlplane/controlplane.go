@@ -17,13 +17,11 @@ import (
 	"net/netip"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apiserver/pkg/storage/value"
 
 	"github.com/sinawi/sinawi/internal/apiserver"
+	"github.com/sinawi/sinawi/internal/apiserver/audit"
 	"github.com/sinawi/sinawi/internal/apiserver/openapi"
 	"github.com/sinawi/sinawi/internal/apiserver/resources"
-	"github.com/sinawi/sinawi/internal/apiserver/storage"
-	"github.com/sinawi/sinawi/internal/apiserver/storage/seal"
 	"github.com/sinawi/sinawi/internal/pki"
 	"github.com/sinawi/sinawi/internal/store"
 )
@@ -43,6 +41,8 @@ type Options struct {
 	Names []string
 	// Encrypt names resources that are encrypted at rest besides secrets.
 	Encrypt []schema.GroupResource
+	// Guard is what an administrator sets about who may do what.
+	Guard Guard
 
 	Logger *slog.Logger // optional
 }
@@ -85,14 +85,19 @@ func New(ctx context.Context, o Options) (*apiserver.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	transformers, err := encryption(ctx, o)
+	rows := resources.Table()
+	sealing, err := encryption(ctx, o, rows)
 	if err != nil {
 		return nil, err
 	}
-	gates := &gates{}
+	records, err := audit.New(o.Guard.Audit)
+	if err != nil {
+		return nil, err
+	}
+	gates := &gates{guard: o.Guard}
 	return apiserver.New(apiserver.Config{
 		Store:            o.Store,
-		Rows:             resources.Table(),
+		Rows:             rows,
 		Defaults:         registerDefaults,
 		Listeners:        o.Listeners,
 		AdvertiseAddress: o.AdvertiseIP.AsSlice(),
@@ -103,19 +108,11 @@ func New(ctx context.Context, o Options) (*apiserver.Server, error) {
 		Authorize:        gates.authorize,
 		Admit:            gates.admit,
 		APIAudiences:     identity.audiences,
-		Extensions:       extensions(o, identity, gates, certs),
-		Transformers:     transformers,
+		Extensions:       append(extensions(o, identity, gates, certs), keepSealing(sealing)),
+		Transformer:      sealing.For,
+		Audit:            records,
+		Checks:           sealing.Checks(),
 		Types:            openapi.MergeTypes(),
 		Logger:           o.Logger,
 	})
-}
-
-// encryption seals secrets and what the options name.
-func encryption(ctx context.Context, o Options) (map[schema.GroupResource]value.Transformer, error) {
-	sealed := append([]schema.GroupResource{{Resource: "secrets"}}, o.Encrypt...)
-	sealer, err := seal.Open(ctx, o.Keys.Path("encryption.key"), o.Store.Client(), storage.Prefix+"/secrets/")
-	if err != nil {
-		return nil, err
-	}
-	return seal.For(sealer, sealed...), nil
 }

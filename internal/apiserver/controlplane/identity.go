@@ -15,6 +15,7 @@ import (
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 
 	"github.com/sinawi/sinawi/internal/apiserver/authn"
+	"github.com/sinawi/sinawi/internal/apiserver/authn/openid"
 	"github.com/sinawi/sinawi/internal/apiserver/authn/serviceaccount"
 	"github.com/sinawi/sinawi/internal/apiserver/plug"
 	"github.com/sinawi/sinawi/internal/pki"
@@ -26,20 +27,33 @@ const frontProxyName = "front-proxy-client"
 
 // identity is who this cluster says it is, and how its callers are known.
 type identity struct {
-	issuer    string
+	issuers   []string // the first signs
 	audiences []string
+	files     serviceaccount.Files
 	keys      *serviceaccount.Keys
+	people    *openid.Authenticator
+	config    openid.Config
+	guard     Guard
 	pki       *pki.PKI
 	log       *slog.Logger
 }
 
 func newIdentity(o Options) (*identity, error) {
-	keys, err := serviceaccount.NewKeys(o.Keys.ServiceAccountKey)
-	if err != nil {
-		return nil, fmt.Errorf("service account keys: %w", err)
+	i := &identity{guard: o.Guard, pki: o.Keys, log: o.Logger}
+	i.issuers = o.Guard.Tokens.issuers(o.ClusterDomain)
+	if i.audiences = o.Guard.Tokens.Audiences; len(i.audiences) == 0 {
+		i.audiences = i.issuers
 	}
-	issuer := "https://kubernetes.default.svc." + o.ClusterDomain
-	return &identity{issuer: issuer, audiences: []string{issuer}, keys: keys, pki: o.Keys, log: o.Logger}, nil
+	i.files = o.Guard.Tokens.files(o.Keys)
+	var err error
+	if i.keys, err = i.files.Load(); err != nil {
+		return nil, err
+	}
+	i.people, i.config, err = openid.New(o.Guard.OpenID, i.issuers, "sinawi", o.Logger)
+	if err != nil {
+		return nil, err
+	}
+	return i, nil
 }
 
 func (i *identity) authenticate(h *plug.Host) (authenticator.Request, error) {
@@ -51,21 +65,51 @@ func (i *identity) authenticate(h *plug.Host) (authenticator.Request, error) {
 	if err != nil {
 		return nil, err
 	}
-	return authn.New(i.keys, holders{h}, i.log, authn.Options{
+	o := authn.Options{
 		ClientCA:        clients.VerifyOptions,
 		FrontProxy:      proxies.VerifyOptions,
 		FrontProxyNames: []string{frontProxyName},
-		Issuers:         []string{i.issuer},
+		Issuers:         i.issuers,
 		Audiences:       i.audiences,
-	})
+		NoAnonymous:     i.guard.NoAnonymous,
+	}
+	if a := i.config.Anonymous; a != nil {
+		o.NoAnonymous = !a.Enabled
+		for _, c := range a.Conditions {
+			o.AnonymousPaths = append(o.AnonymousPaths, c.Path)
+		}
+	}
+	if i.guard.OpenID.Enabled() {
+		o.Tokens = append(o.Tokens, authenticator.WrapAudienceAgnosticToken(i.audiences, i.people))
+	}
+	if i.guard.TokenWebhook.ConfigFile != "" {
+		hook, err := i.guard.TokenWebhook.New(i.audiences)
+		if err != nil {
+			return nil, err
+		}
+		o.Tokens = append(o.Tokens, hook)
+	}
+	return authn.New(i.keys, holders{h}, i.log, o)
+}
+
+// follow keeps keys and providers as their files are.
+func (i *identity) follow(*plug.Host) (plug.Additions, error) {
+	hooks := []plug.Hook{{Name: "service account keys", Run: func(ctx context.Context) error {
+		return i.files.Follow(ctx, i.keys, i.log)
+	}}}
+	if i.guard.OpenID.Enabled() {
+		hooks = append(hooks, plug.Hook{Name: "authentication configuration", Start: i.people.Start, Run: i.people.Run})
+	}
+	return plug.Additions{Hooks: hooks}, nil
 }
 
 // documents publishes how this cluster's tokens are proved by others.
 func (i *identity) documents(*plug.Host) (plug.Additions, error) {
-	docs, err := serviceaccount.NewDocuments(i.issuer, i.issuer+serviceaccount.KeySetPath, i.keys)
-	if err != nil {
-		return plug.Additions{}, err
+	keySet := i.guard.Tokens.KeySetURL
+	if keySet == "" {
+		keySet = i.issuers[0] + serviceaccount.KeySetPath
 	}
+	docs := serviceaccount.NewDocuments(i.issuers[0], keySet, i.keys)
 	return plug.Additions{Paths: map[string]http.Handler{
 		serviceaccount.ConfigurationPath: http.HandlerFunc(docs.Configuration),
 		serviceaccount.KeySetPath:        http.HandlerFunc(docs.KeySet),

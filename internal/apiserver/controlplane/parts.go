@@ -38,6 +38,7 @@ func extensions(o Options, who *identity, g *gates, certs certificates) []plug.E
 			ProxyNames:  []string{frontProxyName},
 		}),
 		g.authzHooks,
+		who.follow,
 		subresources.Extension(subresources.Options{KubeletTLS: certs.kubelet}),
 		usage.Extension(func(h *plug.Host) usage.Kubelets {
 			return subresources.NewKubelets(h.Store("", "nodes"), certs.kubelet)
@@ -60,13 +61,14 @@ func registerDefaults(s *runtime.Scheme) error { return defaults.Register(s) }
 
 // gates are the parts that later parts are built on.
 type gates struct {
+	guard     Guard
 	authz     *authz.Authz     // set by authorize
 	admission *admission.Chain // set by admit
 }
 
 func (g *gates) authorize(h *plug.Host) (authorizer.Authorizer, authorizer.RuleResolver, error) {
 	var err error
-	if g.authz, err = authz.New(h); err != nil {
+	if g.authz, err = authz.New(h, g.guard.Authorization); err != nil {
 		return nil, nil, err
 	}
 	return g.authz, g.authz, nil
@@ -74,7 +76,7 @@ func (g *gates) authorize(h *plug.Host) (authorizer.Authorizer, authorizer.RuleR
 
 func (g *gates) admit(h *plug.Host) (genericadmission.Interface, error) {
 	var err error
-	if g.admission, err = admission.New(h, g.authz.RBAC, admission.Options{}); err != nil {
+	if g.admission, err = admission.New(h, g.authz.RBAC, g.guard.Admission); err != nil {
 		return nil, err
 	}
 	return g.admission, nil

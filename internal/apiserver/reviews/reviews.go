@@ -9,6 +9,7 @@ package reviews
 import (
 	"context"
 	"fmt"
+	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -30,6 +31,10 @@ type Options struct {
 	Issuer *serviceaccount.Issuer
 	// Audiences are the names that the API server goes by in tokens.
 	Audiences []string
+	// MaxLifetime bounds how long a token lives; 0 does not.
+	MaxLifetime time.Duration
+	// NoExtension lets the tokens of pods live no longer than they ask for.
+	NoExtension bool
 }
 
 // Extension adds the reviews and serviceaccounts/token to a server.

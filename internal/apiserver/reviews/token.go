@@ -18,6 +18,7 @@ import (
 	"k8s.io/apiserver/pkg/audit"
 	"k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/registry/rest"
+	"k8s.io/apiserver/pkg/warning"
 
 	"github.com/sinawi/sinawi/internal/apiserver/admission/lookup"
 	"github.com/sinawi/sinawi/internal/apiserver/authn/serviceaccount"
@@ -41,6 +42,8 @@ type tokenRequests struct {
 	issuer                         *serviceaccount.Issuer
 	audiences                      []string
 	accounts, pods, nodes, secrets rest.Getter
+	maxSeconds                     int64 // 0: no bound
+	extend                         bool
 	now                            func() time.Time
 }
 
@@ -48,7 +51,8 @@ func newTokenRequests(h *plug.Host, o Options) (*tokenRequests, error) {
 	if o.Issuer == nil {
 		return nil, errors.New("token requests: no issuer")
 	}
-	t := &tokenRequests{issuer: o.Issuer, audiences: o.Audiences, now: time.Now}
+	t := &tokenRequests{issuer: o.Issuer, audiences: o.Audiences, now: time.Now,
+		maxSeconds: int64(o.MaxLifetime / time.Second), extend: !o.NoExtension}
 	for _, s := range []struct {
 		resource string
 		to       *rest.Getter
@@ -97,6 +101,7 @@ func (t *tokenRequests) Create(ctx context.Context, name string, obj runtime.Obj
 			return nil, err
 		}
 	}
+	t.shorten(ctx, q)
 	grant := serviceaccount.Grant{
 		Namespace: namespace,
 		Account:   serviceaccount.Object{Name: account.Name, UID: string(account.UID)},
@@ -107,7 +112,7 @@ func (t *tokenRequests) Create(ctx context.Context, name string, obj runtime.Obj
 		if err := t.bind(ctx, name, ref, &grant); err != nil {
 			return nil, err
 		}
-		if ref.Kind == "Pod" && *q.Spec.ExpirationSeconds == podSeconds && t.forServer(q.Spec.Audiences) {
+		if t.extend && ref.Kind == "Pod" && *q.Spec.ExpirationSeconds == podSeconds && t.forServer(q.Spec.Audiences) {
 			grant.WarnAfter, grant.Lifetime = grant.Lifetime, podLife
 		}
 	}
@@ -152,6 +157,16 @@ func (t *tokenRequests) complete(q *authenticationv1.TokenRequest, namespace, na
 		return apierrors.NewInvalid(authenticationv1.SchemeGroupVersion.WithKind("TokenRequest").GroupKind(), "", errs)
 	}
 	return nil
+}
+
+// shorten holds a request to the longest life that this server gives.
+func (t *tokenRequests) shorten(ctx context.Context, q *authenticationv1.TokenRequest) {
+	asked := *q.Spec.ExpirationSeconds
+	if t.maxSeconds == 0 || asked <= t.maxSeconds {
+		return
+	}
+	warning.AddWarning(ctx, "", fmt.Sprintf("requested expiration of %d seconds shortened to %d seconds", asked, t.maxSeconds))
+	*q.Spec.ExpirationSeconds = t.maxSeconds
 }
 
 // forServer says whether a token is meant for this server alone.

@@ -26,6 +26,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/clock"
 
+	"github.com/sinawi/sinawi/internal/apiserver/storage/steady"
 	"github.com/sinawi/sinawi/internal/store/feed"
 )
 
@@ -49,12 +50,12 @@ type Resource struct {
 
 // Backend makes the storage of every resource.
 type Backend struct {
-	client       *kubernetes.Client
-	codecs       serializer.CodecFactory
-	compactor    compactor
-	feed         *feed.Feed
-	transformers map[schema.GroupResource]value.Transformer
-	counts       flowcontrol.StorageObjectCountTracker
+	client      *kubernetes.Client
+	codecs      serializer.CodecFactory
+	compactor   compactor
+	feed        *feed.Feed
+	transformer func(schema.GroupResource) value.Transformer
+	counts      flowcontrol.StorageObjectCountTracker
 }
 
 // compactor forgets old revisions; etcd3 keeps its type to itself.
@@ -65,8 +66,8 @@ type compactor interface {
 
 // Options of a Backend; the zero value stores everything in the clear.
 type Options struct {
-	// Transformers encrypt the values of some resources.
-	Transformers map[schema.GroupResource]value.Transformer
+	// Transformer encrypts the values of a resource.
+	Transformer func(schema.GroupResource) value.Transformer
 	// Counts learns how many objects there are, for fair queuing.
 	Counts flowcontrol.StorageObjectCountTracker
 }
@@ -84,12 +85,12 @@ func New(client *clientv3.Client, codecs serializer.CodecFactory, changes *feed.
 	k.Kubernetes = k
 	k.KV = etcd3.NewETCDLatencyTracker(client.KV)
 	return &Backend{
-		client:       k,
-		codecs:       codecs,
-		compactor:    etcd3.NewCompactor(client, compactionInterval, clock.RealClock{}, func() {}),
-		feed:         changes,
-		transformers: opts.Transformers,
-		counts:       opts.Counts,
+		client:      k,
+		codecs:      codecs,
+		compactor:   etcd3.NewCompactor(client, compactionInterval, clock.RealClock{}, func() {}),
+		feed:        changes,
+		transformer: opts.Transformer,
+		counts:      opts.Counts,
 	}
 }
 
@@ -120,7 +121,9 @@ func (b *Backend) options(r Resource, codec runtime.Codec, versioner runtime.Gro
 	config.EncodeVersioner = versioner
 	config.EventsHistoryWindow = eventsHistoryWindow
 	config.StorageObjectCountTracker = b.counts
-	config.Transformer = b.transformers[r.GroupResource]
+	if b.transformer != nil {
+		config.Transformer = b.transformer(r.GroupResource)
+	}
 	return generic.RESTOptions{
 		StorageConfig:             config.ForResource(r.GroupResource),
 		Decorator:                 b.decorator(r),
@@ -133,7 +136,7 @@ func (b *Backend) options(r Resource, codec runtime.Codec, versioner runtime.Gro
 }
 
 // decorator returns what a registry calls to make its storage:
-// registry → cacher → tee → etcd3.
+// registry → steady watches → cacher → tee → etcd3.
 func (b *Backend) decorator(r Resource) generic.StorageDecorator {
 	return func(
 		config *storagebackend.ConfigForResource,
@@ -180,7 +183,7 @@ func (b *Backend) decorator(r Resource) generic.StorageDecorator {
 			cancel()
 		}
 		delegator := cacher.NewCacheDelegator(c, raw)
-		return delegator, sync.OnceFunc(func() {
+		return steady.Watches(delegator), sync.OnceFunc(func() {
 			delegator.Stop()
 			c.Stop()
 			closeRaw()

@@ -6,6 +6,7 @@ package podsecurity
 import (
 	"context"
 	"fmt"
+	"io"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	appsv1 "k8s.io/api/apps/v1"
@@ -17,7 +18,7 @@ import (
 	"k8s.io/apiserver/pkg/audit"
 	"k8s.io/apiserver/pkg/warning"
 	podsecurity "k8s.io/pod-security-admission/admission"
-	podsecurityapi "k8s.io/pod-security-admission/admission/api"
+	"k8s.io/pod-security-admission/admission/api/load"
 	"k8s.io/pod-security-admission/api"
 	"k8s.io/pod-security-admission/metrics"
 	"k8s.io/pod-security-admission/policy"
@@ -31,18 +32,20 @@ type Plugin struct {
 	checks *podsecurity.Admission
 }
 
-// New returns the plugin: what no label says is privileged, as upstream has it.
-func New(source lookup.Source) (*Plugin, error) {
+// New returns the plugin. config is a PodSecurityConfiguration, with the levels
+// of namespaces without labels and who is exempt; without one, what no label
+// says is privileged, as upstream has it.
+func New(source lookup.Source, config io.Reader) (*Plugin, error) {
+	levels, err := load.LoadFromReader(config)
+	if err != nil {
+		return nil, fmt.Errorf("plugin PodSecurity: %w", err)
+	}
 	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
 	if err != nil {
 		return nil, fmt.Errorf("pod security checks: %w", err)
 	}
 	checks := &podsecurity.Admission{
-		Configuration: &podsecurityapi.PodSecurityConfiguration{Defaults: podsecurityapi.PodSecurityDefaults{
-			Enforce: string(api.LevelPrivileged), EnforceVersion: api.VersionLatest,
-			Audit: string(api.LevelPrivileged), AuditVersion: api.VersionLatest,
-			Warn: string(api.LevelPrivileged), WarnVersion: api.VersionLatest,
-		}},
+		Configuration:    levels,
 		Evaluator:        evaluator,
 		Metrics:          metrics.NewPrometheusRecorder(api.LatestVersion()),
 		PodSpecExtractor: podsecurity.DefaultPodSpecExtractor{},
@@ -50,10 +53,10 @@ func New(source lookup.Source) (*Plugin, error) {
 		PodLister:        reader{source},
 	}
 	if err := checks.CompleteConfiguration(); err != nil {
-		return nil, fmt.Errorf("pod security: %w", err)
+		return nil, fmt.Errorf("plugin PodSecurity: %w", err)
 	}
 	if err := checks.ValidateConfiguration(); err != nil {
-		return nil, fmt.Errorf("pod security: %w", err)
+		return nil, fmt.Errorf("plugin PodSecurity: %w", err)
 	}
 	return &Plugin{Handler: admission.NewHandler(admission.Create, admission.Update), checks: checks}, nil
 }

@@ -2,7 +2,6 @@ package serviceaccount
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 
 	"github.com/go-jose/go-jose/v4"
@@ -15,9 +14,10 @@ const (
 )
 
 // Documents serves OpenID provider discovery: who issues tokens, and by which
-// keys they are proved. Both documents are made once.
+// keys they are proved. They are made anew for each reader, as keys change.
 type Documents struct {
-	configuration, keySet []byte
+	issuer, keySetURL string
+	keys              *Keys
 }
 
 // configuration has the fields that relying parties need.
@@ -31,36 +31,33 @@ type configuration struct {
 
 // NewDocuments makes the documents of issuer; keySetURL is where relying
 // parties fetch the keys.
-func NewDocuments(issuer, keySetURL string, keys *Keys) (*Documents, error) {
-	c := configuration{
-		Issuer: issuer, KeySet: keySetURL,
-		ResponseTypes: []string{"id_token"}, SubjectTypes: []string{"public"},
-	}
-	for _, alg := range keys.algorithms() {
-		c.Algorithms = append(c.Algorithms, string(alg))
-	}
-	conf, err := json.Marshal(c)
-	if err != nil {
-		return nil, fmt.Errorf("encode discovery document: %w", err)
-	}
-	set, err := json.Marshal(jose.JSONWebKeySet{Keys: keys.public})
-	if err != nil {
-		return nil, fmt.Errorf("encode key set: %w", err)
-	}
-	return &Documents{configuration: conf, keySet: set}, nil
+func NewDocuments(issuer, keySetURL string, keys *Keys) *Documents {
+	return &Documents{issuer: issuer, keySetURL: keySetURL, keys: keys}
 }
 
 // Configuration serves the discovery document.
 func (d *Documents) Configuration(w http.ResponseWriter, _ *http.Request) {
-	serve(w, "application/json", d.configuration)
+	c := configuration{
+		Issuer: d.issuer, KeySet: d.keySetURL,
+		ResponseTypes: []string{"id_token"}, SubjectTypes: []string{"public"},
+	}
+	for _, alg := range d.keys.algorithms() {
+		c.Algorithms = append(c.Algorithms, string(alg))
+	}
+	serve(w, "application/json", c)
 }
 
 // KeySet serves the public keys.
 func (d *Documents) KeySet(w http.ResponseWriter, _ *http.Request) {
-	serve(w, "application/jwk-set+json", d.keySet)
+	serve(w, "application/jwk-set+json", jose.JSONWebKeySet{Keys: d.keys.public()})
 }
 
-func serve(w http.ResponseWriter, contentType string, body []byte) {
+func serve(w http.ResponseWriter, contentType string, document any) {
+	body, err := json.Marshal(document)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
 	w.Header().Set("Content-Type", contentType)
 	w.Header().Set("Cache-Control", "public, max-age=3600")
 	_, _ = w.Write(body) // the client has gone: nobody is left to tell

@@ -43,7 +43,7 @@ func (i *Issuer) IssueForSecret(namespace string, account Object, secret string)
 }
 
 func (i *Issuer) sign(c claims) (string, error) {
-	token, err := jwt.Signed(i.keys.signer).Claims(c).Serialize()
+	token, err := jwt.Signed(i.keys.signer()).Claims(c).Serialize()
 	if err != nil {
 		return "", fmt.Errorf("sign service account token: %w", err)
 	}

@@ -10,12 +10,17 @@ import (
 	"encoding/base64"
 	"fmt"
 	"slices"
+	"sync/atomic"
 
 	"github.com/go-jose/go-jose/v4"
 )
 
-// Keys are the keys of one cluster: the one that signs, and all that prove.
-type Keys struct {
+// Keys are the keys of one cluster: the one that signs, and all that prove. They
+// can be replaced while they are used.
+type Keys struct{ current atomic.Pointer[keySet] }
+
+// keySet is one state of the keys; it never changes.
+type keySet struct {
 	signer jose.Signer
 	public []jose.JSONWebKey // the signing key's first
 }
@@ -33,16 +38,30 @@ func NewKeys(signing crypto.Signer, retired ...crypto.PublicKey) (*Keys, error) 
 	if err != nil {
 		return nil, fmt.Errorf("service account signing key: %w", err)
 	}
-	k := &Keys{signer: signer, public: []jose.JSONWebKey{own}}
+	set := &keySet{signer: signer, public: []jose.JSONWebKey{own}}
 	for _, r := range retired {
 		key, err := webKey(r)
 		if err != nil {
 			return nil, fmt.Errorf("retired service account key: %w", err)
 		}
-		k.public = append(k.public, key)
+		if !slices.ContainsFunc(set.public, func(have jose.JSONWebKey) bool { return have.KeyID == key.KeyID }) {
+			set.public = append(set.public, key)
+		}
 	}
+	k := &Keys{}
+	k.current.Store(set)
 	return k, nil
 }
+
+// Replace makes k the same as other, and says whether they differed.
+func (k *Keys) Replace(other *Keys) bool {
+	set := other.current.Load()
+	before := k.current.Swap(set)
+	return !slices.EqualFunc(before.public, set.public, func(a, b jose.JSONWebKey) bool { return a.KeyID == b.KeyID })
+}
+
+func (k *Keys) signer() jose.Signer       { return k.current.Load().signer }
+func (k *Keys) public() []jose.JSONWebKey { return k.current.Load().public }
 
 // webKey describes a public key as relying parties know it. The key id is a
 // hash, so that it cannot be mistaken for the key.
@@ -86,7 +105,7 @@ func algorithm(key crypto.PublicKey) (jose.SignatureAlgorithm, error) {
 // the symmetric ones are never among them.
 func (k *Keys) algorithms() []jose.SignatureAlgorithm {
 	var out []jose.SignatureAlgorithm
-	for _, key := range k.public {
+	for _, key := range k.public() {
 		if alg := jose.SignatureAlgorithm(key.Algorithm); !slices.Contains(out, alg) {
 			out = append(out, alg)
 		}
@@ -96,12 +115,13 @@ func (k *Keys) algorithms() []jose.SignatureAlgorithm {
 
 // candidates are the keys that may have signed a token with this key id.
 func (k *Keys) candidates(keyID string) []jose.JSONWebKey {
+	public := k.public()
 	if keyID == "" {
-		return k.public
+		return public
 	}
-	i := slices.IndexFunc(k.public, func(key jose.JSONWebKey) bool { return key.KeyID == keyID })
+	i := slices.IndexFunc(public, func(key jose.JSONWebKey) bool { return key.KeyID == keyID })
 	if i < 0 {
 		return nil
 	}
-	return k.public[i : i+1]
+	return public[i : i+1]
 }

@@ -1,6 +1,7 @@
 package serviceaccount
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
@@ -10,6 +11,8 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +24,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
+	"k8s.io/client-go/util/keyutil"
 )
 
 const issuer = "https://kubernetes.default.svc.cluster.local"
@@ -282,6 +286,62 @@ func TestKeysRotate(t *testing.T) {
 	if ok, _ := prove(newKeys(t, next)); ok {
 		t.Error("a token by a key that nobody trusts any more was taken")
 	}
+	// The same while the server runs.
+	if !before.Replace(newKeys(t, next, rsaKey.Public())) || before.Replace(newKeys(t, next, rsaKey.Public())) {
+		t.Error("a replacement by other keys must say so, one by the same keys must not")
+	}
+	if ok, err := prove(before); !ok || err != nil {
+		t.Errorf("after the keys were replaced: %v, %v", ok, err)
+	}
+}
+
+func TestKeyFiles(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name string, blocks ...[]byte) string {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, bytes.Join(blocks, nil), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	block := func(key *ecdsa.PrivateKey) []byte {
+		data, err := keyutil.MarshalPrivateKeyToPEM(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return data
+	}
+	one, two := ecKey(t).(*ecdsa.PrivateKey), ecKey(t).(*ecdsa.PrivateKey)
+	g := Grant{Namespace: "ns", Account: Object{"bot", "sa-1"}, Lifetime: time.Hour}
+	token, _, err := NewIssuer(issuer, newKeys(t, one), at(0)).Issue(g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		files Files
+		good  bool
+		err   string
+	}{
+		"one file with both":        {Files{Signing: write("both", block(two), block(one))}, true, ""},
+		"one named to prove":        {Files{Signing: write("new", block(two)), Verifying: []string{write("old", block(one))}}, true, ""},
+		"nobody proves the old one": {Files{Signing: write("new", block(two))}, false, ""},
+		"no file":                   {Files{Signing: filepath.Join(dir, "none")}, false, "no such file"},
+		"no key in it":              {Files{Signing: write("empty", []byte("words"))}, false, "no private key"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			keys, err := test.files.Load()
+			if err != nil || test.err != "" {
+				if err == nil || test.err == "" || !strings.Contains(err.Error(), test.err) {
+					t.Fatalf("got error %v, want one with %q", err, test.err)
+				}
+				return
+			}
+			_, ok, _ := NewAuthenticator([]string{issuer}, keys, []string{issuer}, newWorld(), at(0)).AuthenticateToken(context.Background(), token)
+			if ok != test.good {
+				t.Errorf("the token is good: %v, want %v", ok, test.good)
+			}
+		})
+	}
 }
 
 func TestUnsignedAndForeignTokensAreNotTaken(t *testing.T) {
@@ -313,10 +373,7 @@ func TestUnsignedAndForeignTokensAreNotTaken(t *testing.T) {
 }
 
 func TestDiscoveryDocuments(t *testing.T) {
-	d, err := NewDocuments(issuer, issuer+KeySetPath, newKeys(t, ecKey(t)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	d := NewDocuments(issuer, issuer+KeySetPath, newKeys(t, ecKey(t)))
 	w := httptest.NewRecorder()
 	d.Configuration(w, nil)
 	want := `{"issuer":"` + issuer + `","jwks_uri":"` + issuer + `/openid/v1/jwks","response_types_supported":["id_token"],"subject_types_supported":["public"],"id_token_signing_alg_values_supported":["ES256"]}`

@@ -1,119 +1,248 @@
-// Package seal encrypts what must not lie readable on disk: the values of
-// secrets, and of whatever else is named. The format is upstream's secretbox
-// provider, so an EncryptionConfiguration with the same key reads it.
-//
-// The key is one file, readable by its owner only, made at the first start.
-// Whoever has a backup of the store alone cannot read sealed values; whoever
-// loses the key loses them, so a new key is never made where sealed values
-// exist. Values that were written in the clear are read as they are and sealed
-// at their next write.
 package seal
 
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/server/healthz"
 	"k8s.io/apiserver/pkg/storage/value"
 	"k8s.io/apiserver/pkg/storage/value/encrypt/identity"
-	"k8s.io/apiserver/pkg/storage/value/encrypt/secretbox"
+	"k8s.io/apiserver/pkg/util/filesystem"
 )
 
-// prefix marks a sealed value and names its key.
-const prefix = "k8s:enc:secretbox:v1:sinawi:"
+// Options say what is sealed and with what.
+type Options struct {
+	KeyFile string
+	// Config is an EncryptionConfiguration file. What it says nothing of is
+	// sealed as without it. Optional.
+	Config string
+	// Sealed are the resources that are sealed with the keys of KeyFile.
+	Sealed []schema.GroupResource
+	// Places are where each resource lies in the store.
+	Places map[schema.GroupResource]string
+	KV     clientv3.KV
+	Log    *slog.Logger
+}
 
-const keySize = 32
+// Sealing knows how each resource is encrypted.
+type Sealing struct {
+	o      Options
+	config *configured // nil without a file
 
-// Open returns what seals and opens values with the key in file. reader is
-// the store, where it is looked whether a missing key was there once; keys
-// are the places in it that hold sealed values.
-func Open(ctx context.Context, file string, reader clientv3.KV, keys ...string) (value.Transformer, error) {
-	key, err := read(file)
+	ring atomic.Pointer[opened]
+	mu   sync.Mutex // one rewriting at a time
+}
+
+// opened is one state of the file of keys.
+type opened struct {
+	keys []Key
+	value.Transformer
+}
+
+// Open reads the keys, and makes the first one where no sealed value needs
+// another.
+func Open(ctx context.Context, o Options) (*Sealing, error) {
+	s := &Sealing{o: o}
+	keys, err := readKeys(o.KeyFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err := refuseWhenSealed(ctx, file, reader, keys); err != nil {
+		if err := s.refuseWhenSealed(ctx); err != nil {
 			return nil, err
 		}
-		key, err = create(file)
+		keys = []Key{newKey(firstName)}
+		err = writeKeys(o.KeyFile, keys)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("encryption key: %w", err)
 	}
-	return New(key), nil
-}
-
-// New returns what seals and opens values with key.
-func New(key [keySize]byte) value.Transformer {
-	return value.NewPrefixTransformers(errors.New("the value is encrypted with a key that this server does not have"),
-		value.PrefixTransformer{Prefix: []byte(prefix), Transformer: secretbox.NewSecretboxTransformer(key)},
-		value.PrefixTransformer{Prefix: []byte{}, Transformer: identity.NewEncryptCheckTransformer()},
-	)
-}
-
-// For gives each of the resources the same transformer.
-func For(t value.Transformer, resources ...schema.GroupResource) map[schema.GroupResource]value.Transformer {
-	out := make(map[schema.GroupResource]value.Transformer, len(resources))
-	for _, r := range resources {
-		out[r] = t
+	s.ring.Store(&opened{keys, ring(keys)})
+	if o.Config != "" {
+		first, err := loadConfig(o.Config)
+		if err != nil {
+			return nil, err
+		}
+		s.config = &configured{file: o.Config}
+		s.config.current.Store(first)
 	}
-	return out
+	return s, nil
 }
 
-func refuseWhenSealed(ctx context.Context, file string, reader clientv3.KV, keys []string) error {
-	for _, key := range keys {
+// For returns what encrypts a resource.
+func (s *Sealing) For(r schema.GroupResource) value.Transformer {
+	sealed := false
+	for _, one := range s.o.Sealed {
+		sealed = sealed || one == r
+	}
+	if !sealed && s.config == nil {
+		return identity.NewEncryptCheckTransformer()
+	}
+	return &resource{s, r, sealed}
+}
+
+// Checks tell whether the services that hold keys answer.
+func (s *Sealing) Checks() []healthz.HealthChecker {
+	if s.config == nil {
+		return nil
+	}
+	return []healthz.HealthChecker{healthz.NamedCheck("kms-providers", func(r *http.Request) error {
+		var errs []error
+		for _, check := range s.config.current.Load().checks {
+			errs = append(errs, check.Check(r))
+		}
+		return errors.Join(errs...)
+	})}
+}
+
+// resource encrypts the values of one resource.
+type resource struct {
+	s      *Sealing
+	name   schema.GroupResource
+	sealed bool
+}
+
+// TransformFromStorage implements value.Transformer. A value that was sealed
+// before a file said otherwise is read, and is to be written anew.
+func (r *resource) TransformFromStorage(ctx context.Context, data []byte, c value.Context) ([]byte, bool, error) {
+	config := r.s.config.of(r.name)
+	if bytes.HasPrefix(data, []byte(ownPrefix)) {
+		out, stale, err := r.s.ring.Load().TransformFromStorage(ctx, data, c)
+		if err == nil || config == nil {
+			return out, stale || config != nil || !r.sealed, err
+		}
+	}
+	switch {
+	case config != nil:
+		return config.TransformFromStorage(ctx, data, c)
+	case r.sealed:
+		return r.s.ring.Load().TransformFromStorage(ctx, data, c)
+	}
+	return identity.NewEncryptCheckTransformer().TransformFromStorage(ctx, data, c)
+}
+
+// TransformToStorage implements value.Transformer.
+func (r *resource) TransformToStorage(ctx context.Context, data []byte, c value.Context) ([]byte, error) {
+	switch config := r.s.config.of(r.name); {
+	case config != nil:
+		return config.TransformToStorage(ctx, data, c)
+	case r.sealed:
+		return r.s.ring.Load().TransformToStorage(ctx, data, c)
+	}
+	return identity.NewEncryptCheckTransformer().TransformToStorage(ctx, data, c)
+}
+
+func (s *Sealing) refuseWhenSealed(ctx context.Context) error {
+	for _, r := range s.o.Sealed {
 		// One value is enough: all are written the same way, but for those
 		// from before sealing was on, which a restore may have left.
-		got, err := reader.Get(ctx, key, clientv3.WithPrefix(), clientv3.WithLimit(100))
+		got, err := s.o.KV.Get(ctx, s.o.Places[r], clientv3.WithPrefix(), clientv3.WithLimit(100))
 		if err != nil {
 			return fmt.Errorf("look for sealed values: %w", err)
 		}
 		for _, kv := range got.Kvs {
-			if bytes.HasPrefix(kv.Value, []byte(prefix)) {
-				return fmt.Errorf("the store holds values encrypted with the key %s, which is missing; restore it from a backup, or delete what lies under %s", file, key)
+			if bytes.HasPrefix(kv.Value, []byte(ownPrefix)) {
+				return fmt.Errorf("the store holds values encrypted with the key %s, which is missing; restore it from a backup, or delete what lies under %s", s.o.KeyFile, s.o.Places[r])
 			}
 		}
 	}
 	return nil
 }
 
-func read(file string) (key [keySize]byte, err error) {
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return key, err
+const (
+	// lookAgain is how often the files are read where the kernel tells nothing
+	// of changes, as on network file systems.
+	lookAgain = time.Minute
+	// tryAgain is how long after a failure values are written anew again.
+	tryAgain = 10 * time.Second
+)
+
+// Run takes up new keys and providers, until ctx ends.
+func (s *Sealing) Run(ctx context.Context) error {
+	work, ctx := errgroup.WithContext(ctx)
+	follow := func(file string, changed func() (bool, error)) {
+		first := true
+		work.Go(func() error {
+			filesystem.WatchUntil(ctx, lookAgain, file, func() {
+				news, err := changed()
+				if err != nil {
+					s.o.Log.ErrorContext(ctx, "changed encryption not taken", "file", file, "err", err)
+				}
+				if news || first && s.unfinished() {
+					s.renew(ctx)
+				}
+				first = false
+			}, func(err error) {
+				s.o.Log.WarnContext(ctx, "encryption not followed", "file", file, "err", err)
+			})
+			return nil
+		})
 	}
-	raw, err := base64.StdEncoding.DecodeString(string(bytes.TrimSpace(data)))
-	if err != nil || len(raw) != keySize {
-		return key, fmt.Errorf("%s is no key of %d bytes in base64; restore it from a backup", file, keySize)
+	follow(s.o.KeyFile, s.reloadKeys)
+	if s.config != nil {
+		follow(s.o.Config, s.config.reload)
+		defer func() { s.config.current.Load().end() }()
 	}
-	return [keySize]byte(raw), nil
+	return work.Wait()
 }
 
-// create makes a key and has it on disk, name and all, before it is used.
-func create(file string) (key [keySize]byte, err error) {
-	_, _ = rand.Read(key[:])                                    // never fails
-	tmp, err := os.CreateTemp(filepath.Dir(file), ".new-key-*") // 0600
+// unfinished says that values may be written otherwise than they should be.
+func (s *Sealing) unfinished() bool { return s.config != nil || len(s.ring.Load().keys) > 1 }
+
+func (s *Sealing) reloadKeys() (bool, error) {
+	keys, err := readKeys(s.o.KeyFile)
 	if err != nil {
-		return key, err
+		return false, fmt.Errorf("encryption key: %w", err)
 	}
-	defer os.Remove(tmp.Name()) // gone already when the rename succeeded
-	_, err = tmp.WriteString(base64.StdEncoding.EncodeToString(key[:]) + "\n")
-	err = errors.Join(err, tmp.Sync(), tmp.Close())
-	if err != nil {
-		return key, err
+	before := s.ring.Load().keys
+	s.ring.Store(&opened{keys, ring(keys)})
+	return keys[0] != before[0], nil
+}
+
+// renew writes anew what is written otherwise than it should be, until all is
+// done, and retires the keys that nothing needs any more.
+func (s *Sealing) renew(ctx context.Context) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		err := s.renewOnce(ctx)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		s.o.Log.ErrorContext(ctx, "values not written anew; trying again", "err", err)
+		select {
+		case <-time.After(tryAgain):
+		case <-ctx.Done():
+			return
+		}
 	}
-	if err := os.Rename(tmp.Name(), file); err != nil {
-		return key, err
+}
+
+func (s *Sealing) renewOnce(ctx context.Context) error {
+	newest := s.ring.Load().keys[0].Name
+	total := 0
+	for r, place := range s.o.Places {
+		t, ok := s.For(r).(*resource)
+		if !ok || !t.sealed && s.config.of(r) == nil {
+			continue
+		}
+		n, err := rewrite(ctx, s.o.KV, place, t)
+		total += n
+		if err != nil {
+			return err
+		}
 	}
-	dir, err := os.Open(filepath.Dir(file))
-	if err != nil {
-		return key, err
+	s.o.Log.InfoContext(ctx, "values written anew", "values", total, "key", newest)
+	if err := retire(s.o.KeyFile, newest); err != nil {
+		return fmt.Errorf("retire old encryption keys: %w", err)
 	}
-	return key, errors.Join(dir.Sync(), dir.Close())
+	return nil
 }
