@@ -14,7 +14,7 @@ HELPER  := internal/runtime/helperbin/embedded/helper.zst
 DEMO    := internal/demo/embedded/web.zst
 PACKAGES ?= ./...
 
-.PHONY: help deps build helper up down test bench fuzz lint clean
+.PHONY: help deps build helper up down test bench bench-scale fuzz lint clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,6 +42,9 @@ test: build lint ## build, lint and run every test, with real containers
 
 bench: build ## measure the figures that the README names, in one table
 	@go run ./test/bench
+
+bench-scale: build ## measure the control plane with simulated nodes; SCALE='-nodes 5000 -pods 50000' for more
+	@go run ./test/bench/scale $(SCALE)
 
 fuzz: ## run every fuzz test for FUZZTIME (default 60s)
 	@tools/fuzz.sh $(or $(FUZZTIME),60s)

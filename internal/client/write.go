@@ -256,4 +256,3 @@ func withoutDoubleOwners(obj runtime.Object) {
 		m.SetOwnerReferences(once)
 	}
 }
-

@@ -1,0 +1,176 @@
+package hollow
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/sinawi/sinawi/internal/mailbox"
+)
+
+// Options of a fleet; the zero value of a field is its default.
+type Options struct {
+	Nodes  int
+	Prefix string // of the nodes' names; default hollow
+	Zones  int    // over how many zones they are spread; default 3
+	CPU    string // of each node; default 32
+	Memory string // default 64Gi
+	Pods   int    // most pods on a node; default 110
+
+	Lease   time.Duration // between two renewals; default 10 s, a kubelet's
+	Report  time.Duration // between two status reports; default 5 min, a kubelet's
+	Writers int           // requests under way at once; default 16
+
+	// Still leaves pods as they are: bound, never said to run.
+	Still bool
+	// Observe is told of every change of every pod, by one goroutine. Optional.
+	Observe func(pod *corev1.Pod, deleted bool)
+}
+
+// Fleet is a number of simulated nodes.
+type Fleet struct {
+	opts   Options
+	client kubernetes.Interface
+	nodes  []*node
+	byName map[string]*node
+
+	jobs   *mailbox.Mailbox[job]
+	failed atomic.Int64 // writes that did not work
+
+	mu    sync.Mutex
+	stage map[types.UID]stage // guarded by mu
+}
+
+// stage is how far the fleet has brought a pod.
+type stage int
+
+const (
+	running stage = iota + 1
+	ending
+)
+
+// node is one simulated node.
+type node struct {
+	name    string
+	number  int
+	version string // resource version of its lease
+	pending atomic.Bool
+}
+
+// New returns a fleet that works through config, whose user must be allowed to
+// impersonate.
+func New(config *rest.Config, opts Options) (*Fleet, error) {
+	opts.complete()
+	config = rest.CopyConfig(config)
+	config.QPS = -1
+	config.ContentType = runtime.ContentTypeProtobuf
+	config.AcceptContentTypes = runtime.ContentTypeProtobuf
+	config.UserAgent = "kubelet/hollow"
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("connect hollow nodes: %w", err)
+	}
+	f := &Fleet{opts: opts, client: client, byName: map[string]*node{}, jobs: mailbox.New[job](), stage: map[types.UID]stage{}}
+	for i := range opts.Nodes {
+		n := &node{name: fmt.Sprintf("%s-%d", opts.Prefix, i), number: i}
+		f.nodes = append(f.nodes, n)
+		f.byName[n.name] = n
+	}
+	return f, nil
+}
+
+func (o *Options) complete() {
+	defaults := func(s *string, value string) {
+		if *s == "" {
+			*s = value
+		}
+	}
+	defaults(&o.Prefix, "hollow")
+	defaults(&o.CPU, "32")
+	defaults(&o.Memory, "64Gi")
+	for _, n := range []struct {
+		field *int
+		value int
+	}{{&o.Zones, 3}, {&o.Pods, 110}, {&o.Writers, 16}} {
+		if *n.field == 0 {
+			*n.field = n.value
+		}
+	}
+	if o.Lease == 0 {
+		o.Lease = 10 * time.Second
+	}
+	if o.Report == 0 {
+		o.Report = 5 * time.Minute
+	}
+}
+
+// Failed is how many writes did not work so far.
+func (f *Fleet) Failed() int64 { return f.failed.Load() }
+
+// Register makes all Node objects and their first leases.
+func (f *Fleet) Register(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(f.opts.Writers)
+	for _, n := range f.nodes {
+		g.Go(func() error {
+			if err := f.create(ctx, n); err != nil {
+				return fmt.Errorf("register %s: %w", n.name, err)
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// Run keeps the nodes alive and their pods running until ctx ends.
+func (f *Fleet) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	work := make(chan job)
+	for range f.opts.Writers {
+		g.Go(func() error { return f.write(ctx, work) })
+	}
+	g.Go(func() error { return f.hand(ctx, work) })
+	g.Go(func() error { return f.turn(ctx) })
+	g.Go(func() error { return f.watch(ctx) })
+	return g.Wait()
+}
+
+// hand gives the jobs to the writers, in order.
+func (f *Fleet) hand(ctx context.Context, work chan<- job) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-f.jobs.Ready():
+		}
+		for _, j := range f.jobs.Take() {
+			select {
+			case work <- j:
+			case <-ctx.Done():
+				return nil
+			}
+		}
+	}
+}
+
+func (f *Fleet) write(ctx context.Context, work <-chan job) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case j := <-work:
+			if err := f.do(ctx, j); err != nil && ctx.Err() == nil {
+				f.failed.Add(1)
+			}
+		}
+	}
+}

@@ -1,0 +1,99 @@
+package hollow
+
+import (
+	"context"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/tools/cache"
+)
+
+// watch follows all pods until ctx ends.
+func (f *Fleet) watch(ctx context.Context) error {
+	pods := f.client.CoreV1().Pods(metav1.NamespaceAll)
+	lw := &cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return pods.List(ctx, o) },
+		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+			return pods.Watch(ctx, o)
+		},
+	}
+	cache.NewReflectorWithOptions(lw, &corev1.Pod{}, sink{f}, cache.ReflectorOptions{Name: "hollow"}).RunWithContext(ctx)
+	return nil
+}
+
+// sink takes what the reflector sees; it keeps nothing but stages.
+type sink struct{ *Fleet }
+
+func (s sink) Add(obj any) error    { s.see(obj, false); return nil }
+func (s sink) Update(obj any) error { s.see(obj, false); return nil }
+func (s sink) Delete(obj any) error { s.see(obj, true); return nil }
+func (s sink) Resync() error        { return nil }
+
+// Replace comes after a list, at first and when a watch broke.
+func (s sink) Replace(list []any, _ string) error {
+	for _, obj := range list {
+		s.see(obj, false)
+	}
+	return nil
+}
+
+func (f *Fleet) see(obj any, deleted bool) {
+	pod, ok := obj.(*corev1.Pod)
+	if !ok {
+		return
+	}
+	if f.opts.Observe != nil {
+		f.opts.Observe(pod, deleted)
+	}
+	if deleted {
+		f.mu.Lock()
+		delete(f.stage, pod.UID)
+		f.mu.Unlock()
+		return
+	}
+	n := f.byName[pod.Spec.NodeName]
+	if n == nil {
+		return
+	}
+	switch {
+	case pod.DeletionTimestamp != nil:
+		if f.reach(pod.UID, ending) {
+			f.jobs.Put(job{node: n, what: end, pod: identify(pod)})
+		}
+	case pod.Status.Phase == corev1.PodPending && !f.opts.Still:
+		if f.reach(pod.UID, running) {
+			f.jobs.Put(job{node: n, what: run, pod: identify(pod)})
+		}
+	}
+}
+
+// reach reports whether the pod was not yet as far as that.
+func (f *Fleet) reach(uid types.UID, s stage) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.stage[uid] >= s {
+		return false
+	}
+	f.stage[uid] = s
+	return true
+}
+
+// identity is what a job needs to know of a pod.
+type identity struct {
+	namespace, name string
+	uid             types.UID
+	containers      []container
+}
+
+type container struct{ name, image string }
+
+func identify(pod *corev1.Pod) identity {
+	id := identity{namespace: pod.Namespace, name: pod.Name, uid: pod.UID}
+	for _, c := range pod.Spec.Containers {
+		id.containers = append(id.containers, container{c.Name, c.Image})
+	}
+	return id
+}

@@ -1,0 +1,35 @@
+package hollow
+
+import (
+	"context"
+	"time"
+)
+
+// spokes is into how many parts the time between two leases is cut.
+const spokes = 100
+
+// turn says whose lease and whose status is due. Nodes are dealt over the
+// wheel's spokes, so that load is even.
+func (f *Fleet) turn(ctx context.Context) error {
+	tick := time.NewTicker(f.opts.Lease / spokes)
+	defer tick.Stop()
+	rounds := max(int(f.opts.Report/f.opts.Lease), 1)
+	for i := 0; ; i++ {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		round := i / spokes
+		for n := i % spokes; n < len(f.nodes); n += spokes {
+			node := f.nodes[n]
+			// A heartbeat that is still waiting is not sent twice.
+			if node.pending.CompareAndSwap(false, true) {
+				f.jobs.Put(job{node: node, what: renew})
+			}
+			if (round+n)%rounds == rounds-1 {
+				f.jobs.Put(job{node: node, what: report})
+			}
+		}
+	}
+}

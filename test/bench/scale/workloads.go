@@ -1,0 +1,300 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/sinawi/sinawi/lab/hollow"
+)
+
+// bench is one server with its simulated nodes.
+type bench struct {
+	options
+	server *server
+	pods   *counter
+	table  *table
+}
+
+const namespace = corev1.NamespaceDefault
+
+// withFleet runs measure on a new server with nodes that live.
+func withFleet(ctx context.Context, o options, t *table, fleet hollow.Options, measure func(context.Context, *bench) error) (err error) {
+	s, err := startServer(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	b := &bench{options: o, server: s, pods: newCounter(), table: t}
+	fleet.Lease, fleet.Observe = o.lease, b.pods.see
+	nodes, err := hollow.New(s.config, fleet)
+	if err != nil {
+		return err
+	}
+	before := s.memory()
+	progress("registering %d nodes", fleet.Nodes)
+	began := time.Now()
+	if err := nodes.Register(ctx); err != nil {
+		return err
+	}
+	registered := time.Since(began)
+	running, stop := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- nodes.Run(running) }()
+	defer func() {
+		stop()
+		err = errors.Join(err, <-ended)
+		if n := nodes.Failed(); n > 0 {
+			progress("%d writes of the nodes failed", n)
+		}
+	}()
+	if before > 0 && !fleet.Still {
+		t.add("server without nodes, PSS", megabytes(before), "")
+		t.add("nodes registered", fmt.Sprintf("%.0f /s", float64(fleet.Nodes)/registered.Seconds()), "")
+	}
+	if err := b.settle(ctx, fleet.Nodes); err != nil {
+		return err
+	}
+	return measure(ctx, b)
+}
+
+// settle waits until the controllers have made all nodes fit for pods and the
+// default service account is there.
+func (b *bench) settle(ctx context.Context, nodes int) error {
+	for {
+		list, err := b.server.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return err
+		}
+		fit := 0
+		for i := range list.Items {
+			if len(list.Items[i].Spec.Taints) == 0 && list.Items[i].Spec.PodCIDR != "" {
+				fit++
+			}
+		}
+		_, err = b.server.client.CoreV1().ServiceAccounts(namespace).Get(ctx, "default", metav1.GetOptions{})
+		if err == nil && fit >= nodes {
+			return nil
+		}
+		if err := sleep(ctx, 500*time.Millisecond); err != nil {
+			return fmt.Errorf("wait for nodes: %d of %d are fit: %w", fit, nodes, err)
+		}
+	}
+}
+
+func workloads(ctx context.Context, o options, t *table) error {
+	return withFleet(ctx, o, t, hollow.Options{Nodes: o.nodes}, func(ctx context.Context, b *bench) error {
+		for _, step := range []func(context.Context) error{
+			b.idleNodes, b.oneDeployment, b.rollout, b.deleteAll, b.manyDeployments, b.deleteAll, b.barePods, b.deleteAll,
+		} {
+			if err := step(ctx); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// idleNodes measures what nodes cost that do nothing but live.
+func (b *bench) idleNodes(ctx context.Context) error {
+	cpu, began := b.server.cpu(), time.Now()
+	if err := sleep(ctx, b.idle); err != nil {
+		return err
+	}
+	used, took := b.server.cpu()-cpu, time.Since(began)
+	share := used.Seconds() / took.Seconds()
+	b.table.add(fmt.Sprintf("%d idle nodes, PSS", b.nodes), megabytes(b.server.memory()), "")
+	b.table.add(fmt.Sprintf("%d idle nodes, CPU", b.nodes), fmt.Sprintf("%.1f %% of a core, %.0f µs a node and second",
+		100*share, 1e6*share/float64(b.nodes)), "")
+	b.server.resetPeak()
+	return nil
+}
+
+// measured runs create, and waits until that many more pods are bound and run.
+func (b *bench) measured(ctx context.Context, what string, pods int, create func(context.Context) error) error {
+	p, err := startProbe(ctx, b.server.client)
+	if err != nil {
+		return err
+	}
+	b.server.resetPeak()
+	wait := b.server.profile(ctx, b.options, strings.ReplaceAll(what, " ", "-"))
+	cpu, began := b.server.cpu(), time.Now()
+	failed := make(chan error, 1)
+	go func() { failed <- create(ctx) }()
+	longest, err := b.pods.await(ctx, "all are bound", func(t tally) bool { return t.bound >= pods })
+	if err != nil {
+		return errors.Join(err, ctx.Err())
+	}
+	bound, boundCPU := time.Since(began), b.server.cpu()-cpu
+	if _, err := b.pods.await(ctx, "all run", func(t tally) bool { return t.running >= pods }); err != nil {
+		return err
+	}
+	running, all := time.Since(began), b.server.cpu()-cpu
+	p.end()
+	wait()
+	if err := <-failed; err != nil {
+		return err
+	}
+	n := float64(pods)
+	b.table.add(what+", bound", fmt.Sprintf("%.0f /s (%.1f s, longest stand-still %.2f s)", n/bound.Seconds(), bound.Seconds(), longest.Seconds()), b.aim())
+	b.table.add(what+", running", fmt.Sprintf("%.0f /s (%.1f s)", n/running.Seconds(), running.Seconds()), "")
+	b.table.add(what+", server CPU a pod", fmt.Sprintf("%.2f ms to bound, %.2f ms to running",
+		1e3*boundCPU.Seconds()/n, 1e3*all.Seconds()/n), "")
+	b.latencies(what, p)
+	b.table.add(what+", server PSS", fmt.Sprintf("%s at most, %s after", megabytes(b.server.resetPeak()), megabytes(b.server.memory())), "≤ 500 MB")
+	return nil
+}
+
+func (b *bench) aim() string {
+	if b.nodes <= 1000 {
+		return "≥ 2,800 /s"
+	}
+	return "≥ 1,400 /s"
+}
+
+func (b *bench) latencies(what string, p *probe) {
+	b.table.add(what+", API meanwhile", fmt.Sprintf("get p50 %s p99 %s, update p50 %s p99 %s (%d asked, %d failed)",
+		milliseconds(percentile(p.reads, 50)), milliseconds(percentile(p.reads, 99)),
+		milliseconds(percentile(p.writes, 50)), milliseconds(percentile(p.writes, 99)), len(p.reads)+len(p.writes), p.failed), "")
+}
+
+func (b *bench) oneDeployment(ctx context.Context) error {
+	return b.measured(ctx, fmt.Sprintf("deployment of %d", b.options.pods), b.options.pods, func(ctx context.Context) error {
+		return b.deploy(ctx, "one", b.options.pods)
+	})
+}
+
+func (b *bench) manyDeployments(ctx context.Context) error {
+	each := b.options.pods / b.deployments
+	return b.measured(ctx, fmt.Sprintf("%d deployments of %d", b.deployments, each), each*b.deployments, func(ctx context.Context) error {
+		for i := range b.deployments {
+			if err := b.deploy(ctx, fmt.Sprintf("many-%d", i), each); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (b *bench) deploy(ctx context.Context, name string, replicas int) error {
+	n, labels := int32(replicas), map[string]string{"app": name}
+	_, err := b.server.client.AppsV1().Deployments(namespace).Create(ctx, &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec: appsv1.DeploymentSpec{
+			Replicas: &n, Selector: &metav1.LabelSelector{MatchLabels: labels},
+			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: podSpec()},
+		},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		return fmt.Errorf("create deployment %s: %w", name, err)
+	}
+	return nil
+}
+
+func podSpec() corev1.PodSpec {
+	return corev1.PodSpec{Containers: []corev1.Container{{
+		Name: "web", Image: "hollow.invalid/web:1",
+		Ports: []corev1.ContainerPort{{ContainerPort: 8080}},
+		Env:   []corev1.EnvVar{{Name: "MODE", Value: "bench"}},
+		Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{
+			corev1.ResourceCPU: resource.MustParse("100m"), corev1.ResourceMemory: resource.MustParse("64Mi"),
+		}},
+	}}}
+}
+
+// rollout gives the deployment of all pods another image.
+func (b *bench) rollout(ctx context.Context) error {
+	const image = "hollow.invalid/web:2"
+	patch := fmt.Sprintf(`{"spec":{"template":{"spec":{"containers":[{"name":"web","image":%q}]}}}}`, image)
+	p, err := startProbe(ctx, b.server.client)
+	if err != nil {
+		return err
+	}
+	wait := b.server.profile(ctx, b.options, "rollout")
+	cpu, began := b.server.cpu(), time.Now()
+	if _, err := b.server.client.AppsV1().Deployments(namespace).Patch(ctx, "one", types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
+		return err
+	}
+	longest, err := b.pods.await(ctx, "the rollout is complete", func(t tally) bool {
+		return t.images[image] >= b.options.pods && t.exist == b.options.pods
+	})
+	if err != nil {
+		return err
+	}
+	took, used := time.Since(began), b.server.cpu()-cpu
+	p.end()
+	wait()
+	what := fmt.Sprintf("rollout of %d", b.options.pods)
+	b.table.add(what, fmt.Sprintf("%.1f s, %.0f pods/s replaced, longest stand-still %.2f s, %.2f CPU-ms a pod", took.Seconds(),
+		float64(b.options.pods)/took.Seconds(), longest.Seconds(), 1e3*used.Seconds()/float64(b.options.pods)), "no stall")
+	b.latencies(what, p)
+	b.table.add(what+", server PSS", fmt.Sprintf("%s at most", megabytes(b.server.resetPeak())), "")
+	return nil
+}
+
+// barePods creates pods without an owner, as many at once as there are creators.
+func (b *bench) barePods(ctx context.Context) error {
+	return b.measured(ctx, fmt.Sprintf("%d bare pods", b.options.pods), b.options.pods, func(ctx context.Context) error {
+		return b.createPods(ctx, b.options.pods, func(int) *corev1.Pod {
+			return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{GenerateName: "bare-"}, Spec: podSpec()}
+		})
+	})
+}
+
+func (b *bench) createPods(ctx context.Context, n int, pod func(int) *corev1.Pod) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(b.creators)
+	for i := range n {
+		g.Go(func() error {
+			_, err := b.server.client.CoreV1().Pods(namespace).Create(ctx, pod(i), metav1.CreateOptions{})
+			return err
+		})
+	}
+	return g.Wait()
+}
+
+func (b *bench) deleteAll(ctx context.Context) error {
+	none, background := int64(0), metav1.DeletePropagationBackground
+	began, had := time.Now(), 0
+	b.pods.mu.Lock()
+	had = b.pods.tally.exist
+	b.pods.mu.Unlock()
+	err := b.server.client.AppsV1().Deployments(namespace).DeleteCollection(ctx, metav1.DeleteOptions{PropagationPolicy: &background}, metav1.ListOptions{})
+	if err != nil {
+		return err
+	}
+	owned, err := b.server.client.AppsV1().ReplicaSets(namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return err
+	}
+	if len(owned.Items) == 0 { // bare pods
+		if err := b.server.client.CoreV1().Pods(namespace).DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: &none}, metav1.ListOptions{}); err != nil {
+			return err
+		}
+	}
+	if _, err := b.pods.await(ctx, "all are gone", func(t tally) bool { return t.exist == 0 }); err != nil {
+		return err
+	}
+	b.table.add(fmt.Sprintf("%d pods deleted", had), fmt.Sprintf("%.0f /s", float64(had)/time.Since(began).Seconds()), "")
+	return nil
+}
+
+func megabytes(bytes int64) string { return fmt.Sprintf("%.0f MB", float64(bytes)/1e6) }
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
