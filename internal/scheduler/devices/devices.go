@@ -1,0 +1,326 @@
+package devices
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	resourcev1 "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
+	"k8s.io/dynamic-resource-allocation/cel"
+	"k8s.io/dynamic-resource-allocation/resourceclaim"
+	"k8s.io/dynamic-resource-allocation/structured"
+
+	"github.com/sinawi/sinawi/internal/scheduler/engine"
+)
+
+// Reasons in kube-scheduler's words.
+const (
+	reasonElsewhere = "resourceclaim not available on the node"
+	reasonNone      = "cannot allocate all claims"
+)
+
+// searchTimeout bounds the search on one node: which devices fit together is a
+// puzzle that can take for ever.
+const searchTimeout = 10 * time.Second
+
+// expressions is how many compiled selectors are kept.
+const expressions = 500
+
+// World is what is known of devices. It has no lock.
+type World struct {
+	claims  map[types.NamespacedName]*resourcev1.ResourceClaim
+	classes map[string]*resourcev1.DeviceClass
+	slices  map[string]*resourcev1.ResourceSlice
+	cache   *cel.Cache
+
+	pending map[types.UID]Decision // by pod
+	given   map[types.UID]*resourcev1.AllocationResult
+}
+
+// New returns a world without devices.
+func New() *World {
+	return &World{
+		claims:  map[types.NamespacedName]*resourcev1.ResourceClaim{},
+		classes: map[string]*resourcev1.DeviceClass{},
+		slices:  map[string]*resourcev1.ResourceSlice{},
+		cache:   cel.NewCache(expressions, cel.Features{EnableConsumableCapacity: true}),
+		pending: map[types.UID]Decision{},
+		given:   map[types.UID]*resourcev1.AllocationResult{},
+	}
+}
+
+// Set takes in an object of a kind that matters to devices, or that it is gone.
+// It reports whether it is of such a kind.
+func (w *World) Set(obj any, deleted bool) bool {
+	switch o := obj.(type) {
+	case *resourcev1.ResourceClaim:
+		keep(w.claims, types.NamespacedName{Namespace: o.Namespace, Name: o.Name}, o, deleted)
+	case *resourcev1.DeviceClass:
+		keep(w.classes, o.Name, o, deleted)
+	case *resourcev1.ResourceSlice:
+		keep(w.slices, o.Name, o, deleted)
+	default:
+		return false
+	}
+	return true
+}
+
+func keep[K comparable, V any](m map[K]V, key K, value V, deleted bool) {
+	if deleted {
+		delete(m, key)
+		return
+	}
+	m[key] = value
+}
+
+// List and Get make the world the allocator's list of device classes.
+func (w *World) List() ([]*resourcev1.DeviceClass, error) {
+	out := make([]*resourcev1.DeviceClass, 0, len(w.classes))
+	for _, c := range w.classes {
+		out = append(out, c)
+	}
+	return out, nil
+}
+
+// Get returns a device class.
+func (w *World) Get(name string) (*resourcev1.DeviceClass, error) {
+	if c := w.classes[name]; c != nil {
+		return c, nil
+	}
+	return nil, fmt.Errorf("device class %q does not exist", name)
+}
+
+// Decision is what has to be written for a pod: every claim is to be reserved
+// for it, and those that have an allocation here are to get it.
+type Decision struct {
+	Claims []Claim
+}
+
+// Claim is one claim of a decision.
+type Claim struct {
+	Object     *resourcev1.ResourceClaim
+	Allocation *resourcev1.AllocationResult // what it gets, or has
+}
+
+// Plan says on which nodes a pod's claims can be had.
+type Plan struct {
+	world    *World
+	pod      *corev1.Pod
+	claims   []*resourcev1.ResourceClaim
+	reaches  []*nodeaffinity.NodeSelector // of claims that are allocated
+	open     []*resourcev1.ResourceClaim
+	allocate structured.Allocator
+}
+
+// Plan makes a pod's plan. A problem is why it can go nowhere yet; a nil plan
+// without a problem is a pod that claims nothing.
+func (w *World) Plan(pod *corev1.Pod) (*Plan, string) {
+	if len(pod.Spec.ResourceClaims) == 0 {
+		return nil, ""
+	}
+	p := &Plan{world: w, pod: pod}
+	for i := range pod.Spec.ResourceClaims {
+		name, mine, err := resourceclaim.Name(pod, &pod.Spec.ResourceClaims[i])
+		if err != nil {
+			return nil, err.Error()
+		}
+		if name == nil {
+			continue // its template turned out to need none
+		}
+		if problem := p.add(types.NamespacedName{Namespace: pod.Namespace, Name: *name}, mine); problem != "" {
+			return nil, problem
+		}
+	}
+	if len(p.claims) == 0 {
+		return nil, ""
+	}
+	if len(p.open) > 0 {
+		if problem := p.prepare(); problem != "" {
+			return nil, problem
+		}
+	}
+	return p, ""
+}
+
+func (p *Plan) add(key types.NamespacedName, mine bool) string {
+	claim := p.world.claims[key]
+	switch {
+	case claim == nil:
+		return fmt.Sprintf("resourceclaim %q not found", key.Name)
+	case claim.DeletionTimestamp != nil:
+		return fmt.Sprintf("resourceclaim %q is being deleted", key.Name)
+	}
+	if mine {
+		if err := resourceclaim.IsForPod(p.pod, claim, false); err != nil {
+			return err.Error()
+		}
+	}
+	p.claims = append(p.claims, claim)
+	allocation := p.world.allocation(claim)
+	if allocation == nil {
+		p.open = append(p.open, claim)
+		return p.world.classProblem(claim)
+	}
+	if len(claim.Status.ReservedFor) >= resourcev1.ResourceClaimReservedForMaxSize && !resourceclaim.IsReservedForPod(p.pod, claim, false) {
+		return "resourceclaim in use"
+	}
+	if allocation.NodeSelector != nil {
+		s, err := nodeaffinity.NewNodeSelector(allocation.NodeSelector)
+		if err != nil {
+			return err.Error()
+		}
+		p.reaches = append(p.reaches, s)
+	}
+	return ""
+}
+
+// allocation is what a claim has, or is about to get.
+func (w *World) allocation(claim *resourcev1.ResourceClaim) *resourcev1.AllocationResult {
+	if claim.Status.Allocation != nil {
+		return claim.Status.Allocation
+	}
+	return w.given[claim.UID]
+}
+
+func (w *World) classProblem(claim *resourcev1.ResourceClaim) string {
+	missing := func(request, class string) string {
+		if w.classes[class] != nil {
+			return ""
+		}
+		return fmt.Sprintf("request %s: device class %s does not exist", request, class)
+	}
+	for _, r := range claim.Spec.Devices.Requests {
+		if r.Exactly != nil {
+			if problem := missing(r.Name, r.Exactly.DeviceClassName); problem != "" {
+				return problem
+			}
+		}
+		for _, sub := range r.FirstAvailable {
+			if problem := missing(r.Name+"/"+sub.Name, sub.DeviceClassName); problem != "" {
+				return problem
+			}
+		}
+	}
+	return ""
+}
+
+// prepare makes the allocator over all that is not taken.
+func (p *Plan) prepare() string {
+	features := structured.Features{AdminAccess: true, PrioritizedList: true, PartitionableDevices: true, DeviceTaints: true, ConsumableCapacity: true}
+	all := make([]*resourcev1.ResourceSlice, 0, len(p.world.slices))
+	for _, s := range p.world.slices {
+		all = append(all, s)
+	}
+	a, err := structured.NewAllocator(context.Background(), features, p.world.taken(), p.world, all, p.world.cache)
+	if err != nil {
+		return err.Error()
+	}
+	p.allocate = a
+	return ""
+}
+
+// taken is which devices claims have, or are about to get.
+func (w *World) taken() structured.AllocatedState {
+	out := structured.AllocatedState{
+		AllocatedDevices:         sets.New[structured.DeviceID](),
+		AllocatedSharedDeviceIDs: sets.New[structured.SharedDeviceID](),
+		AggregatedCapacity:       structured.NewConsumedCapacityCollection(),
+	}
+	for _, claim := range w.claims {
+		a := w.allocation(claim)
+		if a == nil {
+			continue
+		}
+		for i := range a.Devices.Results {
+			r := &a.Devices.Results[i]
+			if r.AdminAccess != nil && *r.AdminAccess {
+				continue // sees the device beside whoever has it
+			}
+			id := structured.MakeDeviceID(r.Driver, r.Pool, r.Device)
+			if r.ShareID == nil {
+				out.AllocatedDevices.Insert(id)
+				continue
+			}
+			out.AllocatedSharedDeviceIDs.Insert(structured.MakeSharedDeviceID(id, r.ShareID))
+			out.AggregatedCapacity.Insert(structured.NewDeviceConsumedCapacity(id, r.ConsumedCapacity))
+		}
+	}
+	return out
+}
+
+// Refuse is the engine's question about one node.
+func (p *Plan) Refuse(n engine.NodeView) []engine.Refusal {
+	for _, s := range p.reaches {
+		if !s.Match(n.Object()) {
+			return []engine.Refusal{{Rule: engine.RuleDevices, Reason: reasonElsewhere, Final: true}}
+		}
+	}
+	if len(p.open) == 0 {
+		return nil
+	}
+	if _, problem := p.on(n.Object()); problem != "" {
+		// Evicting a pod frees no device before its claim is deallocated, which
+		// the engine cannot foresee.
+		return []engine.Refusal{{Rule: engine.RuleDevices, Reason: problem, Final: true}}
+	}
+	return nil
+}
+
+func (p *Plan) on(node *corev1.Node) ([]resourcev1.AllocationResult, string) {
+	ctx, cancel := context.WithTimeout(context.Background(), searchTimeout)
+	defer cancel()
+	results, err := p.allocate.Allocate(ctx, node, p.open)
+	switch {
+	case err != nil:
+		return nil, err.Error()
+	case len(results) != len(p.open):
+		return nil, reasonNone
+	}
+	return results, ""
+}
+
+// Decide is what the claims get on a node that the plan does not refuse.
+func (p *Plan) Decide(node *corev1.Node) (Decision, error) {
+	var out Decision
+	if len(p.open) > 0 {
+		results, problem := p.on(node)
+		if problem != "" {
+			return out, fmt.Errorf("allocate devices on node %s: %s", node.Name, problem)
+		}
+		for i, claim := range p.open {
+			out.Claims = append(out.Claims, Claim{claim, &results[i]})
+		}
+	}
+	for _, claim := range p.claims {
+		if p.world.allocation(claim) != nil && !resourceclaim.IsReservedForPod(p.pod, claim, false) {
+			out.Claims = append(out.Claims, Claim{claim, p.world.allocation(claim)})
+		}
+	}
+	return out, nil
+}
+
+// Assume counts what a decision gives as taken for a pod.
+func (w *World) Assume(pod *corev1.Pod, d Decision) {
+	w.Forget(pod.UID)
+	if len(d.Claims) == 0 {
+		return
+	}
+	w.pending[pod.UID] = d
+	for _, c := range d.Claims {
+		if c.Allocation != nil {
+			w.given[c.Object.UID] = c.Allocation
+		}
+	}
+}
+
+// Forget frees what was assumed for a pod: it is written by now, or given up.
+func (w *World) Forget(uid types.UID) {
+	for _, c := range w.pending[uid].Claims {
+		delete(w.given, c.Object.UID)
+	}
+	delete(w.pending, uid)
+}

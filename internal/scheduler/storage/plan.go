@@ -1,0 +1,385 @@
+package storage
+
+import (
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/component-helpers/storage/ephemeral"
+	"k8s.io/component-helpers/storage/volume"
+
+	"github.com/sinawi/sinawi/internal/scheduler/engine"
+)
+
+// Reasons in kube-scheduler's words.
+const (
+	reasonUnbound   = "pod has unbound immediate PersistentVolumeClaims"
+	reasonNodeOf    = "node(s) didn't match PersistentVolume's node affinity"
+	reasonNoVolume  = "node(s) didn't find available persistent volumes to bind"
+	reasonNotThere  = "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)"
+	reasonCapacity  = "node(s) did not have enough free storage"
+	reasonZone      = "node(s) had no available volume zone"
+	reasonExclusive = "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode"
+	reasonLimit     = "node(s) exceed max volume count"
+	reasonDisk      = "node(s) had no available disk"
+)
+
+// Plan says where one pod's volumes let it go, and what its claims get there. It
+// is good until the world changes.
+type Plan struct {
+	world *World
+	pod   *corev1.Pod
+	off   map[engine.Rule]bool
+
+	bound     []*corev1.PersistentVolume // of claims that have theirs
+	missing   bool                       // a claim is bound to a volume that is not there
+	open      []*corev1.PersistentVolumeClaim
+	exclusive []types.NamespacedName // claims that one pod at a time may use
+	attached  map[string][]string    // by driver: what the pod needs attached
+	disks     bool                   // the pod mounts disks without a claim
+}
+
+// Binding gives a volume to a claim.
+type Binding struct {
+	Volume string
+	Claim  types.NamespacedName
+}
+
+// Decision is what has to be done for a pod's claims on the node chosen.
+type Decision struct {
+	Node      string
+	Bind      []Binding
+	Provision []types.NamespacedName
+}
+
+// Empty reports whether nothing has to be done.
+func (d Decision) Empty() bool { return len(d.Bind)+len(d.Provision) == 0 }
+
+// Plan makes a pod's plan. A problem is why it can go nowhere yet; a nil plan
+// without a problem is a pod whose volumes allow every node.
+func (w *World) Plan(pod *corev1.Pod, profile *engine.Profile) (*Plan, string) {
+	p := &Plan{world: w, pod: pod, attached: map[string][]string{}}
+	if profile != nil {
+		p.off = profile.Off
+	}
+	any, unbound := false, false
+	for i := range pod.Spec.Volumes {
+		v := &pod.Spec.Volumes[i]
+		p.disks = p.disks || isDisk(v)
+		name := claimName(pod, v)
+		if name == "" {
+			continue
+		}
+		any = true
+		claim := w.claims[types.NamespacedName{Namespace: pod.Namespace, Name: name}]
+		if problem := claimProblem(pod, v, claim, name); problem != "" {
+			return nil, problem
+		}
+		unbound = p.add(claim) || unbound
+	}
+	if unbound && !p.off[engine.RuleVolumeBinding] {
+		return nil, reasonUnbound
+	}
+	if !any && !p.disks {
+		return nil, ""
+	}
+	return p, ""
+}
+
+func claimProblem(pod *corev1.Pod, v *corev1.Volume, claim *corev1.PersistentVolumeClaim, name string) string {
+	switch {
+	case claim == nil && v.Ephemeral != nil:
+		return fmt.Sprintf("waiting for ephemeral volume controller to create the persistentvolumeclaim %q", name)
+	case claim == nil:
+		return fmt.Sprintf("persistentvolumeclaim %q not found", name)
+	case claim.Status.Phase == corev1.ClaimLost:
+		return fmt.Sprintf("persistentvolumeclaim %q bound to non-existent persistentvolume %q", name, claim.Spec.VolumeName)
+	case claim.DeletionTimestamp != nil:
+		return fmt.Sprintf("persistentvolumeclaim %q is being deleted", name)
+	case v.Ephemeral != nil:
+		if err := ephemeral.VolumeIsForPod(pod, claim); err != nil {
+			return err.Error()
+		}
+	}
+	return ""
+}
+
+// add takes a claim into the plan, and reports whether it should be bound by now
+// and is not.
+func (p *Plan) add(claim *corev1.PersistentVolumeClaim) (unbound bool) {
+	key := types.NamespacedName{Namespace: claim.Namespace, Name: claim.Name}
+	if slices.Contains(claim.Spec.AccessModes, corev1.ReadWriteOncePod) {
+		p.exclusive = append(p.exclusive, key)
+	}
+	if driver, handle := p.world.attachment(claim); driver != "" {
+		p.attached[driver] = append(p.attached[driver], handle)
+	}
+	switch {
+	case Bound(claim):
+		if v := p.world.volumes[claim.Spec.VolumeName]; v != nil {
+			p.bound = append(p.bound, v)
+		} else {
+			p.missing = true
+		}
+	case p.world.waits(claim) && claim.Spec.VolumeName == "":
+		p.open = append(p.open, claim)
+	default:
+		return true
+	}
+	return false
+}
+
+// attachment is the CSI driver that attaches a claim's volume, and what is
+// attached; "" when none does.
+func (w *World) attachment(claim *corev1.PersistentVolumeClaim) (driver, handle string) {
+	if v := w.volumes[claim.Spec.VolumeName]; v != nil {
+		if v.Spec.CSI == nil {
+			return "", ""
+		}
+		return v.Spec.CSI.Driver, v.Spec.CSI.VolumeHandle
+	}
+	class := w.classOf(claim)
+	if class == nil {
+		return "", ""
+	}
+	return class.Provisioner, "claim:" + claim.Namespace + "/" + claim.Name
+}
+
+// Refuse is the engine's question about one node.
+func (p *Plan) Refuse(n engine.NodeView) []engine.Refusal {
+	for _, rule := range []struct {
+		name  engine.Rule
+		ask   func(engine.NodeView) string
+		final bool
+	}{
+		{engine.RuleVolumeSharing, p.refusalBySharing, false},
+		{engine.RuleVolumeLimits, p.refusalByLimits, false},
+		{engine.RuleVolumeBinding, p.refusalByBinding, true},
+		{engine.RuleVolumeZone, p.refusalByZone, true},
+	} {
+		if p.off[rule.name] {
+			continue
+		}
+		if reason := rule.ask(n); reason != "" {
+			return []engine.Refusal{{Rule: rule.name, Reason: reason, Final: rule.final}}
+		}
+	}
+	return nil
+}
+
+func (p *Plan) refusalBySharing(n engine.NodeView) string {
+	for _, key := range p.exclusive {
+		for uid, other := range p.world.users[key] {
+			if uid != p.pod.UID && n.Placed(other) {
+				return reasonExclusive
+			}
+		}
+	}
+	if p.disks {
+		for other := range n.Pods {
+			if sharesDisk(p.pod, other) {
+				return reasonDisk
+			}
+		}
+	}
+	return ""
+}
+
+func (p *Plan) refusalByLimits(n engine.NodeView) string {
+	node := p.world.nodes[n.Object().Name]
+	if node == nil || len(p.attached) == 0 {
+		return ""
+	}
+	for i := range node.Spec.Drivers {
+		d := &node.Spec.Drivers[i]
+		wanted := p.attached[d.Name]
+		if len(wanted) == 0 || d.Allocatable == nil || d.Allocatable.Count == nil {
+			continue
+		}
+		there := map[string]bool{}
+		for pod := range n.Pods {
+			for _, key := range p.world.uses[pod.UID] {
+				claim := p.world.claims[key]
+				if claim == nil {
+					continue
+				}
+				if driver, handle := p.world.attachment(claim); driver == d.Name {
+					there[handle] = true
+				}
+			}
+		}
+		before := len(there)
+		for _, handle := range wanted {
+			there[handle] = true
+		}
+		if len(there) > before && len(there) > int(*d.Allocatable.Count) {
+			return reasonLimit
+		}
+	}
+	return ""
+}
+
+func (p *Plan) refusalByBinding(n engine.NodeView) string {
+	if p.missing {
+		return reasonNotThere
+	}
+	for _, v := range p.bound {
+		if volume.CheckNodeAffinity(v, n.Object().Labels) != nil {
+			return reasonNodeOf
+		}
+	}
+	_, reason := p.on(n.Object())
+	return reason
+}
+
+// Decide is what has to be done for the pod's claims on a node that the plan
+// does not refuse.
+func (p *Plan) Decide(node *corev1.Node) Decision {
+	d, _ := p.on(node)
+	return d
+}
+
+func (p *Plan) on(node *corev1.Node) (Decision, string) {
+	d := Decision{Node: node.Name}
+	if len(p.open) == 0 {
+		return d, ""
+	}
+	var provision []*corev1.PersistentVolumeClaim
+	excluded := map[string]*corev1.PersistentVolume{}
+	for name := range p.world.taken {
+		excluded[name] = p.world.volumes[name]
+	}
+	// Small claims first, so that they do not take the volumes large ones need.
+	open := slices.Clone(p.open)
+	slices.SortStableFunc(open, func(a, b *corev1.PersistentVolumeClaim) int {
+		x, y := a.Spec.Resources.Requests[corev1.ResourceStorage], b.Spec.Resources.Requests[corev1.ResourceStorage]
+		return x.Cmp(y)
+	})
+	for _, claim := range open {
+		key := types.NamespacedName{Namespace: claim.Namespace, Name: claim.Name}
+		// A claim that another pod has begun to bind goes where that one decided.
+		if at := p.world.selectedNode(key, claim); at != "" {
+			if at != node.Name {
+				return d, reasonNodeOf
+			}
+			provision = append(provision, claim)
+			continue
+		}
+		if name := p.world.takenFor(key); name != "" {
+			if v := p.world.volumes[name]; v == nil || volume.CheckNodeAffinity(v, node.Labels) != nil {
+				return d, reasonNodeOf
+			}
+			d.Bind = append(d.Bind, Binding{name, key})
+			continue
+		}
+		v, err := volume.FindMatchingVolume(claim, p.world.candidates(claim), node, excluded, true, true)
+		if err != nil || v == nil {
+			provision = append(provision, claim)
+			continue
+		}
+		excluded[v.Name] = v
+		d.Bind = append(d.Bind, Binding{v.Name, key})
+	}
+	for _, claim := range provision {
+		if reason := p.world.provisionRefusal(claim, node); reason != "" {
+			return d, reason
+		}
+		d.Provision = append(d.Provision, types.NamespacedName{Namespace: claim.Namespace, Name: claim.Name})
+	}
+	return d, ""
+}
+
+func (w *World) selectedNode(key types.NamespacedName, claim *corev1.PersistentVolumeClaim) string {
+	if at := w.placed[key]; at != "" {
+		return at
+	}
+	return claim.Annotations[volume.AnnSelectedNode]
+}
+
+func (w *World) takenFor(key types.NamespacedName) string {
+	if w.chosen[key] == "" {
+		return ""
+	}
+	for name, claim := range w.taken {
+		if claim == key {
+			return name
+		}
+	}
+	return ""
+}
+
+// candidates are the volumes of the claim's class, in an order that can be
+// repeated.
+func (w *World) candidates(claim *corev1.PersistentVolumeClaim) []*corev1.PersistentVolume {
+	var out []*corev1.PersistentVolume
+	class := volume.GetPersistentVolumeClaimClass(claim)
+	for _, v := range w.volumes {
+		if volume.GetPersistentVolumeClass(v) == class {
+			out = append(out, v)
+		}
+	}
+	slices.SortFunc(out, func(a, b *corev1.PersistentVolume) int {
+		if a.Name < b.Name {
+			return -1
+		}
+		return 1
+	})
+	return out
+}
+
+const noProvisioner = "kubernetes.io/no-provisioner"
+
+// provisionRefusal says why no volume can be made for a claim on a node.
+func (w *World) provisionRefusal(claim *corev1.PersistentVolumeClaim, node *corev1.Node) string {
+	class := w.classOf(claim)
+	if class == nil || class.Provisioner == "" || class.Provisioner == noProvisioner {
+		return reasonNoVolume
+	}
+	if len(class.AllowedTopologies) > 0 && !slices.ContainsFunc(class.AllowedTopologies, func(t corev1.TopologySelectorTerm) bool {
+		return allows(t, node.Labels)
+	}) {
+		return reasonNoVolume
+	}
+	if !w.hasCapacity(class, claim, node) {
+		return reasonCapacity
+	}
+	return ""
+}
+
+func allows(t corev1.TopologySelectorTerm, set map[string]string) bool {
+	for _, e := range t.MatchLabelExpressions {
+		if value, ok := set[e.Key]; !ok || !slices.Contains(e.Values, value) {
+			return false
+		}
+	}
+	return true
+}
+
+// hasCapacity asks what drivers that report capacity have reported.
+func (w *World) hasCapacity(class *storagev1.StorageClass, claim *corev1.PersistentVolumeClaim, node *corev1.Node) bool {
+	driver := w.drivers[class.Provisioner]
+	if driver == nil || driver.Spec.StorageCapacity == nil || !*driver.Spec.StorageCapacity {
+		return true
+	}
+	size, ok := claim.Spec.Resources.Requests[corev1.ResourceStorage]
+	if !ok {
+		return true
+	}
+	for _, c := range w.capacities {
+		limit := c.MaximumVolumeSize
+		if limit == nil {
+			limit = c.Capacity
+		}
+		if c.StorageClassName != class.Name || limit == nil || limit.Cmp(size) < 0 || c.NodeTopology == nil {
+			continue
+		}
+		if s, err := metav1.LabelSelectorAsSelector(c.NodeTopology); err == nil && s.Matches(labels.Set(node.Labels)) {
+			return true
+		}
+	}
+	return false
+}
