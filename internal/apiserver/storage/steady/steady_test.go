@@ -45,6 +45,7 @@ type cache struct {
 	lives   []int // how many events each watch tells before it ends; 0: all
 	oldest  int   // versions before it are gone from history
 	forgets int   // and these are when a watch is taken up
+	mute    int   // so many watches that are taken up end at once
 
 	mu    sync.Mutex
 	asked []string // guarded by mu; the versions from which watches began
@@ -72,6 +73,11 @@ func (c *cache) Watch(ctx context.Context, _ string, opts storage.ListOptions) (
 	case from < c.oldest || number > 0 && from < c.forgets:
 		w := watch.NewFakeWithChanSize(1, false)
 		w.Error(&metav1.Status{Code: 410})
+		w.Stop()
+		return w, nil
+	}
+	if number > 0 && number <= c.mute {
+		w := watch.NewFakeWithChanSize(0, false)
 		w.Stop()
 		return w, nil
 	}
@@ -136,6 +142,7 @@ func TestNothingLostDoubledOrMoved(t *testing.T) {
 		c := &cache{
 			events: from + rapid.IntRange(1, 300).Draw(t, "events"),
 			lives:  rapid.SliceOfN(rapid.IntRange(1, 60), 0, 20).Draw(t, "lives"),
+			mute:   rapid.SampledFrom([]int{0, 0, 0, 3}).Draw(t, "mute"),
 		}
 		w, err := Watches(c).Watch(context.Background(), "/", storage.ListOptions{ResourceVersion: strconv.Itoa(from)})
 		if err != nil {
@@ -216,6 +223,19 @@ func ended(t *testing.T, w watch.Interface) {
 // TestOutOfHistory ends the watch as the cache alone would: without a word.
 func TestOutOfHistory(t *testing.T) {
 	c := &cache{events: 100, lives: []int{3}, forgets: 90}
+	w, err := Watches(c).Watch(t.Context(), "/", storage.ListOptions{ResourceVersion: "60"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := versions(t, w, 3); !slices.Equal(got, []int{61, 62, 63}) {
+		t.Errorf("got %v", got)
+	}
+	ended(t, w)
+}
+
+// TestHopeless ends when the cache ends whatever is taken up.
+func TestHopeless(t *testing.T) {
+	c := &cache{events: 100, lives: []int{3}, mute: maxFruitless + 1}
 	w, err := Watches(c).Watch(t.Context(), "/", storage.ListOptions{ResourceVersion: "60"})
 	if err != nil {
 		t.Fatal(err)

@@ -3,6 +3,7 @@ package steady
 import (
 	"context"
 	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/watch"
 )
@@ -17,6 +18,12 @@ const (
 	// ahead is how many events wait in the channel itself: the reader flushes
 	// when it finds none there.
 	ahead = 32
+
+	// A source that was resumed may be ended again before it tells anything
+	// when the machine is very busy. After so many in a row, with a pause before
+	// each, there is no hope.
+	maxFruitless = 20
+	pause        = 10 * time.Millisecond
 )
 
 // watcher is one steady watch.
@@ -27,12 +34,13 @@ type watcher struct {
 
 	// What follows belongs to the goroutine that runs.
 
-	source   watch.Interface // nil while there is none
-	again    func(version string) (watch.Interface, error)
-	at       position
-	resumed  bool // source was resumed and has not told anything yet
-	finished bool // nothing more will come from a source
-	queue    queue
+	source    watch.Interface // nil while there is none
+	again     func(version string) (watch.Interface, error)
+	at        position
+	fruitless int              // sources that were resumed and have told nothing
+	paused    <-chan time.Time // not nil while no source is to be resumed
+	finished  bool             // nothing more will come from a source
+	queue     queue
 }
 
 func newWatcher(source watch.Interface, at position, again func(string) (watch.Interface, error)) *watcher {
@@ -55,7 +63,7 @@ func (w *watcher) run(ctx context.Context) {
 		}
 	}()
 	for {
-		if w.source == nil && !w.finished && w.queue.weight <= maxQueued/2 {
+		if w.source == nil && w.paused == nil && !w.finished && w.queue.weight <= maxQueued/2 {
 			w.resume()
 		}
 		if w.finished && w.queue.empty() {
@@ -75,6 +83,8 @@ func (w *watcher) run(ctx context.Context) {
 			w.take(e, ok)
 		case out <- next:
 			w.queue.pop()
+		case <-w.paused:
+			w.paused = nil
 		case <-w.stop:
 			return
 		case <-ctx.Done():
@@ -85,22 +95,23 @@ func (w *watcher) run(ctx context.Context) {
 
 // take queues an event, or notes that the source has ended.
 func (w *watcher) take(e watch.Event, ok bool) {
-	if !ok {
+	switch {
+	case !ok:
 		w.source = nil
-		// One that ends without a word after it was resumed would do so again.
-		w.finished = w.finished || w.at.version == "" || w.resumed
-		return
-	}
-	if e.Type == watch.Error {
-		if w.resumed { // upstream's just end; the client learns why when it comes back
-			w.finished = true
-			return
+		w.finished = w.finished || w.at.version == "" || w.fruitless == maxFruitless
+		if w.fruitless > 0 {
+			w.paused = time.After(pause)
 		}
-		w.finished = true
-	} else {
+		return
+	case e.Type != watch.Error:
 		w.at.pass(e)
+	case w.fruitless > 0: // upstream's just end; the client learns why when it comes back
+		w.finished = true
+		return
+	default:
+		w.finished = true
 	}
-	w.resumed = false
+	w.fruitless = 0
 	w.queue.push(e)
 }
 
@@ -111,7 +122,8 @@ func (w *watcher) resume() {
 		w.finished = true
 		return
 	}
-	w.source, w.resumed = source, true
+	w.source = source
+	w.fruitless++
 }
 
 // queue holds events in order. Its memory is given back when it is empty.
