@@ -41,6 +41,9 @@ type Options struct {
 	Names []string
 	// Encrypt names resources that are encrypted at rest besides secrets.
 	Encrypt []schema.GroupResource
+	// RuntimeConfig switches API versions on and off, by the keys and rules of
+	// kube-apiserver's --runtime-config; see resources.Enabled.
+	RuntimeConfig map[string]bool
 	// Guard is what an administrator sets about who may do what.
 	Guard Guard
 
@@ -85,7 +88,10 @@ func New(ctx context.Context, o Options) (*apiserver.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	rows := resources.Table()
+	rows, err := resources.Enabled(resources.Table(), o.RuntimeConfig)
+	if err != nil {
+		return nil, err
+	}
 	sealing, err := encryption(ctx, o, rows)
 	if err != nil {
 		return nil, err

@@ -123,6 +123,7 @@ func mutatingPolicies() Resource {
 	r.Cells = cells(func(p *arv1.MutatingAdmissionPolicy) []any {
 		return []any{p.Name, int64(len(p.Spec.Mutations)), paramKind(p.Spec.ParamKind), since(p.CreationTimestamp)}
 	})
+	r.Previews = previews(arv1.GroupName, "v1beta1", "v1alpha1")
 	r.Strategy = mutatingPolicyStrategy()
 	return r
 }
@@ -135,6 +136,7 @@ func mutatingPolicyBindings() Resource {
 	r.Cells = cells(func(b *arv1.MutatingAdmissionPolicyBinding) []any {
 		return []any{b.Name, b.Spec.PolicyName, paramRef(b.Spec.ParamRef), since(b.CreationTimestamp)}
 	})
+	r.Previews = previews(arv1.GroupName, "v1beta1", "v1alpha1")
 	r.Strategy = mutatingPolicyBindingStrategy()
 	return r
 }

@@ -83,6 +83,7 @@ func clusterTrustBundles() Resource {
 	r.SelectableFields = selectable(func(b *certificatesv1.ClusterTrustBundle) fields.Set {
 		return fields.Set{"spec.signerName": b.Spec.SignerName}
 	})
+	r.Previews = previews(certificatesv1.GroupName, "v1beta1")
 	r.Strategy = clusterTrustBundleStrategy()
 	return r
 }
@@ -118,6 +119,7 @@ func podCertificateRequests() Resource {
 			"spec.nodeName":   string(p.Spec.NodeName),
 		}
 	})
+	r.Previews = previews(certificatesv1.GroupName, "v1beta1")
 	r.Strategy = podCertificateRequestStrategy()
 	r.Status = podCertificateRequestStatusStrategy()
 	return r

@@ -33,6 +33,15 @@ func row[T, L any, PT objectPtr[T], PL objectPtr[L]](gv schema.GroupVersion, kin
 	}
 }
 
+// previews names versions of a group.
+func previews(group string, versions ...string) []schema.GroupVersion {
+	var list []schema.GroupVersion
+	for _, v := range versions {
+		list = append(list, schema.GroupVersion{Group: group, Version: v})
+	}
+	return list
+}
+
 // cells adapts a function on the concrete type to Resource.Cells.
 func cells[T runtime.Object](f func(obj T) []any) func(runtime.Object) []any {
 	return func(obj runtime.Object) []any { return f(obj.(T)) }

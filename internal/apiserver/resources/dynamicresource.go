@@ -16,6 +16,7 @@ func DynamicResource() []Resource {
 func deviceClasses() Resource {
 	r := row[resourcev1.DeviceClass, resourcev1.DeviceClassList](resourcev1.SchemeGroupVersion, "DeviceClass", "deviceclasses")
 	r.ClusterScoped = true
+	r.Previews = previews(resourcev1.GroupName, "v1beta2", "v1beta1")
 	r.Strategy = deviceClassStrategy()
 	return r
 }
@@ -30,6 +31,7 @@ func resourceClaims() Resource {
 	r.Cells = cells(func(c *resourcev1.ResourceClaim) []any {
 		return []any{c.Name, claimState(c), since(c.CreationTimestamp)}
 	})
+	r.Previews = previews(resourcev1.GroupName, "v1beta2", "v1beta1")
 	r.Strategy = resourceClaimStrategy()
 	r.Status = resourceClaimStatusStrategy()
 	return r
@@ -54,6 +56,7 @@ func claimState(c *resourcev1.ResourceClaim) string {
 func resourceClaimTemplates() Resource {
 	r := row[resourcev1.ResourceClaimTemplate, resourcev1.ResourceClaimTemplateList](
 		resourcev1.SchemeGroupVersion, "ResourceClaimTemplate", "resourceclaimtemplates")
+	r.Previews = previews(resourcev1.GroupName, "v1beta2", "v1beta1")
 	r.Strategy = resourceClaimTemplateStrategy()
 	return r
 }
@@ -74,6 +77,7 @@ func resourceSlices() Resource {
 	r.SelectableFields = selectable(func(s *resourcev1.ResourceSlice) fields.Set {
 		return fields.Set{"spec.nodeName": deref(s.Spec.NodeName, ""), "spec.driver": s.Spec.Driver}
 	})
+	r.Previews = previews(resourcev1.GroupName, "v1beta2", "v1beta1")
 	r.Strategy = resourceSliceStrategy()
 	return r
 }
@@ -81,6 +85,7 @@ func resourceSlices() Resource {
 func deviceTaintRules() Resource {
 	r := row[resourcev1.DeviceTaintRule, resourcev1.DeviceTaintRuleList](resourcev1.SchemeGroupVersion, "DeviceTaintRule", "devicetaintrules")
 	r.ClusterScoped = true
+	r.Previews = previews(resourcev1.GroupName, "v1beta2", "v1alpha3")
 	r.Strategy = deviceTaintRuleStrategy()
 	r.Status = deviceTaintRuleStatusStrategy()
 	return r

@@ -39,8 +39,9 @@ type Resource struct {
 	// functions registered on the scheme (autoscaling/v1 for v2's rows).
 	ServedAs []schema.GroupVersion
 
-	// Beta resources are served only when switched on.
-	Beta bool
+	// Previews are further versions that are served only when they are
+	// switched on, as a row is whose own version is a beta; see Enabled.
+	Previews []schema.GroupVersion
 
 	Strategy Strategy
 	// Status is what the status subresource does; nil means there is none.

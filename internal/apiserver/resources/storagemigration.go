@@ -19,6 +19,7 @@ func StorageMigration() []Resource {
 	r.Cells = cells(func(m *svmv1.StorageVersionMigration) []any {
 		return []any{m.Name, m.Spec.Resource.Resource + "." + m.Spec.Resource.Group}
 	})
+	r.Previews = previews(svmv1.GroupName, "v1beta1")
 	r.Strategy = storageVersionMigrationStrategy()
 	r.Status = storageVersionMigrationStatusStrategy()
 	return []Resource{r}

@@ -51,6 +51,9 @@ func New(rows []resources.Resource) (*runtime.Scheme, error) {
 			return nil, fmt.Errorf("register conversions: %w", err)
 		}
 	}
+	if err := addPreviews(s, rows); err != nil {
+		return nil, fmt.Errorf("register conversions: %w", err)
+	}
 	return s, addFieldLabels(s, rows)
 }
 
@@ -106,7 +109,7 @@ func prioritise(s *runtime.Scheme, rows []resources.Resource) error {
 		}
 	}
 	for _, r := range rows {
-		if !r.Beta {
+		if resources.Stability(r.GroupVersion) == "ga" {
 			add(r.GroupVersion)
 		}
 	}
