@@ -69,8 +69,8 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 		return again, nil
 	}
 	var err error
-	if snap.times, err = times(cron); err != nil {
-		c.Events.Event(cron, corev1.EventTypeWarning, "UnparseableSchedule", err.Error())
+	if snap.times, err = c.times(cron); err != nil {
+		c.Log.Debug("cron job has no schedule", "key", key.String(), "err", err)
 	}
 	if zone := cron.Spec.TimeZone; zone != nil {
 		if z, err := time.LoadLocation(*zone); err == nil {
@@ -84,14 +84,19 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 }
 
 // times reads the schedule. A zone that is not known stops it, as a schedule
-// that cannot be read does.
-func times(cron *batchv1.CronJob) (*schedule.Schedule, error) {
-	if cron.Spec.TimeZone != nil {
-		if _, err := time.LoadLocation(*cron.Spec.TimeZone); err != nil {
-			return nil, fmt.Errorf("time zone %q is not known", *cron.Spec.TimeZone)
+// that cannot be read does; users hear of it unless the CronJob is suspended.
+func (c *Controller) times(cron *batchv1.CronJob) (*schedule.Schedule, error) {
+	if zone := cron.Spec.TimeZone; zone != nil {
+		if _, err := time.LoadLocation(*zone); err != nil {
+			c.Events.Eventf(cron, corev1.EventTypeWarning, "UnknownTimeZone", "invalid timeZone: %q: %s", *zone, err)
+			return nil, fmt.Errorf("load time zone: %w", err)
 		}
 	}
-	return schedule.Parse(cron.Spec.Schedule)
+	times, err := schedule.Parse(cron.Spec.Schedule)
+	if err != nil && !suspended(cron) {
+		c.Events.Eventf(cron, corev1.EventTypeWarning, "UnparseableSchedule", "unparseable schedule: %q : %s", cron.Spec.Schedule, err)
+	}
+	return times, err
 }
 
 func (c *Controller) act(ctx context.Context, cron *batchv1.CronJob, p plan) error {

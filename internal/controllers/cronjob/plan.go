@@ -70,16 +70,22 @@ func decide(s snapshot, now time.Time) plan {
 
 func suspended(cron *batchv1.CronJob) bool { return cron.Spec.Suspend != nil && *cron.Spec.Suspend }
 
-// follow brings the list of running Jobs up to date.
+// follow brings the list of running Jobs up to date. It names those that the
+// CronJob started; one that somebody else made in its name is none of them.
 func (p *plan) follow(s snapshot) {
-	running := map[types.UID]*batchv1.Job{}
+	there, running := map[types.UID]bool{}, map[types.UID]bool{}
 	for _, job := range s.jobs {
+		there[job.UID] = true
+		listed := slices.ContainsFunc(p.status.Active, func(r corev1.ObjectReference) bool { return r.UID == job.UID })
 		end := ended(job)
 		if end == nil {
-			running[job.UID] = job
+			running[job.UID] = true
+			if !listed {
+				p.tell(corev1.EventTypeWarning, "UnexpectedJob", "Saw a job that the controller did not create or forgot: %s", job.Name)
+			}
 			continue
 		}
-		if slices.ContainsFunc(p.status.Active, func(r corev1.ObjectReference) bool { return r.UID == job.UID }) {
+		if listed {
 			p.tell(corev1.EventTypeNormal, "SawCompletedJob", "Saw completed job: %s, condition: %v", job.Name, end.Type)
 		}
 		if t := job.Status.CompletionTime; end.Type == batchv1.JobComplete && t != nil &&
@@ -87,13 +93,16 @@ func (p *plan) follow(s snapshot) {
 			p.status.LastSuccessfulTime = t
 		}
 	}
-	p.status.Active = nil
-	for _, job := range s.jobs {
-		if running[job.UID] != nil {
-			p.status.Active = append(p.status.Active, reference(job))
+	var active []corev1.ObjectReference
+	for _, ref := range p.status.Active {
+		switch {
+		case running[ref.UID]:
+			active = append(active, ref)
+		case !there[ref.UID]:
+			p.tell(corev1.EventTypeNormal, "MissingJob", "Active job went missing: %v", ref.Name)
 		}
 	}
-	slices.SortFunc(p.status.Active, func(a, b corev1.ObjectReference) int { return cmp.Compare(a.Name, b.Name) })
+	p.status.Active = active
 }
 
 func (p *plan) tell(kind, reason, format string, args ...any) {
@@ -160,7 +169,7 @@ func (p *plan) start(s snapshot, now time.Time) {
 			return
 		case batchv1.ReplaceConcurrent:
 			for _, job := range s.jobs {
-				if ended(job) == nil {
+				if slices.ContainsFunc(p.status.Active, func(r corev1.ObjectReference) bool { return r.UID == job.UID }) {
 					p.replace = append(p.replace, job)
 				}
 			}

@@ -38,6 +38,8 @@ func TestDecide(t *testing.T) {
 		change func(*batchv1.CronJob)
 		jobs   []*batchv1.Job
 		now    string
+		// foreign says that somebody else made the jobs.
+		foreign bool
 
 		create, reason  string
 		remove, replace int
@@ -58,6 +60,12 @@ func TestDecide(t *testing.T) {
 		{name: "one still runs and is replaced", now: "10:05:00", jobs: []*batchv1.Job{job("a", "10:00:00", "")},
 			change: func(c *batchv1.CronJob) { c.Spec.ConcurrencyPolicy = batchv1.ReplaceConcurrent },
 			create: "10:05:00", replace: 1, again: 5*time.Minute + slack},
+		{name: "one of somebody else's still runs", now: "10:05:00", jobs: []*batchv1.Job{job("a", "10:00:00", "")}, foreign: true,
+			change: func(c *batchv1.CronJob) { c.Spec.ConcurrencyPolicy = batchv1.ForbidConcurrent },
+			create: "10:05:00", reason: "UnexpectedJob", again: 5*time.Minute + slack},
+		{name: "one went missing", now: "10:01:00",
+			change: func(c *batchv1.CronJob) { c.Status.Active = []corev1.ObjectReference{{Name: "a", UID: "a"}} },
+			reason: "MissingJob", again: 4*time.Minute + slack},
 		{name: "history", now: "10:01:00", jobs: []*batchv1.Job{
 			job("a", "09:00:00", batchv1.JobComplete), job("b", "09:05:00", batchv1.JobComplete),
 			job("c", "09:10:00", batchv1.JobFailed), job("d", "09:15:00", batchv1.JobFailed)},
@@ -72,6 +80,11 @@ func TestDecide(t *testing.T) {
 			t.Fatal(err)
 		}
 		cron := &batchv1.CronJob{ObjectMeta: metav1.ObjectMeta{Name: "cron", CreationTimestamp: metav1.NewTime(at("10:00:00"))}}
+		for _, j := range tt.jobs {
+			if ended(j) == nil && !tt.foreign {
+				cron.Status.Active = append(cron.Status.Active, reference(j))
+			}
+		}
 		if tt.change != nil {
 			tt.change(cron)
 		}

@@ -76,8 +76,13 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 		return 0, client.IgnoreNotFound(err)
 	}
 	selector, err := metav1.LabelSelectorAsSelector(set.Spec.Selector)
-	if err != nil || selector.Empty() {
-		c.Log.Error("daemon set has no valid selector", "key", key.String(), "err", err)
+	if err != nil {
+		c.Log.Error("daemon set has an invalid selector", "key", key.String(), "err", err)
+		return 0, nil
+	}
+	if selector.Empty() {
+		c.Events.Eventf(set, corev1.EventTypeWarning, "SelectingAll",
+			"This daemon set is selecting all pods. A non-empty selector is required.")
 		return 0, nil
 	}
 	claimer := &workload.Claimer{Client: c.Client, Cache: c.Cache, Owner: set, Kind: kind, Selector: selector}
@@ -163,6 +168,7 @@ func (c *Controller) act(ctx context.Context, set *appsv1.DaemonSet, p plan, has
 			}
 			c.failures.Next(key, now)
 			c.failures.GC()
+			c.tellEnd(set, pod)
 		}
 		remove = append(remove, pod)
 	}
@@ -179,6 +185,17 @@ func (c *Controller) act(ctx context.Context, set *appsv1.DaemonSet, p plan, has
 		return nil
 	})
 	return again, errors.Join(createErr, write.DeleteAll(ctx, set, remove), c.updateStatus(ctx, set, p.status))
+}
+
+// tellEnd says that a pod ended that should not have.
+func (c *Controller) tellEnd(set *appsv1.DaemonSet, pod *corev1.Pod) {
+	if pod.Status.Phase == corev1.PodFailed {
+		c.Events.Eventf(set, corev1.EventTypeWarning, "FailedDaemonPod",
+			"Found failed daemon pod %s/%s on node %s, will try to kill it", pod.Namespace, pod.Name, pod.Spec.NodeName)
+		return
+	}
+	c.Events.Eventf(set, corev1.EventTypeNormal, "SucceededDaemonPod",
+		"Found succeeded daemon pod %s/%s on node %s, will try to delete it", pod.Namespace, pod.Name, pod.Spec.NodeName)
 }
 
 func (c *Controller) updateStatus(ctx context.Context, set *appsv1.DaemonSet, next appsv1.DaemonSetStatus) error {

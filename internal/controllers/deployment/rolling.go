@@ -56,7 +56,7 @@ func (r *rollout) shrinkOld() {
 			r.scale(set, specReplicas(set)-n)
 		}
 	}
-	spare := sum(r.all(), availableReplicas) - minAvailable
+	spare := sum(r.all(), staying) - minAvailable
 	for _, set := range r.old {
 		if n := min(spare, specReplicas(set)); n > 0 {
 			spare -= n
@@ -236,6 +236,10 @@ func resolve(v *intstr.IntOrString, total int32, up bool) int32 {
 }
 
 func specReplicas(set *appsv1.ReplicaSet) int32 { return *set.Spec.Replicas }
+
+// staying is how many available pods a set keeps: its status may not know yet
+// that it was made smaller.
+func staying(set *appsv1.ReplicaSet) int32 { return min(availableReplicas(set), specReplicas(set)) }
 
 func availableReplicas(set *appsv1.ReplicaSet) int32 { return set.Status.AvailableReplicas }
 

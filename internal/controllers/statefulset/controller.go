@@ -118,6 +118,9 @@ func (c *Controller) act(ctx context.Context, set *appsv1.StatefulSet, p plan, c
 			errs = append(errs, fmt.Errorf("label pod %s: %w", pod.Name, err))
 		}
 	}
+	for _, n := range p.store {
+		errs = append(errs, c.createClaims(ctx, set, n))
+	}
 	for _, one := range p.create {
 		revision := update
 		if one.revision == current.Name {
@@ -134,6 +137,10 @@ func (c *Controller) act(ctx context.Context, set *appsv1.StatefulSet, p plan, c
 		if one.revision == update.Name {
 			p.status.UpdatedReplicas++
 		}
+	}
+	for _, pod := range p.renew {
+		c.tellRenewal(set, pod)
+		errs = append(errs, c.remove(ctx, set, pod))
 	}
 	for _, pod := range p.remove {
 		errs = append(errs, c.remove(ctx, set, pod))
@@ -166,6 +173,15 @@ func (c *Controller) create(ctx context.Context, set *appsv1.StatefulSet, one cr
 	}
 }
 
+// tellRenewal says why a pod is deleted that nobody asked to go.
+func (c *Controller) tellRenewal(set *appsv1.StatefulSet, pod *corev1.Pod) {
+	if pod.Status.Phase == corev1.PodFailed {
+		c.Events.Eventf(set, corev1.EventTypeWarning, "RecreatingFailedPod", "StatefulSet %s/%s is recreating failed Pod %s", set.Namespace, set.Name, pod.Name)
+		return
+	}
+	c.Events.Eventf(set, corev1.EventTypeNormal, "RecreatingTerminatedPod", "StatefulSet %s/%s is recreating terminated Pod %s", set.Namespace, set.Name, pod.Name)
+}
+
 func (c *Controller) createClaims(ctx context.Context, set *appsv1.StatefulSet, n int) error {
 	for _, claim := range claims(set, n) {
 		have := &corev1.PersistentVolumeClaim{}
@@ -179,7 +195,11 @@ func (c *Controller) createClaims(ctx context.Context, set *appsv1.StatefulSet, 
 			return fmt.Errorf("read claim %s: %w", claim.Name, err)
 		}
 		claim.OwnerReferences = claimOwners(set, nil, n, nil)
-		if err := c.Client.Create(ctx, claim); err != nil && !apierrors.IsAlreadyExists(err) {
+		err = c.Client.Create(ctx, claim)
+		switch {
+		case err == nil:
+			c.Events.Eventf(set, corev1.EventTypeNormal, "SuccessfulCreate", "create Claim %s Pod %s in StatefulSet %s success", claim.Name, podName(set, n), set.Name)
+		case !apierrors.IsAlreadyExists(err):
 			return fmt.Errorf("create claim %s: %w", claim.Name, err)
 		}
 	}

@@ -27,6 +27,10 @@ type plan struct {
 	create []creation
 	// remove are pods to delete, in order.
 	remove []*corev1.Pod
+	// renew are pods that ended and are deleted only to be made anew.
+	renew []*corev1.Pod
+	// store are the numbers of pods that wait, perhaps for a claim that is gone.
+	store []int
 	// identify are pods whose labels must be put right.
 	identify []*corev1.Pod
 	// keep and give up are the numbers whose claims stay and those to be left.
@@ -124,6 +128,9 @@ func revision(pod *corev1.Pod) string { return pod.Labels[appsv1.ControllerRevis
 func (y *state) count() {
 	st := *y.set.Status.DeepCopy()
 	st.ObservedGeneration = y.set.Generation
+	if st.CollisionCount == nil {
+		st.CollisionCount = new(int32)
+	}
 	st.CurrentRevision, st.UpdateRevision = y.current, y.update
 	st.Replicas, st.ReadyReplicas, st.AvailableReplicas, st.CurrentReplicas, st.UpdatedReplicas = 0, 0, 0, 0, 0
 	for _, pod := range y.pods {
@@ -150,6 +157,9 @@ func (y *state) count() {
 func (y *state) act() {
 	for i, pod := range y.slots {
 		y.keep = append(y.keep, y.first+i)
+		if pod != nil && pod.Status.Phase == corev1.PodPending && pod.DeletionTimestamp == nil {
+			y.store = append(y.store, y.first+i)
+		}
 		if pod != nil && !identified(y.set, pod, y.first+i) {
 			y.identify = append(y.identify, pod)
 		}
@@ -173,7 +183,7 @@ func (y *state) fill() bool {
 			y.create = append(y.create, creation{ordinal: n, revision: y.revisionFor(n)})
 		case workload.Finished(pod):
 			if pod.DeletionTimestamp == nil {
-				y.remove = append(y.remove, pod)
+				y.renew = append(y.renew, pod)
 			}
 		case !y.ordered:
 			continue

@@ -102,7 +102,7 @@ func TestDecide(t *testing.T) {
 		for _, c := range plan.create {
 			create = append(create, fmt.Sprintf("%d %s", c.ordinal, c.revision))
 		}
-		for _, pod := range plan.remove {
+		for _, pod := range slices.Concat(plan.renew, plan.remove) {
 			remove = append(remove, pod.Name)
 		}
 		if !slices.Equal(create, tt.create) || !slices.Equal(remove, tt.remove) {
