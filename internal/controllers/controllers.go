@@ -171,6 +171,7 @@ func (s *Set) network(add adder) {
 }
 
 func (s *Set) cluster(add adder, opts Options, all generic) {
+	s.small(add, all)
 	add("namespace", func(d loop.Deps) func(context.Context) error {
 		return namespace.New(d, all.discovery, all.metadata).Run
 	})

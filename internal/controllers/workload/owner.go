@@ -8,6 +8,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -30,7 +31,7 @@ const (
 // Index tells the cache to index the kinds that workloads own by their owner. It
 // is called once for a cache, before its readers run.
 func Index(ctx context.Context, c cache.Cache) error {
-	kinds := []client.Object{&corev1.Pod{}, &appsv1.ReplicaSet{}, &appsv1.ControllerRevision{}, &batchv1.Job{}}
+	kinds := []client.Object{&corev1.Pod{}, &appsv1.ReplicaSet{}, &appsv1.ControllerRevision{}, &batchv1.Job{}, &resourcev1.ResourceClaim{}}
 	for _, kind := range kinds {
 		err := c.IndexField(ctx, kind, ownerIndex, func(obj client.Object) []string { return []string{controller(obj)} })
 		if err != nil {
