@@ -8,7 +8,7 @@
 //
 // What proves one kind of credential is a package of its own below this one.
 // The package starts no goroutine and keeps no state but a short cache of
-// proved tokens.
+// proved tokens and certificates.
 package authn
 
 import (
@@ -29,6 +29,7 @@ import (
 	tokenunion "k8s.io/apiserver/pkg/authentication/token/union"
 
 	"github.com/sinawi/sinawi/internal/apiserver/authn/bootstraptoken"
+	"github.com/sinawi/sinawi/internal/apiserver/authn/certificate"
 	"github.com/sinawi/sinawi/internal/apiserver/authn/serviceaccount"
 )
 
@@ -86,7 +87,7 @@ func New(keys *serviceaccount.Keys, objects serviceaccount.Objects, log *slog.Lo
 	}
 	if o.ClientCA != nil {
 		ways = append(ways, authenticator.WrapAudienceAgnosticRequest(o.Audiences,
-			x509.NewDynamic(o.ClientCA, x509.CommonNameUserConversion)))
+			certificate.New(o.ClientCA)))
 	}
 	tokens := append([]authenticator.Token{
 		serviceaccount.NewAuthenticator(o.Issuers, keys, o.Audiences, objects, time.Now),
