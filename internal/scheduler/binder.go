@@ -3,13 +3,11 @@ package scheduler
 import (
 	"context"
 	"log/slog"
-	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sinawi/sinawi/internal/mailbox"
@@ -77,88 +75,5 @@ func (s *Scheduler) readOutcome(o outcome) bool {
 	slog.Warn("pod could not be bound, trying again", "pod", client.ObjectKeyFromObject(o.pod), "node", o.node, "err", o.err)
 	s.engine.RemovePod(o.pod.UID)
 	s.queue.retry(o.pod.UID, time.Now())
-	return true
-}
-
-// teller writes the PodScheduled condition of pods that do not fit. Only the
-// latest message of a pod is worth writing, so it keeps one a pod.
-type teller struct {
-	client client.Client
-	ready  chan struct{}
-
-	mu      sync.Mutex
-	pending map[types.UID]news // guarded by mu
-}
-
-type news struct {
-	pod     *corev1.Pod
-	message string
-}
-
-func newTeller(c client.Client) *teller {
-	return &teller{client: c, ready: make(chan struct{}, 1), pending: map[types.UID]news{}}
-}
-
-func (t *teller) unschedulable(pod *corev1.Pod, message string) {
-	t.mu.Lock()
-	t.pending[pod.UID] = news{pod, message}
-	t.mu.Unlock()
-	select {
-	case t.ready <- struct{}{}:
-	default:
-	}
-}
-
-func (t *teller) run(ctx context.Context) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-t.ready:
-		}
-		t.mu.Lock()
-		all := t.pending
-		t.pending = map[types.UID]news{}
-		t.mu.Unlock()
-		for _, n := range all {
-			if err := t.write(ctx, n); err != nil && ctx.Err() == nil && !apierrors.IsNotFound(err) {
-				slog.Warn("condition of an unschedulable pod not written", "pod", client.ObjectKeyFromObject(n.pod), "err", err)
-			}
-		}
-	}
-}
-
-func (t *teller) write(ctx context.Context, n news) error {
-	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
-	defer cancel()
-	changed := n.pod.DeepCopy()
-	if !setUnschedulable(&changed.Status, n.message, metav1.Now()) {
-		return nil
-	}
-	return t.client.Status().Patch(ctx, changed, client.StrategicMergeFrom(n.pod))
-}
-
-// setUnschedulable sets the condition and reports whether that changed it.
-func setUnschedulable(status *corev1.PodStatus, message string, now metav1.Time) bool {
-	want := corev1.PodCondition{
-		Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable,
-		Message: message, LastTransitionTime: now,
-	}
-	for i := range status.Conditions {
-		c := &status.Conditions[i]
-		if c.Type != corev1.PodScheduled {
-			continue
-		}
-		if c.Status == want.Status && c.Reason == want.Reason && c.Message == want.Message {
-			return false
-		}
-		if c.Status == want.Status {
-			want.LastTransitionTime = c.LastTransitionTime
-		}
-		want.ObservedGeneration = c.ObservedGeneration
-		*c = want
-		return true
-	}
-	status.Conditions = append(status.Conditions, want)
 	return true
 }

@@ -3,36 +3,54 @@ package scheduler
 import (
 	"cmp"
 	"container/heap"
+	"maps"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
 	corev1helper "k8s.io/component-helpers/scheduling/corev1"
 
 	"github.com/sinawi/sinawi/internal/scheduler/engine"
 )
 
-// A failed attempt to bind is repeated after a pause that doubles, in
-// kube-scheduler's bounds.
+// cause is what happened to the cluster, as a set.
+type cause uint8
+
 const (
-	initialBackoff = time.Second
-	maxBackoff     = 10 * time.Second
+	causeNode    cause = 1 << iota // a node came or changed
+	causePod                       // a pod on a node came, changed or went
+	causeStorage                   // claims, volumes, classes, what nodes can attach
+	causeDevices                   // claims, classes, slices
 )
 
 // waiting is a pod that has no node yet. It is in exactly one place of the
-// queue: active, backing off, parked, or with a binder.
+// queue: active, backing off, parked, or being bound.
 type waiting struct {
-	pod      *corev1.Pod
-	since    time.Time // when it was first seen, for its turn among equals
-	sequence uint64
-	attempts int
-	until    time.Time // end of its back-off
-	index    int       // where it is in its heap, or -1
-	backing  bool
-	parked   bool
-	key      engine.Key
-	free     bool   // parked by its class alone, so its class says when to try again
-	told     string // the message that its condition carries
+	pod       *corev1.Pod
+	since     time.Time // when it was first seen, for its turn among equals
+	sequence  uint64
+	attempts  int
+	failures  int       // that lengthen its pause
+	until     time.Time // end of its pause
+	index     int       // where it is in its heap, or -1
+	backing   bool
+	parked    bool
+	key       engine.Key
+	lot       *lot   // that it is parked in, or came from and is trying for
+	helps     cause  // what may let it fit, when it is not in a lot
+	told      string // the message that its condition carries
+	nominated string // where it preempted
+	evicting  int    // its victims that are not gone
+}
+
+// lot is where pods of one class are parked that rules of the class alone keep
+// from fitting. When the class becomes feasible one of them tries, and when that
+// one fits the next: not all at once for the one place that came free.
+type lot struct {
+	key    engine.Key
+	pods   byTurn
+	trying *waiting
 }
 
 // queue holds the pods that wait. It has no lock and no clock.
@@ -40,47 +58,72 @@ type queue struct {
 	pods    map[types.UID]*waiting
 	active  byTurn
 	backoff byUntil
-	parked  map[engine.Key]map[types.UID]*waiting
+	lots    map[engine.Key]*lot
+	apart   map[types.UID]*waiting // parked for reasons that are a pod's alone
+	gated   map[types.UID]bool
 	next    uint64
+
+	initialPause, maxPause time.Duration
 }
 
-func newQueue() *queue {
-	return &queue{pods: map[types.UID]*waiting{}, parked: map[engine.Key]map[types.UID]*waiting{}}
+func newQueue(initialPause, maxPause time.Duration) *queue {
+	return &queue{
+		pods: map[types.UID]*waiting{}, lots: map[engine.Key]*lot{}, apart: map[types.UID]*waiting{}, gated: map[types.UID]bool{},
+		initialPause: initialPause, maxPause: maxPause,
+	}
 }
 
 // set takes in a pod that waits, or its new state. A pod that is known keeps
 // its place unless what it asks for changed.
-func (q *queue) set(pod *corev1.Pod, now time.Time) {
+func (q *queue) set(pod *corev1.Pod, now time.Time) *waiting {
+	delete(q.gated, pod.UID)
 	w := q.pods[pod.UID]
 	if w == nil {
 		q.next++
 		w = &waiting{pod: pod, since: now, sequence: q.next, index: -1}
 		q.pods[pod.UID] = w
 		heap.Push(&q.active, w)
-		return
+		return w
 	}
 	old := w.pod
 	w.pod = pod
-	if w.parked && old.Generation != pod.Generation {
+	if w.parked && asksOtherwise(old, pod) {
+		q.leaveLot(w)
 		q.unpark(w)
 	}
+	return w
 }
 
-func (q *queue) remove(uid types.UID) {
+// asksOtherwise reports whether a pod may fit for what changed about itself.
+func asksOtherwise(a, b *corev1.Pod) bool {
+	return a.Generation != b.Generation || !maps.Equal(a.Labels, b.Labels) ||
+		!equality.Semantic.DeepEqual(a.Status.ResourceClaimStatuses, b.Status.ResourceClaimStatuses)
+}
+
+func (q *queue) gate(uid types.UID) {
+	q.remove(uid)
+	q.gated[uid] = true
+}
+
+// remove forgets a pod, and reports whether others of its class may have their
+// turn for that.
+func (q *queue) remove(uid types.UID) bool {
+	delete(q.gated, uid)
 	w := q.pods[uid]
 	if w == nil {
-		return
+		return false
 	}
 	delete(q.pods, uid)
 	switch {
 	case w.parked:
-		q.forgetParked(w)
-	case w.index < 0: // with a binder
+		q.takeOut(w)
+	case w.index < 0: // being bound
 	case w.backing:
 		heap.Remove(&q.backoff, w.index)
 	default:
 		heap.Remove(&q.active, w.index)
 	}
+	return q.leaveLot(w)
 }
 
 // pop returns the pod whose turn it is, or nil.
@@ -88,42 +131,107 @@ func (q *queue) pop() *waiting {
 	if len(q.active) == 0 {
 		return nil
 	}
-	return heap.Pop(&q.active).(*waiting)
+	w := heap.Pop(&q.active).(*waiting)
+	w.attempts++
+	return w
 }
 
-// park puts a pod aside until something changes that may let it fit.
-func (q *queue) park(w *waiting, key engine.Key, free bool) {
-	w.parked, w.key, w.free = true, key, free
-	if q.parked[key] == nil {
-		q.parked[key] = map[types.UID]*waiting{}
+// park puts a pod aside until its class becomes feasible.
+func (q *queue) park(w *waiting, key engine.Key) {
+	q.leaveLot(w)
+	l := q.lots[key]
+	if l == nil {
+		l = &lot{key: key}
+		q.lots[key] = l
 	}
-	q.parked[key][w.pod.UID] = w
+	w.parked, w.key, w.lot = true, key, l
+	heap.Push(&l.pods, w)
 }
 
-func (q *queue) forgetParked(w *waiting) {
+// parkApart puts a pod aside until one of the causes comes.
+func (q *queue) parkApart(w *waiting, key engine.Key, helps cause, now time.Time) {
+	q.leaveLot(w)
+	w.parked, w.key, w.helps = true, key, helps
+	w.failures++
+	w.until = now.Add(q.pause(w))
+	q.apart[w.pod.UID] = w
+}
+
+func (q *queue) takeOut(w *waiting) {
 	w.parked = false
-	delete(q.parked[w.key], w.pod.UID)
-	if len(q.parked[w.key]) == 0 {
-		delete(q.parked, w.key)
+	if l := w.lot; l != nil && w.index >= 0 {
+		heap.Remove(&l.pods, w.index)
+		w.lot = nil
+		q.dropLot(l)
+		return
 	}
+	delete(q.apart, w.pod.UID)
+}
+
+func (q *queue) dropLot(l *lot) {
+	if len(l.pods) == 0 && l.trying == nil {
+		delete(q.lots, l.key)
+	}
+}
+
+// leaveLot ends a pod's try for its lot, and reports whether it was trying.
+func (q *queue) leaveLot(w *waiting) bool {
+	l := w.lot
+	if l == nil || l.trying != w {
+		return false
+	}
+	l.trying, w.lot = nil, nil
+	q.dropLot(l)
+	return true
 }
 
 func (q *queue) unpark(w *waiting) {
-	q.forgetParked(w)
+	if w.parked {
+		q.takeOut(w)
+	}
 	heap.Push(&q.active, w)
 }
 
-// wake moves parked pods back: those whose class has become feasible, and those
-// that other pods' places decide about, which any change may have helped.
-func (q *queue) wake(feasible func(engine.Key) bool) {
-	for key, pods := range q.parked {
-		if !feasible(key) {
-			continue
-		}
-		for _, w := range pods {
-			q.unpark(w)
+// wake lets pods try again that what happened may have helped: one of each class
+// that has become feasible, and those that wait for just that, after their pause.
+func (q *queue) wake(what cause, feasible func(engine.Key) bool, now time.Time) {
+	for key, l := range q.lots {
+		if l.trying == nil && feasible(key) {
+			q.lead(l)
 		}
 	}
+	for _, w := range q.apart {
+		if w.helps&what == 0 {
+			continue
+		}
+		q.takeOut(w)
+		if w.until.After(now) {
+			w.backing = true
+			heap.Push(&q.backoff, w)
+		} else {
+			heap.Push(&q.active, w)
+		}
+	}
+}
+
+// lead lets the first pod of a lot try.
+func (q *queue) lead(l *lot) {
+	if len(l.pods) == 0 {
+		return
+	}
+	w := heap.Pop(&l.pods).(*waiting)
+	w.parked = false
+	l.trying = w
+	heap.Push(&q.active, w)
+}
+
+// fitted tells that a pod has a place, so the next of its class may try.
+func (q *queue) fitted(w *waiting, feasible func(engine.Key) bool) {
+	l := w.lot
+	if !q.leaveLot(w) || len(l.pods) == 0 || !feasible(l.key) {
+		return
+	}
+	q.lead(l)
 }
 
 // retry puts a pod whose binding failed aside for a while.
@@ -132,11 +240,15 @@ func (q *queue) retry(uid types.UID, now time.Time) {
 	if w == nil || w.index >= 0 || w.parked {
 		return
 	}
-	pause := min(initialBackoff<<min(w.attempts, 10), maxBackoff)
-	w.attempts++
-	w.until = now.Add(pause)
+	w.failures++
+	w.until = now.Add(q.pause(w))
 	w.backing = true
 	heap.Push(&q.backoff, w)
+}
+
+// pause doubles with every failure, within bounds.
+func (q *queue) pause(w *waiting) time.Duration {
+	return min(q.initialPause<<min(w.failures-1, 10), q.maxPause)
 }
 
 // due moves pods whose pause is over, and returns how long the next one still
@@ -152,6 +264,33 @@ func (q *queue) due(now time.Time) time.Duration {
 		heap.Push(&q.active, w)
 	}
 	return 0
+}
+
+// parkedPods is how many pods wait for something to happen.
+func (q *queue) parkedPods() int {
+	n := len(q.apart)
+	for _, l := range q.lots {
+		n += len(l.pods)
+	}
+	return n
+}
+
+// helpful is what may let a pod fit that was refused by the rules.
+func helpful(rules []engine.Rule) cause {
+	out := causeNode
+	for _, r := range rules {
+		switch r {
+		case engine.RuleVolumeBinding, engine.RuleVolumeZone:
+			out |= causeStorage
+		case engine.RuleVolumeLimits, engine.RuleVolumeSharing:
+			out |= causeStorage | causePod
+		case engine.RuleDevices:
+			out |= causeDevices | causePod
+		case engine.RulePorts, engine.RuleResources, engine.RuleSpread, engine.RuleInterPod:
+			out |= causePod
+		}
+	}
+	return out
 }
 
 // byTurn orders pods by priority, then by who came first.

@@ -3,19 +3,21 @@ package scheduler
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/component-base/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sinawi/sinawi/internal/mailbox"
+	"github.com/sinawi/sinawi/internal/scheduler/config"
+	"github.com/sinawi/sinawi/internal/scheduler/devices"
 	"github.com/sinawi/sinawi/internal/scheduler/engine"
+	"github.com/sinawi/sinawi/internal/scheduler/storage"
 )
 
 // Recorder tells users what the scheduler did, as events.
@@ -25,10 +27,14 @@ type Recorder interface {
 
 // Options has the scheduler's settings; the zero value is the default profile.
 type Options struct {
-	// SchedulerName is the spec.schedulerName that this scheduler serves.
+	// SchedulerName is the spec.schedulerName that the first profile serves.
 	SchedulerName string
+	// Config has the profiles; nil is kube-scheduler's defaults.
+	Config *config.Config
 	// Binders is how many bindings may be under way at once; 0 means 16.
 	Binders int
+	// Metrics is where metrics are registered; nil: nowhere.
+	Metrics metrics.KubeRegistry
 }
 
 // Scheduler places pods. Make one with New and run it once.
@@ -36,31 +42,53 @@ type Scheduler struct {
 	client   client.Client
 	cache    cache.Cache
 	recorder Recorder
-	name     string
+	profiles map[string]*config.Profile
 	binders  int
 
 	mail *mailbox.Mailbox[mailbox.Change] // of nodes, pods, outcomes, and objects that pods wait for
 	// The loop alone uses what follows.
-	engine  *engine.Engine
-	queue   *queue
-	binds   chan bind
-	tell    *teller
-	volumes bool // claims and volumes are watched
+	engine    *engine.Engine
+	queue     *queue
+	storage   *storage.World
+	devices   *devices.World
+	spreading *spreading
+	budgets   budgets
+	preparing map[types.UID]*preparation
+	evicting  map[types.UID]*waiting // victims that are not gone, and for whom they go
+	ready     []bind                 // prepared, to be bound
+
+	binds    chan bind
+	errands  *errands
+	tell     *teller
+	measured *measures
+	watching map[string]bool // groups of kinds that are watched since a pod needed them
 }
 
 // New returns a scheduler that reads from ca and writes through c.
 func New(c client.Client, ca cache.Cache, rec Recorder, opts Options) *Scheduler {
-	s := &Scheduler{
-		client: c, cache: ca, recorder: rec, name: opts.SchedulerName, binders: opts.Binders,
-		mail: mailbox.New[mailbox.Change](), queue: newQueue(), binds: make(chan bind), tell: newTeller(c),
+	settings := config.Default()
+	if opts.Config != nil {
+		settings = *opts.Config
 	}
-	if s.name == "" {
-		s.name = corev1.DefaultSchedulerName
+	s := &Scheduler{
+		client: c, cache: ca, recorder: rec, binders: opts.Binders, profiles: map[string]*config.Profile{},
+		mail: mailbox.New[mailbox.Change](), queue: newQueue(settings.InitialBackoff, settings.MaxBackoff),
+		storage: storage.New(), devices: devices.New(), spreading: newSpreading(), budgets: budgets{},
+		preparing: map[types.UID]*preparation{}, evicting: map[types.UID]*waiting{},
+		binds: make(chan bind), errands: newErrands(), tell: newTeller(c), watching: map[string]bool{},
+	}
+	for i := range settings.Profiles {
+		p := settings.Profiles[i]
+		if i == 0 && opts.SchedulerName != "" {
+			p.Name = opts.SchedulerName
+		}
+		s.profiles[p.Name] = &p
 	}
 	if s.binders == 0 {
 		s.binders = 16
 	}
 	s.engine = engine.New(s.namespaceLabels)
+	s.measured = newMeasures(opts.Metrics)
 	return s
 }
 
@@ -74,42 +102,22 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		g.Go(func() error { return s.bindAll(ctx) })
 	}
 	g.Go(func() error { return s.tell.run(ctx) })
+	g.Go(func() error { return s.errands.run(ctx) })
 	g.Go(func() error { return s.loop(ctx) })
 	return g.Wait()
-}
-
-// watch makes every change of a pod or node a letter in the mailbox, and
-// returns when all that exists has been delivered.
-func (s *Scheduler) watch(ctx context.Context) error {
-	nodes, err := s.cache.GetInformer(ctx, &corev1.Node{}, cache.BlockUntilSynced(false))
-	if err != nil {
-		return fmt.Errorf("watch nodes: %w", err)
-	}
-	pods, err := s.cache.GetInformer(ctx, &corev1.Pod{}, cache.BlockUntilSynced(false))
-	if err != nil {
-		return fmt.Errorf("watch pods: %w", err)
-	}
-	nodeHandler, err := nodes.AddEventHandler(mailbox.Handler(s.mail))
-	if err != nil {
-		return fmt.Errorf("watch nodes: %w", err)
-	}
-	podHandler, err := pods.AddEventHandler(mailbox.Handler(s.mail))
-	if err != nil {
-		return fmt.Errorf("watch pods: %w", err)
-	}
-	if !toolscache.WaitFor(ctx, "", nodeHandler.HasSyncedChecker(), podHandler.HasSyncedChecker()) {
-		return ctx.Err()
-	}
-	return nil
 }
 
 func (s *Scheduler) loop(ctx context.Context) error {
 	pause := time.NewTimer(time.Hour)
 	defer pause.Stop()
 	for {
-		s.read(s.mail.Take())
-		if left := s.queue.due(time.Now()); left > 0 {
+		now := time.Now()
+		s.read(s.mail.Take(), now)
+		if left := s.due(now); left > 0 {
 			pause.Reset(left)
+		}
+		if err := s.bindReady(ctx); err != nil {
+			return nil
 		}
 		if w := s.queue.pop(); w != nil {
 			if err := s.schedule(ctx, w); err != nil {
@@ -117,6 +125,7 @@ func (s *Scheduler) loop(ctx context.Context) error {
 			}
 			continue
 		}
+		s.measured.pending(s.queue)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -126,63 +135,38 @@ func (s *Scheduler) loop(ctx context.Context) error {
 	}
 }
 
-// read takes in what happened, then wakes pods that it may have helped.
-func (s *Scheduler) read(letters []mailbox.Change) {
-	changed := false
-	for _, l := range letters {
-		switch obj := l.Object.(type) {
-		case *corev1.Node:
-			if l.Deleted {
-				s.engine.RemoveNode(obj.Name)
-				changed = true
-			} else if s.engine.SetNode(obj) {
-				changed = true
-			}
-		case *corev1.Pod:
-			changed = s.readPod(obj, l.Deleted) || changed
-		case outcome:
-			changed = s.readOutcome(obj) || changed
-		default:
-			// Volumes and claims: they matter to pods that wait for them.
-			changed = true
+// due does what the time has come for, and returns how long nothing is due, or 0
+// when nothing waits for a time.
+func (s *Scheduler) due(now time.Time) time.Duration {
+	left := s.queue.due(now)
+	for _, p := range s.preparing {
+		until := p.deadline.Sub(now)
+		if until <= 0 {
+			s.giveUp(p, fmt.Errorf("binding volumes: context deadline exceeded"), now)
+			continue
+		}
+		if left == 0 || until < left {
+			left = until
 		}
 	}
-	if changed {
-		s.queue.wake(s.mayFit)
-	}
+	return left
 }
 
-// mayFit says whether parked pods of a class are worth another try.
-func (s *Scheduler) mayFit(key engine.Key) bool {
-	for _, w := range s.queue.parked[key] {
-		if !w.free {
-			return true
+func (s *Scheduler) bindReady(ctx context.Context) error {
+	for len(s.ready) > 0 {
+		select {
+		case s.binds <- s.ready[0]:
+			s.ready = s.ready[1:]
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
-	return s.engine.Feasible(key)
+	return nil
 }
 
-func (s *Scheduler) readPod(pod *corev1.Pod, deleted bool) bool {
-	ended := deleted || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
-	switch {
-	case ended:
-		s.queue.remove(pod.UID)
-		return s.engine.RemovePod(pod.UID)
-	case pod.Spec.NodeName != "":
-		s.queue.remove(pod.UID)
-		return s.engine.SetPod(pod, pod.Spec.NodeName)
-	case !s.responsible(pod):
-		s.queue.remove(pod.UID)
-		return false
-	default:
-		s.queue.set(pod, time.Now())
-		return false
-	}
-}
-
-// responsible says whether this scheduler should look for a node for pod now.
-func (s *Scheduler) responsible(pod *corev1.Pod) bool {
-	return pod.Spec.SchedulerName == s.name && pod.DeletionTimestamp == nil && len(pod.Spec.SchedulingGates) == 0
+// profileOf returns the profile that serves a pod, or nil.
+func (s *Scheduler) profileOf(pod *corev1.Pod) *config.Profile {
+	return s.profiles[pod.Spec.SchedulerName]
 }
 
 // schedule finds a place for one pod and hands it to a binder, or parks it. The
@@ -191,37 +175,34 @@ func (s *Scheduler) schedule(ctx context.Context, w *waiting) error {
 	if s.engine.NodeOf(w.pod.UID) != "" {
 		return nil // being bound already
 	}
-	ask, problem := s.ask(ctx, w.pod)
-	key := s.engine.KeyOf(ask)
+	profile := s.profileOf(w.pod)
+	began := time.Now()
+	ask, plans, problem := s.ask(ctx, w.pod, profile)
 	if problem != "" {
-		s.unschedulable(w, key, problem, false)
+		s.unschedulable(w, ask, problem, plans, began)
 		return nil
 	}
 	node, ok := s.engine.Place(ask)
+	s.measured.algorithm(began)
 	if !ok {
-		message := s.engine.Explain(ask).Message()
-		s.unschedulable(w, key, message, len(ask.Extras) == 0)
+		s.unfit(w, ask, profile, plans, began)
+		return nil
+	}
+	work, err := plans.decide(s.engine.Node(node))
+	if err != nil {
+		s.queue.retry(w.pod.UID, began)
 		return nil
 	}
 	s.engine.SetPod(w.pod, node)
-	select {
-	case s.binds <- bind{pod: w.pod, node: node}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+	s.storage.SetPod(w.pod)
+	s.queue.fitted(w, s.engine.Feasible)
+	s.measured.attempt("scheduled", profile.Name, began)
+	if work.empty() {
+		s.ready = append(s.ready, bind{pod: w.pod, node: node})
+		return s.bindReady(ctx)
 	}
-}
-
-// unschedulable parks a pod and tells its user why, when that is news.
-func (s *Scheduler) unschedulable(w *waiting, key engine.Key, message string, free bool) {
-	s.queue.park(w, key, free)
-	if w.told == message {
-		return
-	}
-	w.told = message
-	slog.Debug("pod does not fit", "pod", client.ObjectKeyFromObject(w.pod), "why", message)
-	s.recorder.Eventf(w.pod, nil, corev1.EventTypeWarning, "FailedScheduling", "Scheduling", "%s", message)
-	s.tell.unschedulable(w.pod, message)
+	s.prepare(w, node, work, began.Add(profile.BindTimeout))
+	return nil
 }
 
 func (s *Scheduler) namespaceLabels(name string) map[string]string {

@@ -388,3 +388,16 @@ func sameUse(a, b *placed) bool {
 	return a.set == b.set && a.amounts.equal(&b.amounts) && a.scoring.equal(&b.scoring) &&
 		slices.Equal(a.ports, b.ports) && a.priority == b.priority
 }
+
+// PodsOn returns the pods that count on a node.
+func (e *Engine) PodsOn(name string) []*corev1.Pod {
+	slot, ok := e.byName[name]
+	if !ok {
+		return nil
+	}
+	out := make([]*corev1.Pod, 0, len(e.slots[slot].pods))
+	for _, p := range e.slots[slot].pods {
+		out = append(out, p.pod)
+	}
+	return out
+}

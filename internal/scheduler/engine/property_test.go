@@ -12,7 +12,9 @@ import (
 	"pgregory.net/rapid"
 )
 
-func chance(t *rapid.T, oneIn int, what string) bool { return rapid.IntRange(1, oneIn).Draw(t, what) == 1 }
+func chance(t *rapid.T, oneIn int, what string) bool {
+	return rapid.IntRange(1, oneIn).Draw(t, what) == 1
+}
 
 func drawNode(t *rapid.T) *corev1.Node {
 	n := makeNode(fmt.Sprintf("n%d", rapid.IntRange(0, 5).Draw(t, "node")), fmt.Sprint(rapid.IntRange(1, 4).Draw(t, "cpu")), "8Gi")

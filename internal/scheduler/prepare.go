@@ -1,0 +1,220 @@
+package scheduler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	resourcev1 "k8s.io/api/resource/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/component-helpers/storage/volume"
+	"k8s.io/dynamic-resource-allocation/resourceclaim"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sinawi/sinawi/internal/mailbox"
+	"github.com/sinawi/sinawi/internal/scheduler/devices"
+	"github.com/sinawi/sinawi/internal/scheduler/storage"
+)
+
+// preparation is a pod that has a node, whose volumes or devices are being
+// bound there. It counts as placed.
+type preparation struct {
+	waiting  *waiting
+	node     string
+	work     work
+	deadline time.Time
+	written  bool // what there was to write is written
+	selected map[types.NamespacedName]bool
+}
+
+// prepared is what became of the writes of a preparation.
+type prepared struct {
+	of  *preparation
+	err error
+}
+
+func (s *Scheduler) prepare(w *waiting, node string, work work, deadline time.Time) {
+	p := &preparation{waiting: w, node: node, work: work, deadline: deadline, selected: map[types.NamespacedName]bool{}}
+	s.storage.Assume(w.pod, work.volumes)
+	s.devices.Assume(w.pod, work.devices)
+	s.preparing[w.pod.UID] = p
+	pod, writes := w.pod, s.volumeWrites(work.volumes)
+	s.errands.give(func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+		defer cancel()
+		err := s.write(ctx, pod, writes, work.devices)
+		s.mail.Put(mailbox.Change{Object: prepared{p, err}})
+	})
+}
+
+// volumeWrites are the objects to be updated for claims to get their volumes.
+func (s *Scheduler) volumeWrites(d storage.Decision) []client.Object {
+	var out []client.Object
+	for _, b := range d.Bind {
+		v, claim := s.storage.Volume(b.Volume), s.storage.Claim(b.Claim)
+		changed, dirty, err := volume.GetBindVolumeToClaim(v, claim)
+		if err == nil && dirty {
+			out = append(out, changed)
+		}
+	}
+	for _, key := range d.Provision {
+		claim := s.storage.Claim(key)
+		if claim.Annotations[volume.AnnSelectedNode] == d.Node {
+			continue
+		}
+		claim = claim.DeepCopy()
+		metav1.SetMetaDataAnnotation(&claim.ObjectMeta, volume.AnnSelectedNode, d.Node)
+		out = append(out, claim)
+	}
+	return out
+}
+
+func (s *Scheduler) write(ctx context.Context, pod *corev1.Pod, volumes []client.Object, d devices.Decision) error {
+	for _, obj := range volumes {
+		if err := s.client.Update(ctx, obj); err != nil {
+			return fmt.Errorf("bind volumes: %w", err)
+		}
+	}
+	for _, c := range d.Claims {
+		if err := s.writeClaim(ctx, pod, c); err != nil {
+			return fmt.Errorf("reserve resourceclaim %s: %w", c.Object.Name, err)
+		}
+	}
+	return nil
+}
+
+// writeClaim gives a claim its devices and reserves it for the pod. The
+// finalizer comes first: an allocated claim must not go while it is in use.
+func (s *Scheduler) writeClaim(ctx context.Context, pod *corev1.Pod, c devices.Claim) error {
+	claim := c.Object.DeepCopy()
+	if claim.Status.Allocation == nil {
+		kept := false
+		for _, f := range claim.Finalizers {
+			kept = kept || f == resourcev1.Finalizer
+		}
+		if !kept {
+			claim.Finalizers = append(claim.Finalizers, resourcev1.Finalizer)
+			if err := s.client.Update(ctx, claim); err != nil {
+				return err
+			}
+		}
+		claim.Status.Allocation = c.Allocation.DeepCopy()
+		if claim.Status.Allocation.AllocationTimestamp == nil {
+			now := metav1.Now()
+			claim.Status.Allocation.AllocationTimestamp = &now
+		}
+	}
+	if !resourceclaim.IsReservedForPod(pod, claim, false) {
+		claim.Status.ReservedFor = append(claim.Status.ReservedFor, resourcev1.ResourceClaimConsumerReference{
+			Resource: "pods", Name: pod.Name, UID: pod.UID,
+		})
+	}
+	return s.client.Status().Update(ctx, claim)
+}
+
+// readPrepared reports whether a place became free again.
+func (s *Scheduler) readPrepared(r prepared, now time.Time) bool {
+	p := r.of
+	if s.preparing[p.waiting.pod.UID] != p {
+		return false // given up, or the pod is gone
+	}
+	if r.err != nil {
+		s.giveUp(p, r.err, now)
+		return true
+	}
+	p.written = true
+	s.check(p, now)
+	return false
+}
+
+// checkPreparations looks which pods have all their volumes now.
+func (s *Scheduler) checkPreparations(now time.Time) {
+	for _, p := range s.preparing {
+		s.check(p, now)
+	}
+}
+
+func (s *Scheduler) check(p *preparation, now time.Time) {
+	if !p.written {
+		return
+	}
+	done, err := s.volumesBound(p)
+	switch {
+	case err != nil:
+		s.giveUp(p, err, now)
+	case done:
+		delete(s.preparing, p.waiting.pod.UID)
+		s.ready = append(s.ready, bind{pod: p.waiting.pod, node: p.node})
+	}
+}
+
+// volumesBound reports whether all claims have a volume that the node reaches.
+func (s *Scheduler) volumesBound(p *preparation) (bool, error) {
+	node := s.engine.Node(p.node)
+	if node == nil {
+		return false, fmt.Errorf("node %q is gone", p.node)
+	}
+	done := true
+	for _, key := range keysOf(p.work.volumes) {
+		claim := s.storage.Claim(key)
+		if claim == nil {
+			return false, fmt.Errorf("persistentvolumeclaim %q is gone", key.Name)
+		}
+		if !storage.Bound(claim) {
+			done = false
+			// Whoever provisions takes the node away when it cannot be there.
+			switch claim.Annotations[volume.AnnSelectedNode] {
+			case p.node:
+				p.selected[key] = true
+			default:
+				if p.selected[key] {
+					return false, fmt.Errorf("persistentvolumeclaim %q cannot be provisioned for node %q", key.Name, p.node)
+				}
+			}
+			continue
+		}
+		v := s.storage.Volume(claim.Spec.VolumeName)
+		if v == nil {
+			done = false // its volume comes by another watch
+			continue
+		}
+		if err := volume.CheckNodeAffinity(v, node.Labels); err != nil {
+			return false, fmt.Errorf("persistentvolume %q cannot be reached from node %q: %w", v.Name, p.node, err)
+		}
+	}
+	return done, nil
+}
+
+func keysOf(d storage.Decision) []types.NamespacedName {
+	out := append([]types.NamespacedName(nil), d.Provision...)
+	for _, b := range d.Bind {
+		out = append(out, b.Claim)
+	}
+	return out
+}
+
+// giveUp takes a pod off the node it was prepared for, to be tried again.
+func (s *Scheduler) giveUp(p *preparation, err error, now time.Time) {
+	pod := p.waiting.pod
+	s.forgetPreparation(pod.UID)
+	s.engine.RemovePod(pod.UID)
+	s.storage.RemovePod(pod.UID)
+	s.queue.retry(pod.UID, now)
+	if errors.Is(err, context.Canceled) {
+		return
+	}
+	slog.Warn("pod could not be prepared, trying again", "pod", client.ObjectKeyFromObject(pod), "node", p.node, "err", err)
+	s.recorder.Eventf(pod, nil, corev1.EventTypeWarning, "FailedScheduling", "Scheduling", "running PreBind plugin: %v", err)
+}
+
+// forgetPreparation ends what was assumed for a pod: it is true by now, or never
+// will be.
+func (s *Scheduler) forgetPreparation(uid types.UID) {
+	delete(s.preparing, uid)
+	s.storage.Forget(uid)
+	s.devices.Forget(uid)
+}

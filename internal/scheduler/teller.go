@@ -1,0 +1,104 @@
+package scheduler
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// teller writes the PodScheduled condition of pods that do not fit, and where
+// they are nominated. Only the
+// latest message of a pod is worth writing, so it keeps one a pod.
+type teller struct {
+	client client.Client
+	ready  chan struct{}
+
+	mu      sync.Mutex
+	pending map[types.UID]news // guarded by mu
+}
+
+type news struct {
+	pod       *corev1.Pod
+	message   string
+	nominated *string // nil: as it is
+}
+
+func newTeller(c client.Client) *teller {
+	return &teller{client: c, ready: make(chan struct{}, 1), pending: map[types.UID]news{}}
+}
+
+func (t *teller) unschedulable(pod *corev1.Pod, message string, nominated *string) {
+	t.mu.Lock()
+	if old, ok := t.pending[pod.UID]; ok && nominated == nil {
+		nominated = old.nominated
+	}
+	t.pending[pod.UID] = news{pod, message, nominated}
+	t.mu.Unlock()
+	select {
+	case t.ready <- struct{}{}:
+	default:
+	}
+}
+
+func (t *teller) run(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.ready:
+		}
+		t.mu.Lock()
+		all := t.pending
+		t.pending = map[types.UID]news{}
+		t.mu.Unlock()
+		for _, n := range all {
+			if err := t.write(ctx, n); err != nil && ctx.Err() == nil && !apierrors.IsNotFound(err) {
+				slog.Warn("condition of an unschedulable pod not written", "pod", client.ObjectKeyFromObject(n.pod), "err", err)
+			}
+		}
+	}
+}
+
+func (t *teller) write(ctx context.Context, n news) error {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	changed := n.pod.DeepCopy()
+	different := n.message != "" && setCondition(&changed.Status, corev1.PodCondition{
+		Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable,
+		Message: n.message, LastTransitionTime: metav1.Now(), ObservedGeneration: n.pod.Generation,
+	})
+	if n.nominated != nil && changed.Status.NominatedNodeName != *n.nominated {
+		changed.Status.NominatedNodeName = *n.nominated
+		different = true
+	}
+	if !different {
+		return nil
+	}
+	return t.client.Status().Patch(ctx, changed, client.StrategicMergeFrom(n.pod))
+}
+
+// setCondition sets a condition and reports whether that changed it.
+func setCondition(status *corev1.PodStatus, want corev1.PodCondition) bool {
+	for i := range status.Conditions {
+		c := &status.Conditions[i]
+		if c.Type != want.Type {
+			continue
+		}
+		if c.Status == want.Status && c.Reason == want.Reason && c.Message == want.Message {
+			return false
+		}
+		if c.Status == want.Status {
+			want.LastTransitionTime = c.LastTransitionTime
+		}
+		*c = want
+		return true
+	}
+	status.Conditions = append(status.Conditions, want)
+	return true
+}

@@ -1,0 +1,206 @@
+package scheduler
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	corev1helper "k8s.io/component-helpers/scheduling/corev1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sinawi/sinawi/internal/mailbox"
+	"github.com/sinawi/sinawi/internal/scheduler/config"
+	"github.com/sinawi/sinawi/internal/scheduler/engine"
+)
+
+// unschedulable parks a pod that has a problem on every node.
+func (s *Scheduler) unschedulable(w *waiting, ask engine.Ask, problem string, p plans, now time.Time) {
+	nodes := s.engine.Nodes()
+	message := fmt.Sprintf("0/%d nodes are available: %s. preemption: 0/%d nodes are available: %d Preemption is not helpful for scheduling.", nodes, problem, nodes, nodes)
+	helps := causeNode | causeStorage
+	if p.failed == engine.RuleDevices {
+		helps = causeNode | causeDevices
+	}
+	s.measured.refused([]engine.Rule{p.failed}, ask.Profile.Name)
+	s.measured.attempt("unschedulable", ask.Profile.Name, now)
+	s.queue.parkApart(w, s.engine.KeyOf(ask), helps, now)
+	s.say(w, message, nil)
+}
+
+// unfit parks a pod that no node can take, after it has tried to make room.
+func (s *Scheduler) unfit(w *waiting, ask engine.Ask, profile *config.Profile, _ plans, now time.Time) {
+	x := s.engine.Explain(ask)
+	s.measured.refused(x.Rules(), profile.Name)
+	s.measured.attempt("unschedulable", profile.Name, now)
+	if len(ask.Extras) == 0 {
+		s.queue.park(w, s.engine.KeyOf(ask))
+	} else {
+		s.queue.parkApart(w, s.engine.KeyOf(ask), helpful(x.Rules()), now)
+	}
+	message := x.Message()
+	if profile.NoPreemption || s.engine.Nodes() == 0 {
+		s.say(w, message, nil)
+		return
+	}
+	note, nominated := s.preempt(w, ask)
+	if note != "" {
+		message += " preemption: " + note
+	}
+	s.say(w, message, nominated)
+}
+
+// say tells a pod's user why it waits, when that is news. nominated is where it
+// may go soon, "" that it is nowhere, nil that this has not changed.
+func (s *Scheduler) say(w *waiting, message string, nominated *string) {
+	if nominated != nil && *nominated == w.pod.Status.NominatedNodeName {
+		nominated = nil
+	}
+	if w.told == message && nominated == nil {
+		return
+	}
+	if w.told != message {
+		slog.Debug("pod does not fit", "pod", client.ObjectKeyFromObject(w.pod), "why", message)
+		s.recorder.Eventf(w.pod, nil, corev1.EventTypeWarning, "FailedScheduling", "Scheduling", "%s", message)
+	}
+	w.told = message
+	s.tell.unschedulable(w.pod, message, nominated)
+}
+
+// preempt evicts the least that makes room for a pod, if anything can. It returns
+// why not, and where the pod waits for its room.
+func (s *Scheduler) preempt(w *waiting, ask engine.Ask) (string, *string) {
+	if p := w.pod.Spec.PreemptionPolicy; p != nil && *p == corev1.PreemptNever {
+		return "not eligible due to preemptionPolicy=Never.", nil
+	}
+	if w.evicting > 0 || s.victimsLeave(w.pod) {
+		return "not eligible due to a terminating pod on the nominated node.", nil
+	}
+	s.measured.preemptions.Inc()
+	found, why := s.engine.Preempt(ask, s.budgets.list())
+	nowhere := ""
+	if found == nil {
+		w.nominated = ""
+		s.engine.RemoveNomination(w.pod.UID)
+		return why.Message(), &nowhere
+	}
+	s.measured.victims.Observe(float64(len(found.Victims)))
+	for _, lesser := range s.engine.NominatedTo(found.Node, corev1helper.PodPriority(w.pod)) {
+		s.engine.RemoveNomination(lesser.UID)
+		if other := s.queue.pods[lesser.UID]; other != nil {
+			other.nominated = ""
+			s.tell.unschedulable(other.pod, other.told, &nowhere)
+		}
+	}
+	w.nominated = found.Node
+	s.engine.Nominate(w.pod, found.Node)
+	for _, victim := range found.Victims {
+		s.evict(w, victim, found.Node)
+	}
+	return "", &found.Node
+}
+
+// victimsLeave reports whether a pod waits for pods to end that were evicted for
+// it, by this scheduler before it was restarted too.
+func (s *Scheduler) victimsLeave(pod *corev1.Pod) bool {
+	node := pod.Status.NominatedNodeName
+	if node == "" {
+		return false
+	}
+	return slices.ContainsFunc(s.engine.PodsOn(node), func(p *corev1.Pod) bool {
+		return p.DeletionTimestamp != nil && corev1helper.PodPriority(p) < corev1helper.PodPriority(pod) &&
+			slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
+				return c.Type == corev1.DisruptionTarget && c.Status == corev1.ConditionTrue && c.Reason == corev1.PodReasonPreemptionByScheduler
+			})
+	})
+}
+
+// evicted is what became of an eviction.
+type evicted struct {
+	victim types.UID
+	err    error
+}
+
+func (s *Scheduler) evict(w *waiting, victim *corev1.Pod, node string) {
+	if s.evicting[victim.UID] != nil {
+		return
+	}
+	s.evicting[victim.UID] = w
+	w.evicting++
+	by := w.pod
+	s.errands.give(func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+		defer cancel()
+		err := s.evictNow(ctx, by, victim, node)
+		s.mail.Put(mailbox.Change{Object: evicted{victim.UID, err}})
+	})
+}
+
+func (s *Scheduler) evictNow(ctx context.Context, by, victim *corev1.Pod, node string) error {
+	marked := victim.DeepCopy()
+	setCondition(&marked.Status, corev1.PodCondition{
+		Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: corev1.PodReasonPreemptionByScheduler,
+		Message:            by.Spec.SchedulerName + ": preempting to accommodate a higher priority pod",
+		ObservedGeneration: victim.Generation, LastTransitionTime: metav1.Now(),
+	})
+	if err := s.client.Status().Patch(ctx, marked, client.StrategicMergeFrom(victim)); err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	err := s.client.Delete(ctx, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: victim.Namespace, Name: victim.Name}},
+		client.Preconditions{UID: &victim.UID})
+	if err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	slog.Info("pod preempted", "pod", client.ObjectKeyFromObject(victim), "by", client.ObjectKeyFromObject(by), "node", node)
+	s.recorder.Eventf(victim, by, corev1.EventTypeNormal, "Preempted", "Preempting", "Preempted by pod %v on node %v", by.UID, node)
+	return nil
+}
+
+// readEvicted reports whether the pod that wanted the room must try again.
+func (s *Scheduler) readEvicted(r evicted) bool {
+	if r.err == nil || apierrors.IsConflict(r.err) {
+		return false // the watch says when it is gone
+	}
+	slog.Warn("pod could not be preempted", "uid", r.victim, "err", r.err)
+	return s.evictionOver(r.victim)
+}
+
+// evictionOver notes that a victim is gone, or stays.
+func (s *Scheduler) evictionOver(victim types.UID) bool {
+	w := s.evicting[victim]
+	if w == nil {
+		return false
+	}
+	delete(s.evicting, victim)
+	w.evicting--
+	return true
+}
+
+// budgets are the disruption budgets of all namespaces.
+type budgets map[types.UID]engine.Budget
+
+func (b budgets) set(pdb *policyv1.PodDisruptionBudget, deleted bool) {
+	selector, err := metav1.LabelSelectorAsSelector(pdb.Spec.Selector)
+	if deleted || err != nil {
+		delete(b, pdb.UID)
+		return
+	}
+	b[pdb.UID] = engine.Budget{
+		Namespace: pdb.Namespace, Selector: selector,
+		Allowed: pdb.Status.DisruptionsAllowed, Disrupted: pdb.Status.DisruptedPods,
+	}
+}
+
+func (b budgets) list() []engine.Budget {
+	out := make([]engine.Budget, 0, len(b))
+	for _, x := range b {
+		out = append(out, x)
+	}
+	return out
+}
