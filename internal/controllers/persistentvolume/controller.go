@@ -1,0 +1,393 @@
+package persistentvolume
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/component-helpers/storage/volume"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sinawi/sinawi/internal/controllers/loop"
+)
+
+// The cache's indexes: claims that have no volume by the class that they want, the
+// volumes that no claim has by theirs, and pods by the claims that they use.
+const (
+	pendingIndex = "pendingClass"
+	freeIndex    = "freeClass"
+	claimIndex   = "spec.volumes.claim"
+)
+
+const isDefault = "storageclass.kubernetes.io/is-default-class"
+
+// Index tells the cache what the controller looks up by. It is called once for a
+// cache, before its readers run.
+func Index(ctx context.Context, c cache.Cache) error {
+	err := c.IndexField(ctx, &corev1.PersistentVolumeClaim{}, pendingIndex, func(obj client.Object) []string {
+		claim := obj.(*corev1.PersistentVolumeClaim)
+		if claim.Spec.VolumeName != "" {
+			return nil
+		}
+		return []string{classKey(volume.GetPersistentVolumeClaimClass(claim))}
+	})
+	if err != nil {
+		return fmt.Errorf("index claims by class: %w", err)
+	}
+	err = c.IndexField(ctx, &corev1.PersistentVolume{}, freeIndex, func(obj client.Object) []string {
+		v := obj.(*corev1.PersistentVolume)
+		switch ref := v.Spec.ClaimRef; {
+		case ref == nil:
+			return []string{classKey(volume.GetPersistentVolumeClass(v))}
+		default:
+			return []string{ref.Namespace + "/" + ref.Name}
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("index volumes by class: %w", err)
+	}
+	err = c.IndexField(ctx, &corev1.Pod{}, claimIndex, func(obj client.Object) []string { return Claims(obj.(*corev1.Pod)) })
+	if err != nil {
+		return fmt.Errorf("index pods by claim: %w", err)
+	}
+	return nil
+}
+
+func classKey(class string) string { return "class " + class }
+
+// Claims are the names of the claims that a pod uses, also through ephemeral volumes.
+func Claims(pod *corev1.Pod) []string {
+	var out []string
+	for i := range pod.Spec.Volumes {
+		switch v := &pod.Spec.Volumes[i]; {
+		case v.PersistentVolumeClaim != nil:
+			out = append(out, v.PersistentVolumeClaim.ClaimName)
+		case v.Ephemeral != nil:
+			out = append(out, pod.Name+"-"+v.Name)
+		}
+	}
+	return out
+}
+
+// Users returns the pods that use a claim. They are the cache's own: read-only.
+func Users(ctx context.Context, r client.Reader, claim client.Object) ([]corev1.Pod, error) {
+	var pods corev1.PodList
+	err := r.List(ctx, &pods, client.InNamespace(claim.GetNamespace()),
+		client.MatchingFields{claimIndex: claim.GetName()}, client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return nil, fmt.Errorf("list pods that use claim %s: %w", claim.GetName(), err)
+	}
+	return pods.Items, nil
+}
+
+// Controller reconciles claims and volumes.
+type Controller struct {
+	loop.Deps
+	claims, volumes *loop.Loop
+}
+
+// New returns a controller that works with the given dependencies.
+func New(deps loop.Deps) *Controller {
+	c := &Controller{Deps: deps}
+	c.claims = loop.New("persistentvolumeclaim", 1, deps, c.claim)
+	c.claims.WatchSelf(&corev1.PersistentVolumeClaim{})
+	c.claims.Watch(&corev1.PersistentVolume{}, c.claimsOfVolume)
+	c.claims.Watch(&storagev1.StorageClass{}, c.claimsOfClass)
+	c.volumes = loop.New("persistentvolume", 1, deps, c.volume)
+	c.volumes.WatchSelf(&corev1.PersistentVolume{})
+	c.volumes.Watch(&corev1.PersistentVolumeClaim{}, volumesOfClaim)
+	return c
+}
+
+// Run reconciles until ctx ends.
+func (c *Controller) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return c.claims.Run(ctx) })
+	group.Go(func() error { return c.volumes.Run(ctx) })
+	return group.Wait()
+}
+
+// claimsOfVolume are the claims for which a volume's change matters: the one that it
+// names, or those that wait for such a volume.
+func (c *Controller) claimsOfVolume(obj client.Object) []loop.Key {
+	v := obj.(*corev1.PersistentVolume)
+	if ref := v.Spec.ClaimRef; ref != nil {
+		return []loop.Key{{Namespace: ref.Namespace, Name: ref.Name}}
+	}
+	return c.pending(volume.GetPersistentVolumeClass(v))
+}
+
+func (c *Controller) claimsOfClass(obj client.Object) []loop.Key {
+	keys := c.pending(obj.GetName())
+	if obj.GetAnnotations()[isDefault] == "true" {
+		keys = append(keys, c.pending("")...)
+	}
+	return keys
+}
+
+func (c *Controller) pending(class string) []loop.Key {
+	var claims corev1.PersistentVolumeClaimList
+	err := c.Cache.List(context.Background(), &claims, client.MatchingFields{pendingIndex: classKey(class)}, client.UnsafeDisableDeepCopy)
+	if err != nil {
+		c.Log.Warn("claims not read", "class", class, "err", err)
+	}
+	keys := make([]loop.Key, 0, len(claims.Items))
+	for i := range claims.Items {
+		keys = append(keys, client.ObjectKeyFromObject(&claims.Items[i]))
+	}
+	return keys
+}
+
+func volumesOfClaim(obj client.Object) []loop.Key {
+	if name := obj.(*corev1.PersistentVolumeClaim).Spec.VolumeName; name != "" {
+		return []loop.Key{{Name: name}}
+	}
+	return nil
+}
+
+func (c *Controller) claim(ctx context.Context, key loop.Key) (time.Duration, error) {
+	claim := &corev1.PersistentVolumeClaim{}
+	if err := c.Cache.Get(ctx, key, claim, client.UnsafeDisableDeepCopy); err != nil {
+		return 0, client.IgnoreNotFound(err)
+	}
+	plan, err := planClaim(claim, c.world(ctx))
+	if err != nil {
+		return 0, err
+	}
+	if plan.event != nil {
+		c.Events.Event(claim, plan.event.kind, plan.event.reason, plan.event.message)
+	}
+	switch {
+	case plan.bind != nil:
+		return 0, c.bind(ctx, plan.bind, claim)
+	case plan.class != "":
+		changed := claim.DeepCopy()
+		changed.Spec.StorageClassName = &plan.class
+		if err := c.Client.Update(ctx, changed); err != nil {
+			return 0, fmt.Errorf("give claim %s the default class: %w", key, err)
+		}
+		return 0, nil
+	}
+	if plan.provisioner != "" && claim.Annotations[volume.AnnStorageProvisioner] != plan.provisioner {
+		changed := claim.DeepCopy()
+		annotate(changed, volume.AnnStorageProvisioner, plan.provisioner)
+		annotate(changed, volume.AnnBetaStorageProvisioner, plan.provisioner)
+		if err := c.Client.Update(ctx, changed); err != nil {
+			return 0, fmt.Errorf("ask provisioner %s for claim %s: %w", plan.provisioner, key, err)
+		}
+		claim = changed
+	}
+	if plan.phase != "" && claim.Status.Phase != plan.phase {
+		changed := claim.DeepCopy()
+		changed.Status.Phase = plan.phase
+		if err := c.Client.Status().Update(ctx, changed); err != nil {
+			return 0, fmt.Errorf("write phase of claim %s: %w", key, err)
+		}
+	}
+	return 0, nil
+}
+
+func annotate(obj client.Object, key, value string) {
+	annotations := obj.GetAnnotations()
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
+	annotations[key] = value
+	obj.SetAnnotations(annotations)
+}
+
+// bind ties a volume and a claim together, as far as they are not yet.
+func (c *Controller) bind(ctx context.Context, v *corev1.PersistentVolume, claim *corev1.PersistentVolumeClaim) error {
+	what := fmt.Sprintf("bind volume %s and claim %s/%s", v.Name, claim.Namespace, claim.Name)
+	changed, dirty, err := volume.GetBindVolumeToClaim(v, claim)
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	if dirty {
+		if err := c.Client.Update(ctx, changed); err != nil {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+		v = changed
+	}
+	if v.Status.Phase != corev1.VolumeBound {
+		v = v.DeepCopy()
+		v.Status.Phase, v.Status.Message, v.Status.Reason = corev1.VolumeBound, "", ""
+		if err := c.Client.Status().Update(ctx, v); err != nil {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+	}
+	if tied, dirty := tie(claim, v); dirty {
+		if err := c.Client.Update(ctx, tied); err != nil {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+		claim = tied
+	}
+	if stated, dirty := state(claim, v); dirty {
+		if err := c.Client.Status().Update(ctx, stated); err != nil {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+	}
+	return nil
+}
+
+// tie makes a claim name its volume.
+func tie(claim *corev1.PersistentVolumeClaim, v *corev1.PersistentVolume) (*corev1.PersistentVolumeClaim, bool) {
+	_, done := claim.Annotations[volume.AnnBindCompleted]
+	if done && claim.Spec.VolumeName == v.Name {
+		return claim, false
+	}
+	claim = claim.DeepCopy()
+	if claim.Spec.VolumeName != v.Name {
+		claim.Spec.VolumeName = v.Name
+		annotate(claim, volume.AnnBoundByController, "yes")
+	}
+	annotate(claim, volume.AnnBindCompleted, "yes")
+	return claim, true
+}
+
+// state is a claim whose status says what its volume is.
+func state(claim *corev1.PersistentVolumeClaim, v *corev1.PersistentVolume) (*corev1.PersistentVolumeClaim, bool) {
+	bound := claim.Status.Phase == corev1.ClaimBound
+	// What a claim has grown to is told by who made it grow.
+	if bound && slices.Equal(claim.Status.AccessModes, v.Spec.AccessModes) && claim.Status.Capacity != nil {
+		return claim, false
+	}
+	claim = claim.DeepCopy()
+	claim.Status.Phase = corev1.ClaimBound
+	claim.Status.AccessModes = slices.Clone(v.Spec.AccessModes)
+	if !bound || claim.Status.Capacity == nil {
+		claim.Status.Capacity = corev1.ResourceList{corev1.ResourceStorage: v.Spec.Capacity[corev1.ResourceStorage]}
+		claim.Status.CurrentVolumeAttributesClassName = v.Spec.VolumeAttributesClassName
+	}
+	return claim, true
+}
+
+func (c *Controller) volume(ctx context.Context, key loop.Key) (time.Duration, error) {
+	v := &corev1.PersistentVolume{}
+	if err := c.Cache.Get(ctx, key, v, client.UnsafeDisableDeepCopy); err != nil {
+		return 0, client.IgnoreNotFound(err)
+	}
+	claim, err := c.claimOf(ctx, v)
+	if err != nil {
+		return 0, err
+	}
+	plan := planVolume(v, claim)
+	if plan.event != nil {
+		c.Events.Event(v, plan.event.kind, plan.event.reason, plan.event.message)
+	}
+	if plan.unbind {
+		changed := v.DeepCopy()
+		if changed.Annotations[volume.AnnBoundByController] != "" {
+			changed.Spec.ClaimRef = nil
+			delete(changed.Annotations, volume.AnnBoundByController)
+		} else {
+			changed.Spec.ClaimRef.UID, changed.Spec.ClaimRef.ResourceVersion = "", ""
+		}
+		if err := c.Client.Update(ctx, changed); err != nil {
+			return 0, fmt.Errorf("unbind volume %s: %w", v.Name, err)
+		}
+		v = changed
+	}
+	if plan.phase != "" && v.Status.Phase != plan.phase {
+		changed := v.DeepCopy()
+		changed.Status.Phase, changed.Status.Message = plan.phase, plan.reason
+		if err := c.Client.Status().Update(ctx, changed); err != nil {
+			return 0, fmt.Errorf("write phase of volume %s: %w", v.Name, err)
+		}
+	}
+	return 0, nil
+}
+
+// claimOf is the claim that a volume names, nil if it is gone. That is asked of the
+// API itself: a volume is released once and for all.
+func (c *Controller) claimOf(ctx context.Context, v *corev1.PersistentVolume) (*corev1.PersistentVolumeClaim, error) {
+	ref := v.Spec.ClaimRef
+	if ref == nil || ref.UID == "" {
+		return nil, nil
+	}
+	key := loop.Key{Namespace: ref.Namespace, Name: ref.Name}
+	claim := &corev1.PersistentVolumeClaim{}
+	err := c.Cache.Get(ctx, key, claim, client.UnsafeDisableDeepCopy)
+	if err == nil && claim.UID == ref.UID {
+		return claim, nil
+	}
+	claim = &corev1.PersistentVolumeClaim{}
+	err = c.Client.Get(ctx, key, claim)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read claim %s of volume %s: %w", key, v.Name, err)
+	}
+	return claim, nil
+}
+
+// world reads what a plan asks for.
+func (c *Controller) world(ctx context.Context) world {
+	return world{
+		class: func(name string) *storagev1.StorageClass { return get(ctx, c, name, &storagev1.StorageClass{}) },
+		volume: func(name string) *corev1.PersistentVolume {
+			return get(ctx, c, name, &corev1.PersistentVolume{})
+		},
+		candidates: func(class string, claim *corev1.PersistentVolumeClaim) []*corev1.PersistentVolume {
+			return c.free(ctx, classKey(class), claim.Namespace+"/"+claim.Name)
+		},
+		defaultClass: func() *storagev1.StorageClass { return c.defaultClass(ctx) },
+		user: func(claim *corev1.PersistentVolumeClaim) string {
+			pods, err := Users(ctx, c.Cache, claim)
+			if err != nil || len(pods) == 0 {
+				return ""
+			}
+			return pods[0].Name
+		},
+	}
+}
+
+// get reads a cluster-scoped object, nil if there is none.
+func get[T client.Object](ctx context.Context, c *Controller, name string, obj T) (none T) {
+	if name == "" || c.Cache.Get(ctx, loop.Key{Name: name}, obj, client.UnsafeDisableDeepCopy) != nil {
+		return none
+	}
+	return obj
+}
+
+func (c *Controller) free(ctx context.Context, keys ...string) []*corev1.PersistentVolume {
+	var out []*corev1.PersistentVolume
+	for _, key := range keys {
+		var list corev1.PersistentVolumeList
+		err := c.Cache.List(ctx, &list, client.MatchingFields{freeIndex: key}, client.UnsafeDisableDeepCopy)
+		if err != nil {
+			c.Log.Warn("volumes not read", "err", err)
+		}
+		for i := range list.Items {
+			out = append(out, &list.Items[i])
+		}
+	}
+	return out
+}
+
+// defaultClass is the class of claims that name none: of several the newest.
+func (c *Controller) defaultClass(ctx context.Context) *storagev1.StorageClass {
+	var list storagev1.StorageClassList
+	if err := c.Cache.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+		c.Log.Warn("storage classes not read", "err", err)
+	}
+	var newest *storagev1.StorageClass
+	for i := range list.Items {
+		class := &list.Items[i]
+		if class.Annotations[isDefault] != "true" && class.Annotations["storageclass.beta.kubernetes.io/is-default-class"] != "true" {
+			continue
+		}
+		if newest == nil || newest.CreationTimestamp.Before(&class.CreationTimestamp) ||
+			newest.CreationTimestamp.Equal(&class.CreationTimestamp) && class.Name < newest.Name {
+			newest = class
+		}
+	}
+	return newest
+}

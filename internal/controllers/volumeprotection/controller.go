@@ -1,0 +1,156 @@
+// Package volumeprotection keeps claims that pods use and volumes that claims have
+// from going: both carry a finalizer, which is taken off a deleted one when nobody
+// needs it any more.
+//
+// A pod uses a claim from when it has a node until it is deleted, also after it ended;
+// one that has no node yet is not let start with a claim that is being deleted.
+package volumeprotection
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/sinawi/sinawi/internal/controllers/loop"
+	"github.com/sinawi/sinawi/internal/controllers/persistentvolume"
+)
+
+// The finalizers, as upstream names them.
+const (
+	claimFinalizer  = "kubernetes.io/pvc-protection"
+	volumeFinalizer = "kubernetes.io/pv-protection"
+)
+
+// Controller reconciles the finalizers of claims and volumes.
+type Controller struct {
+	loop.Deps
+	claims, volumes *loop.Loop
+}
+
+// New returns a controller that works with the given dependencies. The cache must
+// have the indexes of package persistentvolume.
+func New(deps loop.Deps) *Controller {
+	c := &Controller{Deps: deps}
+	c.claims = loop.New("pvcprotection", 1, deps, c.claim)
+	c.claims.WatchSelf(&corev1.PersistentVolumeClaim{})
+	c.claims.WatchChanges(&corev1.Pod{}, released)
+	c.volumes = loop.New("pvprotection", 1, deps, c.volume)
+	c.volumes.WatchSelf(&corev1.PersistentVolume{})
+	return c
+}
+
+// Run reconciles until ctx ends.
+func (c *Controller) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return c.claims.Run(ctx) })
+	group.Go(func() error { return c.volumes.Run(ctx) })
+	return group.Wait()
+}
+
+// released are the claims that a pod which is gone, or has ended, used.
+func released(before, after client.Object) []loop.Key {
+	if after != nil && !ended(after.(*corev1.Pod)) {
+		return nil
+	}
+	if after == nil {
+		after = before
+	}
+	pod := after.(*corev1.Pod)
+	var keys []loop.Key
+	for _, name := range persistentvolume.Claims(pod) {
+		keys = append(keys, loop.Key{Namespace: pod.Namespace, Name: name})
+	}
+	return keys
+}
+
+func ended(pod *corev1.Pod) bool {
+	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+}
+
+func (c *Controller) claim(ctx context.Context, key loop.Key) (time.Duration, error) {
+	claim := &corev1.PersistentVolumeClaim{}
+	if err := c.Cache.Get(ctx, key, claim, client.UnsafeDisableDeepCopy); err != nil {
+		return 0, client.IgnoreNotFound(err)
+	}
+	has := controllerutil.ContainsFinalizer(claim, claimFinalizer)
+	switch {
+	case claim.DeletionTimestamp == nil && !has:
+		return 0, c.write(ctx, claim.DeepCopy(), claimFinalizer, controllerutil.AddFinalizer)
+	case claim.DeletionTimestamp == nil || !has:
+		return 0, nil
+	}
+	used, err := c.used(ctx, claim)
+	if err != nil || used {
+		return 0, err
+	}
+	return 0, c.write(ctx, claim.DeepCopy(), claimFinalizer, controllerutil.RemoveFinalizer)
+}
+
+// used asks the cache, and if that says no the API: a finalizer is taken off once.
+func (c *Controller) used(ctx context.Context, claim *corev1.PersistentVolumeClaim) (bool, error) {
+	pods, err := persistentvolume.Users(ctx, c.Cache, claim)
+	if err != nil {
+		return false, err
+	}
+	for i := range pods {
+		if uses(&pods[i], claim) {
+			return true, nil
+		}
+	}
+	var live corev1.PodList
+	if err := c.Client.List(ctx, &live, client.InNamespace(claim.Namespace)); err != nil {
+		return false, fmt.Errorf("list pods that may use claim %s/%s: %w", claim.Namespace, claim.Name, err)
+	}
+	for i := range live.Items {
+		if uses(&live.Items[i], claim) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// uses says whether a pod needs a claim.
+func uses(pod *corev1.Pod, claim *corev1.PersistentVolumeClaim) bool {
+	if pod.Spec.NodeName == "" {
+		return false
+	}
+	for i := range pod.Spec.Volumes {
+		switch v := &pod.Spec.Volumes[i]; {
+		case v.PersistentVolumeClaim != nil && v.PersistentVolumeClaim.ClaimName == claim.Name:
+			return true
+		case v.Ephemeral != nil && pod.Name+"-"+v.Name == claim.Name && !ended(pod):
+			return true
+		}
+	}
+	return false
+}
+
+func (c *Controller) volume(ctx context.Context, key loop.Key) (time.Duration, error) {
+	v := &corev1.PersistentVolume{}
+	if err := c.Cache.Get(ctx, key, v, client.UnsafeDisableDeepCopy); err != nil {
+		return 0, client.IgnoreNotFound(err)
+	}
+	has := controllerutil.ContainsFinalizer(v, volumeFinalizer)
+	switch {
+	case v.DeletionTimestamp == nil && !has:
+		return 0, c.write(ctx, v.DeepCopy(), volumeFinalizer, controllerutil.AddFinalizer)
+	case v.DeletionTimestamp != nil && has && v.Status.Phase != corev1.VolumeBound:
+		return 0, c.write(ctx, v.DeepCopy(), volumeFinalizer, controllerutil.RemoveFinalizer)
+	}
+	return 0, nil
+}
+
+func (c *Controller) write(ctx context.Context, obj client.Object, finalizer string, change func(client.Object, string) bool) error {
+	if !change(obj, finalizer) {
+		return nil
+	}
+	if err := c.Client.Update(ctx, obj); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("change finalizer %s of %s: %w", finalizer, client.ObjectKeyFromObject(obj), err)
+	}
+	return nil
+}
