@@ -30,6 +30,7 @@ type serverFlags struct {
 	nodeName, nodeIP     string
 	runtimeEndpoint      string
 	disable              []string
+	guard                *guardFlags
 }
 
 func (a *app) addServerFlags(set *pflag.FlagSet) *serverFlags {
@@ -42,6 +43,7 @@ func (a *app) addServerFlags(set *pflag.FlagSet) *serverFlags {
 	set.StringVar(&f.nodeIP, "node-ip", "", a.say("address by which others reach this node; that of the default route if empty", "다른 노드가 이 노드에 접속할 주소 (비우면 기본 경로의 주소)"))
 	set.StringVar(&f.runtimeEndpoint, "container-runtime-endpoint", "", a.say("CRI socket of another container runtime; empty uses the built-in one", "다른 컨테이너 런타임의 CRI 소켓 (비우면 내장 런타임)"))
 	set.StringSliceVar(&f.disable, "disable", nil, a.say("parts not to start: scheduler, controllers, agent", "시작하지 않을 부분: scheduler, controllers, agent"))
+	f.guard = a.addGuardFlags(set)
 	return f
 }
 
@@ -61,6 +63,9 @@ func (f *serverFlags) config(dir instance.Dir) (cluster.Config, error) {
 		if cfg.NodeIP, err = netip.ParseAddr(f.nodeIP); err != nil {
 			return cfg, fmt.Errorf("--node-ip %q is no IP address", f.nodeIP)
 		}
+	}
+	if cfg.Guard, err = f.guard.guard(); err != nil {
+		return cfg, err
 	}
 	return cfg, cfg.Complete()
 }

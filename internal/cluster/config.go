@@ -13,6 +13,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"github.com/sinawi/sinawi/internal/apiserver/controlplane"
 	"github.com/sinawi/sinawi/internal/instance"
 )
 
@@ -28,10 +29,22 @@ type Config struct {
 	NodeIP      netip.Addr
 	// RuntimeEndpoint is the CRI socket of another runtime; "" is our own.
 	RuntimeEndpoint string
+	// Guard is what an administrator sets about who may do what.
+	Guard Guard
 	// Disable names parts that are not started: "scheduler", "controllers",
 	// "agent". Another program that speaks the Kubernetes API may do their work.
 	Disable []string
 }
+
+// Guard says by which files and rules callers are let in, what is recorded of
+// what they do, and how secrets lie on disk.
+type Guard = controlplane.Guard
+
+// AuditSend is how records leave the request that made them.
+type AuditSend = controlplane.AuditSend
+
+// DefaultGuard has upstream's defaults.
+func DefaultGuard() Guard { return controlplane.DefaultGuard() }
 
 // Defaults of a new cluster.
 const (
@@ -103,7 +116,7 @@ func (c *Config) validate() error {
 			return fmt.Errorf("--disable %s: no such part; choose from %s, %s, %s", part, PartScheduler, PartControllers, PartAgent)
 		}
 	}
-	return nil
+	return c.Guard.Check()
 }
 
 // enabled reports whether a part is to be started.

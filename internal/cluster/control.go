@@ -125,6 +125,7 @@ func (s *server) startAPI(ctx context.Context, listeners []net.Listener) error {
 		Keys:        s.keys,
 		Listeners:   listeners,
 		AdvertiseIP: s.cfg.NodeIP,
+		Guard:       s.cfg.Guard,
 		ServiceCIDR: s.cfg.ServiceCIDR,
 		Logger:      s.log,
 	})
@@ -192,11 +193,13 @@ func (s *server) startControllerSet(c client.Client, objects cache.Cache) error 
 		return broadcaster.NewRecorder(clientgoscheme.Scheme, corev1.EventSource{Component: source})
 	}
 	set, err := controllers.New(loop.Deps{Client: c, Cache: objects, Log: s.log}, controllers.Options{
-		PodCIDR:     s.cfg.PodCIDR,
-		ServiceCIDR: s.cfg.ServiceCIDR,
-		RootCA:      s.keys.Cluster.CertPEM,
-		Config:      s.loopback(),
-		Recorder:    recorder,
+		PodCIDR:      s.cfg.PodCIDR,
+		ServiceCIDR:  s.cfg.ServiceCIDR,
+		RootCA:       s.keys.Cluster.CertPEM,
+		Signer:       s.keys.Cluster,
+		AccountToken: controlplane.AccountTokens(s.cfg.Guard, s.keys),
+		Config:       s.loopback(),
+		Recorder:     recorder,
 	})
 	if err != nil {
 		return err

@@ -25,9 +25,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
+	"github.com/sinawi/sinawi/internal/controllers/accounttoken"
+	"github.com/sinawi/sinawi/internal/controllers/attachdetach"
 	"github.com/sinawi/sinawi/internal/controllers/backend"
+	"github.com/sinawi/sinawi/internal/controllers/bootstraptoken"
 	"github.com/sinawi/sinawi/internal/controllers/clusterrole"
 	"github.com/sinawi/sinawi/internal/controllers/cronjob"
+	"github.com/sinawi/sinawi/internal/controllers/csr"
 	"github.com/sinawi/sinawi/internal/controllers/daemonset"
 	"github.com/sinawi/sinawi/internal/controllers/deployment"
 	"github.com/sinawi/sinawi/internal/controllers/disruption"
@@ -40,6 +44,7 @@ import (
 	"github.com/sinawi/sinawi/internal/controllers/namespace"
 	"github.com/sinawi/sinawi/internal/controllers/nodeipam"
 	"github.com/sinawi/sinawi/internal/controllers/nodelifecycle"
+	"github.com/sinawi/sinawi/internal/controllers/persistentvolume"
 	"github.com/sinawi/sinawi/internal/controllers/podgc"
 	"github.com/sinawi/sinawi/internal/controllers/replicaset"
 	"github.com/sinawi/sinawi/internal/controllers/resourcequota"
@@ -47,6 +52,7 @@ import (
 	"github.com/sinawi/sinawi/internal/controllers/serviceaccount"
 	"github.com/sinawi/sinawi/internal/controllers/statefulset"
 	"github.com/sinawi/sinawi/internal/controllers/tainteviction"
+	"github.com/sinawi/sinawi/internal/controllers/trustbundle"
 	"github.com/sinawi/sinawi/internal/controllers/workload"
 )
 
@@ -61,6 +67,11 @@ type Options struct {
 	ServiceCIDR netip.Prefix
 	// RootCA is the PEM bundle published in every namespace.
 	RootCA []byte
+	// Signer signs approved certificate requests; nil leaves them to others.
+	Signer csr.Signer
+	// AccountToken issues the tokens that are kept in secrets; nil leaves such
+	// secrets empty.
+	AccountToken accounttoken.Issue
 	// NodeGrace is how long a node may be silent or missing before it counts as
 	// lost; default 40 s.
 	NodeGrace time.Duration
@@ -85,7 +96,7 @@ type part struct {
 // Index tells the cache what the controllers look up by. It is called once for a
 // cache, before its readers run.
 func Index(ctx context.Context, c cache.Cache) error {
-	return errors.Join(workload.Index(ctx, c), backend.Index(ctx, c))
+	return errors.Join(workload.Index(ctx, c), backend.Index(ctx, c), persistentvolume.Index(ctx, c), attachdetach.Index(ctx, c))
 }
 
 // New returns the controllers; none runs yet.
@@ -111,7 +122,9 @@ func New(deps loop.Deps, opts Options) (*Set, error) {
 	}
 	s.network(add)
 	s.cluster(add, opts, all)
+	s.identities(add, opts)
 	s.nodes(add, opts)
+	s.storage(add)
 	return s, nil
 }
 
@@ -189,6 +202,22 @@ func (s *Set) cluster(add adder, opts Options, all generic) {
 	if len(opts.RootCA) > 0 {
 		add("rootca", func(d loop.Deps) func(context.Context) error { return rootca.New(d, opts.RootCA).Run })
 	}
+}
+
+// identities are the controllers of certificates and tokens.
+func (s *Set) identities(add adder, opts Options) {
+	if opts.Signer != nil {
+		add("certificatesigningrequest", func(d loop.Deps) func(context.Context) error { return csr.New(d, opts.Signer).Run })
+	}
+	if opts.AccountToken != nil {
+		add("serviceaccount-token", func(d loop.Deps) func(context.Context) error {
+			return accounttoken.New(d, opts.AccountToken, opts.RootCA).Run
+		})
+	}
+	if opts.Signer != nil && len(opts.RootCA) > 0 {
+		add("clustertrustbundle", func(d loop.Deps) func(context.Context) error { return trustbundle.New(d, opts.RootCA).Run })
+	}
+	add("bootstraptoken", func(d loop.Deps) func(context.Context) error { return bootstraptoken.New(d).Run })
 }
 
 func (s *Set) nodes(add adder, opts Options) {

@@ -40,6 +40,16 @@ type env struct {
 
 func start(t *testing.T, change ...func(*controllers.Options)) *env {
 	t.Helper()
+	return startWith(t, func(_ *env, o *controllers.Options) {
+		for _, f := range change {
+			f(o)
+		}
+	})
+}
+
+// startWith is start for changes that need the server.
+func startWith(t *testing.T, change func(*env, *controllers.Options)) *env {
+	t.Helper()
 	server := apitest.Start(t)
 	server.Config.WarningHandler = rest.NoWarnings{}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -66,9 +76,8 @@ func start(t *testing.T, change ...func(*controllers.Options)) *env {
 		RootCA:      []byte("a certificate"),
 		Recorder:    recorder,
 	}
-	for _, f := range change {
-		f(&opts)
-	}
+	e := &env{T: t, Client: c, ctx: ctx, server: server}
+	change(e, &opts)
 	set, err := controllers.New(loop.Deps{Client: c, Cache: objects, Log: log}, opts)
 	if err != nil {
 		t.Fatal(err)
@@ -85,7 +94,6 @@ func start(t *testing.T, change ...func(*controllers.Options)) *env {
 		}
 		stop()
 	})
-	e := &env{T: t, Client: c, ctx: ctx, server: server}
 	e.namespace("default")
 	return e
 }

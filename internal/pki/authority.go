@@ -230,3 +230,26 @@ func parseKey(data []byte) (crypto.Signer, error) {
 	}
 	return nil, fmt.Errorf("PEM block %q is no private key", block.Type)
 }
+
+// Sign returns a leaf certificate in PEM for the key of request. What it says is
+// what template says, but for its serial number; it does not outlive the
+// authority and is never one itself.
+func (a *Authority) Sign(template *x509.Certificate, request *x509.CertificateRequest) ([]byte, error) {
+	if err := request.CheckSignature(); err != nil {
+		return nil, fmt.Errorf("certificate request for %s is not signed by its own key: %w", request.Subject.CommonName, err)
+	}
+	serial, err := newSerial()
+	if err != nil {
+		return nil, err
+	}
+	leaf := *template
+	leaf.SerialNumber, leaf.BasicConstraintsValid, leaf.IsCA = serial, true, false
+	if leaf.NotAfter.After(a.Cert.NotAfter) {
+		leaf.NotAfter = a.Cert.NotAfter
+	}
+	der, err := x509.CreateCertificate(rand.Reader, &leaf, a.Cert, request.PublicKey, a.key)
+	if err != nil {
+		return nil, fmt.Errorf("sign certificate for %s: %w", request.Subject.CommonName, err)
+	}
+	return encodeCertificate(der), nil
+}

@@ -116,6 +116,15 @@ func (k *Keeper) kept() []kept {
 		return out
 	}
 	return append(out,
+		kept{corev1.Resource("configmaps"), metav1.NamespacePublic, "cluster-info", func(ctx context.Context) error {
+			want, err := clusterInfo(k.o.Server, k.o.ClientCA)
+			if err != nil {
+				return err
+			}
+			return ensure(ctx, core.ConfigMaps(want.Namespace), want, func(have *corev1.ConfigMap) {
+				have.Data = with(have.Data, want.Data)
+			})
+		}},
 		kept{corev1.Resource("endpoints"), metav1.NamespaceDefault, serviceName, func(ctx context.Context) error {
 			want := kubernetesEndpoints(k.o.Server.Addr(), port)
 			//lint:ignore SA1019 clients still read the older form

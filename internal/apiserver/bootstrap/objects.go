@@ -2,6 +2,7 @@ package bootstrap
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/netip"
 
 	corev1 "k8s.io/api/core/v1"
@@ -10,6 +11,8 @@ import (
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
 // The kubernetes service, by which pods reach this server.
@@ -105,6 +108,22 @@ func serviceNetwork(cidr netip.Prefix) *networkingv1.ServiceCIDR {
 		ObjectMeta: metav1.ObjectMeta{Name: serviceName},
 		Spec:       networkingv1.ServiceCIDRSpec{CIDRs: []string{cidr.Masked().String()}},
 	}
+}
+
+// clusterInfo tells a node that would join where this server is and which CA it
+// has. Everybody may read it; the signatures that controllers add are what makes
+// it worth believing.
+func clusterInfo(server netip.AddrPort, ca []byte) (*corev1.ConfigMap, error) {
+	config := clientcmdapi.NewConfig()
+	config.Clusters[""] = &clientcmdapi.Cluster{Server: "https://" + server.String(), CertificateAuthorityData: ca}
+	data, err := clientcmd.Write(*config)
+	if err != nil {
+		return nil, fmt.Errorf("write cluster-info: %w", err)
+	}
+	return &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Name: "cluster-info", Namespace: metav1.NamespacePublic},
+		Data:       map[string]string{"kubeconfig": string(data)},
+	}, nil
 }
 
 // extensionTrust is what an extension API server must know: whose client

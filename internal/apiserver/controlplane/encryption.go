@@ -45,3 +45,10 @@ func RotateEncryptionKey(keys *pki.PKI) (string, error) { return seal.Rotate(key
 
 // StaleEncryptionKeys returns how many older keys values may still need.
 func StaleEncryptionKeys(keys *pki.PKI) (int, error) { return seal.Pending(keys.Path(encryptionKey)) }
+
+// EncryptionKeyFile holds the keys, and RetiredEncryptionKeys those that nothing
+// in the store needs any more.
+func EncryptionKeyFile(keys *pki.PKI) string { return keys.Path(encryptionKey) }
+
+// RetiredEncryptionKeys is needed only to restore backups of before.
+func RetiredEncryptionKeys(keys *pki.PKI) string { return seal.RetiredFile(keys.Path(encryptionKey)) }

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/sinawi/sinawi/internal/apiserver/admission"
 	"github.com/sinawi/sinawi/internal/apiserver/audit"
 	"github.com/sinawi/sinawi/internal/apiserver/authn/openid"
@@ -29,6 +31,14 @@ type Guard struct {
 	Audit         audit.Options
 	// EncryptionConfig is a file that says how what is encrypted at rest.
 	EncryptionConfig string
+}
+
+// AuditSend is how records leave the request that made them.
+type AuditSend = audit.Send
+
+// DefaultGuard has upstream's defaults, for those who set some of them.
+func DefaultGuard() Guard {
+	return Guard{TokenWebhook: tokenwebhook.Defaults(), Audit: audit.Defaults()}
 }
 
 // Tokens says how service account tokens are made and proved.
@@ -92,4 +102,18 @@ func (t Tokens) files(keys *pki.PKI) serviceaccount.Files {
 		f.Signing = keys.ServiceAccountKeyFile()
 	}
 	return f
+}
+
+// AccountTokens returns what signs the tokens that are kept in secrets. Keys are
+// read for each: such tokens are made seldom, and keys change.
+func AccountTokens(g Guard, keys *pki.PKI) func(account *corev1.ServiceAccount, secret string) (string, error) {
+	files := g.Tokens.files(keys)
+	return func(account *corev1.ServiceAccount, secret string) (string, error) {
+		loaded, err := files.Load()
+		if err != nil {
+			return "", err
+		}
+		holder := serviceaccount.Object{Name: account.Name, UID: string(account.UID)}
+		return serviceaccount.NewIssuer("", loaded, time.Now).IssueForSecret(account.Namespace, holder, secret)
+	}
 }

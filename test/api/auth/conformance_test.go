@@ -97,32 +97,39 @@ func TestCertificateSigningRequests(t *testing.T) {
 		}
 	}
 
-	// approval
-	updated.Status.Conditions = []certificatesv1.CertificateSigningRequestCondition{{
+	patch := func(sub, body string) *certificatesv1.CertificateSigningRequest {
+		t.Helper()
+		return must[*certificatesv1.CertificateSigningRequest](t)(api.Patch(ctx, one.Name, types.MergePatchType, []byte(body), metav1.PatchOptions{}, sub))
+	}
+	raw := s.Clientset().CertificatesV1().RESTClient()
+	for _, sub := range []string{"approval", "status"} {
+		got := &certificatesv1.CertificateSigningRequest{}
+		if err := raw.Get().Resource("certificatesigningrequests").Name(one.Name).SubResource(sub).Do(ctx).Into(got); err != nil || got.UID != one.UID {
+			t.Errorf("get /%s: %v", sub, err)
+		}
+	}
+	approval := patch("approval", `{"metadata":{"annotations":{"patchedapproval":"true"}},"status":{"conditions":[{"type":"ApprovalPatch","status":"True","reason":"e2e"}]}}`)
+	if len(approval.Status.Conditions) != 1 || approval.Status.Conditions[0].Type != "ApprovalPatch" || approval.Annotations["patchedapproval"] != "true" {
+		t.Errorf("patched approval: %v %v", approval.Annotations, approval.Status.Conditions)
+	}
+	approval.Status.Conditions = append(approval.Status.Conditions, certificatesv1.CertificateSigningRequestCondition{
 		Type: certificatesv1.CertificateApproved, Status: corev1.ConditionTrue, Reason: "E2E", Message: "approved by a test",
-	}}
-	approved := must[*certificatesv1.CertificateSigningRequest](t)(api.UpdateApproval(ctx, one.Name, updated, metav1.UpdateOptions{}))
-	if len(approved.Status.Conditions) != 1 {
-		t.Errorf("conditions %v", approved.Status.Conditions)
+	})
+	approval = must[*certificatesv1.CertificateSigningRequest](t)(api.UpdateApproval(ctx, one.Name, approval, metav1.UpdateOptions{}))
+	if len(approval.Status.Conditions) != 2 || approval.Status.Conditions[1].Type != certificatesv1.CertificateApproved {
+		t.Errorf("updated approval: %v", approval.Status.Conditions)
 	}
-	approved = must[*certificatesv1.CertificateSigningRequest](t)(api.Patch(ctx, one.Name, types.MergePatchType,
-		[]byte(`{"status":{"conditions":[{"type":"Approved","status":"True","reason":"E2E","message":"patched"}]}}`), metav1.PatchOptions{}, "approval"))
-	if approved.Status.Conditions[0].Message != "patched" {
-		t.Errorf("conditions after a patch %v", approved.Status.Conditions)
+	certificate := must[[]byte](t)(json.Marshal(s.Keys.Cluster.CertPEM))
+	status := patch("status", `{"metadata":{"annotations":{"patchedstatus":"true"}},"status":{"certificate":`+string(certificate)+`}}`)
+	if string(status.Status.Certificate) != string(s.Keys.Cluster.CertPEM) || status.Annotations["patchedstatus"] != "true" {
+		t.Errorf("patched status: %v", status.Annotations)
 	}
-
-	// status
-	pair := s.Keys.Cluster.CertPEM
-	approved.Status.Certificate = pair
-	signed := must[*certificatesv1.CertificateSigningRequest](t)(api.UpdateStatus(ctx, approved, metav1.UpdateOptions{}))
-	if string(signed.Status.Certificate) != string(pair) {
-		t.Error("the certificate is not kept")
-	}
-	signed = must[*certificatesv1.CertificateSigningRequest](t)(api.Patch(ctx, one.Name, types.MergePatchType,
-		[]byte(`{"status":{"conditions":[{"type":"Approved","status":"True","reason":"E2E","message":"m"},{"type":"ApprovalPatch","status":"True","reason":"E2E"}]}}`),
-		metav1.PatchOptions{}, "status"))
-	if !slices.ContainsFunc(signed.Status.Conditions, func(c certificatesv1.CertificateSigningRequestCondition) bool { return c.Type == "ApprovalPatch" }) {
-		t.Errorf("conditions after a patch %v", signed.Status.Conditions)
+	status.Status.Conditions = append(status.Status.Conditions, certificatesv1.CertificateSigningRequestCondition{
+		Type: "StatusUpdate", Status: corev1.ConditionTrue, Reason: "E2E", Message: "set by a test",
+	})
+	status = must[*certificatesv1.CertificateSigningRequest](t)(api.UpdateStatus(ctx, status, metav1.UpdateOptions{}))
+	if len(status.Status.Conditions) != 3 || status.Status.Conditions[2].Type != "StatusUpdate" {
+		t.Errorf("updated status: %v", status.Status.Conditions)
 	}
 
 	if err := api.Delete(ctx, one.Name, metav1.DeleteOptions{}); err != nil {

@@ -12,6 +12,9 @@ const (
 	tokenCleaner         = "system:controller:token-cleaner"
 	managerLock          = "system::leader-locking-kube-controller-manager"
 	schedulerLock        = "system::leader-locking-kube-scheduler"
+	// clusterInfo is a role of our own: nodes that hold nothing but a token read
+	// which cluster it is for.
+	clusterInfo = "sinawi:cluster-info"
 )
 
 // Roles returns the roles inside namespaces.
@@ -28,6 +31,7 @@ func Roles() []rbacv1.Role {
 			rule("get update", "core", "configmaps", "kube-scheduler")),
 		role(public, bootstrapSigner, rule(read, "core", "configmaps"),
 			rule("update", "core", "configmaps", "cluster-info"), events()),
+		role(public, clusterInfo, rule("get", "core", "configmaps", "cluster-info")),
 	}
 }
 
@@ -42,5 +46,6 @@ func RoleBindings() []rbacv1.RoleBinding {
 		binding(system, cloudProvider, cloudProvider, account("cloud-provider")),
 		binding(system, tokenCleaner, tokenCleaner, account("token-cleaner")),
 		binding(public, bootstrapSigner, bootstrapSigner, account("bootstrap-signer")),
+		binding(public, clusterInfo, clusterInfo, group(unauthenticated), group(authenticated)),
 	}
 }
