@@ -45,8 +45,10 @@ func (c *Client) create(ctx context.Context, e *Endpoint, key client.ObjectKey, 
 		return err
 	}
 	withoutDoubleOwners(in)
-	if in, err = c.fields.created(e, in, c.manager(options.FieldManager)); err != nil {
-		return err
+	if e.Subresource == "" { // what is created below an object is never stored
+		if in, err = c.fields.created(e, in, c.manager(options.FieldManager)); err != nil {
+			return err
+		}
 	}
 	namespace := c.admissionNamespace(e, key)
 	attributes := admission.NewAttributesRecord(in, nil, e.Kind, namespace, key.Name, e.Resource, e.Subresource,

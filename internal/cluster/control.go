@@ -10,7 +10,6 @@ import (
 	"syscall"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/client-go/kubernetes"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	toolsevents "k8s.io/client-go/tools/events"
@@ -125,8 +124,8 @@ func (s *server) startAPI(ctx context.Context, listeners []net.Listener) error {
 		Keys:        s.keys,
 		Listeners:   listeners,
 		AdvertiseIP: s.cfg.NodeIP,
-		Guard:       s.cfg.Guard,
 		ServiceCIDR: s.cfg.ServiceCIDR,
+		Guard:       s.cfg.Guard,
 		Logger:      s.log,
 	})
 	if err != nil {
@@ -157,7 +156,7 @@ func (s *server) loopback() *rest.Config {
 
 // startControllers starts scheduler and controllers over one shared cache.
 func (s *server) startControllers(ctx context.Context) error {
-	c, objects, err := clients(s.loopback(), cache.Options{})
+	c, objects, err := s.inProcess()
 	if err != nil {
 		return err
 	}
@@ -177,7 +176,7 @@ func (s *server) startControllers(ctx context.Context) error {
 		}
 	}
 	if s.cfg.enabled(PartScheduler) {
-		return s.startScheduler(c, objects)
+		return s.startScheduler(c.As(asScheduler()), objects)
 	}
 	return nil
 }
@@ -209,11 +208,7 @@ func (s *server) startControllerSet(c client.Client, objects cache.Cache) error 
 }
 
 func (s *server) startScheduler(c client.Client, objects cache.Cache) error {
-	typed, err := kubernetes.NewForConfig(s.loopback())
-	if err != nil {
-		return fmt.Errorf("connect the scheduler: %w", err)
-	}
-	broadcaster := toolsevents.NewBroadcaster(&toolsevents.EventSinkImpl{Interface: typed.EventsV1()})
+	broadcaster := toolsevents.NewBroadcaster(eventSink{c})
 	recorder := broadcaster.NewRecorder(clientgoscheme.Scheme, corev1.DefaultSchedulerName)
 	s.parts.start("scheduler's events", func(ctx context.Context) error {
 		defer broadcaster.Shutdown()
