@@ -78,8 +78,7 @@ func harmless(message string, fields []zapcore.Field) bool {
 			return ok && strings.HasSuffix(err.Error(), "missing term information")
 		})
 	}
-	// It is told to campaign again at once.
-	return strings.HasSuffix(message, "cannot campaign at term 1 since there are still pending configuration changes to apply")
+	return false
 }
 
 func (c slogCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {

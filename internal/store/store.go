@@ -14,9 +14,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
-	"go.etcd.io/etcd/server/v3/etcdserver"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
-	"go.etcd.io/raft/v3/raftpb"
 )
 
 // Options says where the data lies and how the member runs.
@@ -40,22 +38,24 @@ type Store struct {
 	broken *breakdown
 }
 
-// Member tuning. The one member is told to elect itself (see elect), so that
+// Member tuning. The one member is told to elect itself (see startElected), so that
 // the tick may be long: it wakes the process all the time that nothing happens.
 const (
 	tickMilliseconds     = 250
 	electionMilliseconds = 10 * tickMilliseconds
-	electInterval        = 2 * time.Millisecond
 
-	// A snapshot is taken after so many entries; etcd's default of 10,000 makes
-	// a start read and apply that many again.
-	snapshotCount = 500
-	// Entries kept in memory: all that a start may apply at once, which are
-	// those since the last snapshot and the last two batches, as large as there
-	// are requests at a time. Raft panics when it campaigns while entries are
-	// gone that it has handed out and not yet counted as applied. etcd's default
-	// of 5,000 holds megabytes of values that nobody reads in one member.
-	snapshotCatchUpEntries = snapshotCount + 2*750
+	// Entries kept in memory for followers that lag. etcd's default of 10,000
+	// holds tens of megabytes of values that nobody reads in one member.
+	snapshotCount          = 1000
+	snapshotCatchUpEntries = 100
+
+	// How often watchers of what never changes learn how far the store has come.
+	// It need only be well within the time after which revisions are forgotten;
+	// whoever cannot wait asks.
+	progressInterval = time.Minute
+	// How often the database is written. The log is on disk before a write is
+	// acknowledged; what the database lacks after a crash comes from there.
+	commitInterval = 500 * time.Millisecond
 
 	maxRequestBytes = 3 << 20 // an object of 1.5 MB, and its transaction
 	defaultQuota    = 8 << 30
@@ -77,13 +77,10 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		return nil, errors.Join(err, lock.Close())
 	}
 	broken := newBreakdown()
-	etcd, err := embed.StartEtcd(memberConfig(opts, broken))
+	etcd, err := startElected(ctx, memberConfig(opts, broken), broken.done)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start etcd in %s: %w", opts.Dir, err), lock.Close())
 	}
-	electing, stopElecting := context.WithCancel(ctx)
-	defer stopElecting()
-	go elect(electing, etcd.Server)
 	select {
 	case <-etcd.Server.ReadyNotify():
 	case err = <-etcd.Err():
@@ -101,30 +98,6 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	return &Store{etcd: etcd, client: v3client.New(etcd.Server), lock: lock, broken: broken}, nil
 }
 
-// elect makes the only member campaign now and not after an election timeout,
-// as soon as it has applied what its log says is committed. A campaign while
-// the log still holds a change of members is ignored without a signal, so it is
-// repeated until there is a leader.
-func elect(ctx context.Context, server *etcdserver.EtcdServer) {
-	self := uint64(server.MemberID())
-	campaign := &raftpb.Message{Type: raftpb.MsgTimeoutNow.Enum(), From: &self, To: &self}
-	ticker := time.NewTicker(electInterval)
-	defer ticker.Stop()
-	for server.Leader() == 0 {
-		if server.AppliedIndex() >= server.CommittedIndex() {
-			// An error is a member that stops, which Open sees too.
-			_ = server.Process(ctx, campaign)
-		}
-		select {
-		case <-ticker.C:
-		case <-server.StopNotify():
-			return
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
 func memberConfig(opts Options, broken *breakdown) *embed.Config {
 	cfg := embed.NewConfig()
 	cfg.Name = "sinawi"
@@ -139,6 +112,7 @@ func memberConfig(opts Options, broken *breakdown) *embed.Config {
 
 	cfg.TickMs = tickMilliseconds
 	cfg.ElectionMs = electionMilliseconds
+	cfg.InitialElectionTickAdvance = false
 	cfg.SnapshotCount = snapshotCount
 	cfg.SnapshotCatchUpEntries = snapshotCatchUpEntries
 	cfg.MaxRequestBytes = maxRequestBytes
@@ -149,7 +123,8 @@ func memberConfig(opts Options, broken *breakdown) *embed.Config {
 	cfg.UnsafeNoFsync = opts.UnsafeNoFsync
 	// The API server compacts, so that it knows which revisions are gone.
 	cfg.AutoCompactionRetention = "0"
-	cfg.WatchProgressNotifyInterval = 5 * time.Second
+	cfg.WatchProgressNotifyInterval = progressInterval
+	cfg.BackendBatchInterval = commitInterval
 	cfg.EnableGRPCGateway = false
 	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zapTo(opts.Logger, broken))
 	return cfg

@@ -171,6 +171,7 @@ func (b *Backend) decorator(r Resource) generic.StorageDecorator {
 			IndexerFuncs:        triggers,
 			Indexers:            indexers,
 			Codec:               config.Codec,
+			Clock:               rhythm{},
 		})
 		if err != nil {
 			closeRaw()
