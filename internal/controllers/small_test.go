@@ -159,3 +159,21 @@ func TestPolicyStatus(t *testing.T) {
 		t.Errorf("warnings: %+v", warnings)
 	}
 }
+
+// TestOutOfService: pods told to end on a node that is off end without it.
+func TestOutOfService(t *testing.T) {
+	e := start(t)
+	node := e.node("off")
+	pod := &corev1.Pod{ObjectMeta: meta("p"), Spec: corev1.PodSpec{NodeName: "off", Containers: []corev1.Container{{Name: "c", Image: "i"}}}}
+	e.create(pod)
+	if err := e.Delete(e.ctx, pod); err != nil {
+		t.Fatal(err)
+	}
+	if get(e, pod).DeletionTimestamp == nil {
+		t.Fatal("the pod does not wait for its node")
+	}
+	change(e, node, func(n *corev1.Node) {
+		n.Spec.Taints = append(n.Spec.Taints, corev1.Taint{Key: corev1.TaintNodeOutOfService, Value: "nodeshutdown", Effect: corev1.TaintEffectNoExecute})
+	})
+	e.gone(pod)
+}

@@ -31,12 +31,35 @@ func New(deps loop.Deps) *Controller {
 	c.loop.WatchSelf(&corev1.Service{})
 	backend.WatchPods(c.loop, deps)
 	c.loop.WatchChanges(&corev1.Node{}, c.nodeChanged)
+	c.loop.WatchChanges(&corev1.Node{}, c.capacityChanged)
 	watchSlices(c.loop, c.pending, manager)
 	return c
 }
 
 // Run reconciles until ctx ends.
 func (c *Controller) Run(ctx context.Context) error { return c.loop.Run(ctx) }
+
+// capacityChanged wakes the services that go by topology when a node counts for
+// more or less than before. One that has just come is not ready yet.
+func (c *Controller) capacityChanged(before, after client.Object) []loop.Key {
+	old, _ := before.(*corev1.Node)
+	next, _ := after.(*corev1.Node)
+	if old == nil || next != nil && counts(old) == counts(next) && old.Status.Allocatable.Cpu().Equal(*next.Status.Allocatable.Cpu()) &&
+		old.Labels[corev1.LabelTopologyZone] == next.Labels[corev1.LabelTopologyZone] {
+		return nil
+	}
+	var list corev1.ServiceList
+	if err := c.Cache.List(context.Background(), &list, client.UnsafeDisableDeepCopy); err != nil {
+		c.Log.Error("list services", "err", err)
+	}
+	var keys []loop.Key
+	for i := range list.Items {
+		if byTopology(&list.Items[i]) {
+			keys = append(keys, loop.Self(&list.Items[i])...)
+		}
+	}
+	return keys
+}
 
 // nodeChanged wakes the services of a node's pods when the node comes, goes or
 // moves to another zone.
@@ -77,7 +100,11 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 	if settled, again := expect.Settled(c.pending, service.UID, snap.slices, time.Now()); !settled {
 		return again, nil
 	}
-	return 0, write(ctx, c.Client, c.pending, service, decide(snap))
+	p := decide(snap)
+	for _, e := range p.events {
+		c.Events.Event(service, e.kind, e.reason, e.message)
+	}
+	return 0, write(ctx, c.Client, c.pending, service, p)
 }
 
 func (c *Controller) snapshot(ctx context.Context, service *corev1.Service) (snapshot, error) {
@@ -98,6 +125,13 @@ func (c *Controller) snapshot(ctx context.Context, service *corev1.Service) (sna
 		} else if !apierrors.IsNotFound(err) {
 			return snap, fmt.Errorf("read node %s: %w", name, err)
 		}
+	}
+	if byTopology(service) {
+		var list corev1.NodeList
+		if err := c.Cache.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+			return snap, fmt.Errorf("list nodes: %w", err)
+		}
+		snap.shares, snap.unshared = sharesOf(list.Items)
 	}
 	snap.slices, err = slicesOf(ctx, c.Cache, client.ObjectKeyFromObject(service), manager)
 	return snap, err

@@ -31,12 +31,20 @@ type snapshot struct {
 	zones map[string]string
 	// slices are the service's slices that this package manages.
 	slices []*discoveryv1.EndpointSlice
+	// shares are the zones' parts of all processors, for services that go by
+	// topology; unshared says why there are none.
+	shares   map[string]float64
+	unshared string
 }
 
 // plan is what to write.
 type plan struct {
 	create, update, remove []*discoveryv1.EndpointSlice
+	events                 []event
 }
+
+// event is what users hear.
+type event struct{ kind, reason, message string }
 
 // subject is who the slices are written for.
 type subject struct {
@@ -62,6 +70,9 @@ func decide(s snapshot) plan {
 	groups := map[string]*group{}
 	for _, family := range families(s) {
 		collect(groups, s, family)
+		if byTopology(s.service) {
+			p.events = append(p.events, addHints(groups, s, family)...)
+		}
 	}
 	p.fit(subject{
 		namespace: s.service.Namespace, name: s.service.Name,
@@ -169,7 +180,7 @@ func endpoint(service *corev1.Service, pod *corev1.Pod, address, zone string) di
 // hints say who should prefer the endpoint, by the service's wish for traffic.
 func hints(service *corev1.Service, e *discoveryv1.Endpoint) *discoveryv1.EndpointHints {
 	wish := service.Spec.TrafficDistribution
-	if wish == nil || !*e.Conditions.Ready {
+	if wish == nil || !*e.Conditions.Ready || byTopology(service) {
 		return nil
 	}
 	var h discoveryv1.EndpointHints

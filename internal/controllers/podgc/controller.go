@@ -1,6 +1,7 @@
 // Package podgc removes pods that nobody else can: those bound to nodes that do
-// not exist any more, those that were deleted before any node had them, and
-// finished ones beyond a number.
+// not exist any more, those that shall end on nodes that are out of service,
+// those that were deleted before any node had them, and finished ones beyond a
+// number.
 package podgc
 
 import (
@@ -57,10 +58,13 @@ func New(deps loop.Deps, opts Options) *Controller {
 	}
 	c.loop = loop.New("podgc", 2, deps, c.reconcile)
 	c.loop.WatchChanges(&corev1.Node{}, func(before, after client.Object) []loop.Key {
-		if after != nil {
-			return nil
+		switch {
+		case after == nil:
+			return []loop.Key{{Namespace: nodes, Name: before.GetName()}}
+		case outOfService(after.(*corev1.Node)) && (before == nil || !outOfService(before.(*corev1.Node))):
+			return []loop.Key{{Namespace: nodes, Name: after.GetName()}}
 		}
-		return []loop.Key{{Namespace: nodes, Name: before.GetName()}}
+		return nil
 	})
 	c.loop.WatchChanges(&corev1.Pod{}, c.podChanged)
 	return c
@@ -83,9 +87,10 @@ func (c *Controller) podChanged(before, after client.Object) []loop.Key {
 	switch {
 	case pod.Spec.NodeName == "" && pod.DeletionTimestamp != nil:
 		keys = append(keys, loop.Self(pod)...)
-	case pod.Spec.NodeName != "" && (old == nil || old.Spec.NodeName == ""):
+	case pod.Spec.NodeName != "" && (old == nil || old.Spec.NodeName == "" || pod.DeletionTimestamp != nil && old.DeletionTimestamp == nil):
 		node := &corev1.Node{}
-		if err := c.Cache.Get(context.Background(), loop.Key{Name: pod.Spec.NodeName}, node, client.UnsafeDisableDeepCopy); apierrors.IsNotFound(err) {
+		err := c.Cache.Get(context.Background(), loop.Key{Name: pod.Spec.NodeName}, node, client.UnsafeDisableDeepCopy)
+		if apierrors.IsNotFound(err) || err == nil && pod.DeletionTimestamp != nil && outOfService(node) {
 			keys = append(keys, loop.Key{Namespace: nodes, Name: pod.Spec.NodeName})
 		}
 	}
@@ -118,7 +123,16 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 	if pod.Spec.NodeName != "" || pod.DeletionTimestamp == nil {
 		return 0, nil
 	}
-	return 0, c.remove(ctx, pod)
+	return 0, c.fail(ctx, pod)
+}
+
+// outOfService says that nothing runs on the node any more: it is silent, and
+// somebody has vouched for that it is off.
+func outOfService(node *corev1.Node) bool {
+	return slices.ContainsFunc(node.Spec.Taints, func(t corev1.Taint) bool { return t.Key == corev1.TaintNodeOutOfService }) &&
+		!slices.ContainsFunc(node.Status.Conditions, func(c corev1.NodeCondition) bool {
+			return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
+		})
 }
 
 // collectNode removes the pods of a node that has been missing for long enough
@@ -128,6 +142,9 @@ func (c *Controller) collectNode(ctx context.Context, name string) (time.Duratio
 	err := c.Cache.Get(ctx, loop.Key{Name: name}, node, client.UnsafeDisableDeepCopy)
 	if !apierrors.IsNotFound(err) {
 		c.found(name)
+		if err == nil && outOfService(node) {
+			return 0, c.collectTerminating(ctx, name)
+		}
 		return 0, err
 	}
 	pods, err := workload.PodsOn(ctx, c.Cache, name)
@@ -146,6 +163,34 @@ func (c *Controller) collectNode(ctx context.Context, name string) (time.Duratio
 		errs = append(errs, workload.Disrupt(ctx, c.Client, pod, "DeletionByPodGC", "PodGC: node no longer exists", true, time.Now()), c.remove(ctx, pod))
 	}
 	return 0, errors.Join(errs...)
+}
+
+// collectTerminating removes the pods that were told to end on a node that does
+// nothing any more.
+func (c *Controller) collectTerminating(ctx context.Context, name string) error {
+	pods, err := workload.PodsOn(ctx, c.Cache, name)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, pod := range pods {
+		if pod.DeletionTimestamp != nil {
+			errs = append(errs, c.fail(ctx, pod))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// fail notes that a pod has failed, for whoever counts that, and removes it.
+func (c *Controller) fail(ctx context.Context, pod *corev1.Pod) error {
+	if !workload.Finished(pod) {
+		failed := pod.DeepCopy()
+		failed.Status.Phase = corev1.PodFailed
+		if err := c.Client.Status().Patch(ctx, failed, client.MergeFrom(pod)); client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("fail pod %s: %w", pod.Name, err)
+		}
+	}
+	return c.remove(ctx, pod)
 }
 
 func (c *Controller) missingSince(name string) time.Time {
