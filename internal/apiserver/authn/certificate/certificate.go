@@ -61,11 +61,14 @@ func (r *remembering) AuthenticateRequest(req *http.Request) (*authenticator.Res
 	k := key{req.TLS.PeerCertificates[0], options.Roots}
 	now := r.now()
 	if found, ok := r.proved.Get(k); ok && !now.Before(k.leaf.NotBefore) && !now.After(k.leaf.NotAfter) {
-		return found.(*authenticator.Response), true, nil
+		// Whoever wraps this writes the audiences into the answer.
+		again := *found.(*authenticator.Response)
+		return &again, true, nil
 	}
 	response, ok, err := r.prove.AuthenticateRequest(req)
 	if ok && err == nil {
-		r.proved.Add(k, response, believed)
+		remembered := *response
+		r.proved.Add(k, &remembered, believed)
 	}
 	return response, ok, err
 }
