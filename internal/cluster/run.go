@@ -34,6 +34,7 @@ func Run(ctx context.Context, cfg Config, report Reporter) error {
 		}
 		return err
 	}
+	s.parts.start("tidying", process.Tidy)
 	return s.parts.wait(ctx)
 }
 
