@@ -22,6 +22,7 @@ type Controller struct {
 	form
 	loop    *loop.Loop
 	pending *expect.Tracker
+	pace    *workload.Pace
 }
 
 // New returns a controller of ReplicaSets that works with the given dependencies.
@@ -33,7 +34,7 @@ func NewReplicationController(deps loop.Deps) *Controller {
 }
 
 func newController(deps loop.Deps, name string, f form) *Controller {
-	c := &Controller{Deps: deps, form: f, pending: expect.New()}
+	c := &Controller{Deps: deps, form: f, pending: expect.New(), pace: workload.NewPace()}
 	c.loop = loop.New(name, 5, deps, c.reconcile)
 	c.loop.WatchSelf(f.empty())
 	workload.WatchOwned(c.loop, deps, c.pending, &corev1.Pod{}, f.kind, f.list())
@@ -44,8 +45,12 @@ func newController(deps loop.Deps, name string, f form) *Controller {
 func (c *Controller) Run(ctx context.Context) error { return c.loop.Run(ctx) }
 
 func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration, error) {
+	if wait := c.pace.Wait(key, time.Now()); wait > 0 {
+		return wait, nil
+	}
 	owner := c.empty()
 	if err := c.Cache.Get(ctx, key, owner); err != nil {
+		c.pace.Looked(key, 0, time.Now())
 		return 0, client.IgnoreNotFound(err)
 	}
 	set := c.view(owner)
@@ -69,6 +74,7 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 	if err := c.updateStatus(ctx, owner, set.Status, next); err != nil {
 		return 0, err
 	}
+	c.pace.Looked(key, len(snap.pods), time.Now())
 	if availableIn > 0 && (again == 0 || availableIn < again) {
 		again = availableIn
 	}

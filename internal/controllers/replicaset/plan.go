@@ -11,8 +11,9 @@ import (
 	"github.com/sinawi/sinawi/internal/controllers/workload"
 )
 
-// burst is the most pods created or deleted in one go.
-const burst = 500
+// burst is the most pods created or deleted in one go. Between two of them the
+// cache must have shown the first.
+const burst = 2000
 
 // snapshot is what a decision is made from.
 type snapshot struct {

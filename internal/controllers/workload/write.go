@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -54,39 +55,72 @@ func (p *Pods) Delete(ctx context.Context, owner client.Object, pod *corev1.Pod)
 	return nil
 }
 
-// DeleteAll deletes the pods, all at once: callers bound how many.
+// DeleteAll deletes the pods, many at once.
 func (p *Pods) DeleteAll(ctx context.Context, owner client.Object, pods []*corev1.Pod) error {
 	var wg sync.WaitGroup
+	var next atomic.Int64
 	errs := make([]error, len(pods))
-	for i, pod := range pods {
-		wg.Go(func() { errs[i] = p.Delete(ctx, owner, pod) })
+	for range min(widest, len(pods)) {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(pods); i = int(next.Add(1)) - 1 {
+				errs[i] = p.Delete(ctx, owner, pods[i])
+			}
+		})
 	}
 	wg.Wait()
 	return errors.Join(errs...)
 }
 
-// SlowStart calls fn n times in growing concurrent batches (1, 2, 4, …) and
-// stops after the first batch with an error, so that what cannot work fails once
-// and not n times. It returns how many calls worked.
+// widest is how many calls SlowStart has under way at once in the end.
+const widest = 64
+
+// SlowStart calls fn n times: at first in concurrent batches that grow (1, 2, 4,
+// …) and each wait for the one before, so that what cannot work fails once and
+// not n times; when a batch of the widest would be due, the rest without such
+// waits. It makes no more calls after one with an error. It returns how many
+// calls worked.
 func SlowStart(n int, fn func() error) (int, error) {
 	done := 0
 	for batch := min(n, 1); batch > 0; batch = min(2*batch, n-done) {
-		errs := make(chan error, batch)
-		var wg sync.WaitGroup
-		for range batch {
-			wg.Go(func() {
-				if err := fn(); err != nil {
-					errs <- err
-				}
-			})
+		size := batch
+		if batch >= widest {
+			size = n - done
 		}
-		wg.Wait()
-		done += batch - len(errs)
-		if len(errs) > 0 {
-			return done, <-errs
+		worked, err := atOnce(size, min(batch, widest), fn)
+		done += worked
+		if err != nil {
+			return done, err
 		}
+		batch = size
 	}
 	return done, nil
+}
+
+// atOnce calls fn n times in so many goroutines, until one call has an error.
+func atOnce(n, width int, fn func() error) (int, error) {
+	var left, worked atomic.Int64
+	left.Store(int64(n))
+	errs := make(chan error, width)
+	var wg sync.WaitGroup
+	for range width {
+		wg.Go(func() {
+			for left.Add(-1) >= 0 {
+				if err := fn(); err != nil {
+					left.Store(0)
+					errs <- err
+					return
+				}
+				worked.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	select {
+	case err := <-errs:
+		return int(worked.Load()), err
+	default:
+		return int(worked.Load()), nil
+	}
 }
 
 // OneMore is what a status counts, none as long as there is nothing, after one
