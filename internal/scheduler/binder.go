@@ -24,26 +24,31 @@ type bind struct {
 	node string
 }
 
-// outcome is what became of a bind.
+// outcome is a bind that failed.
 type outcome struct {
 	bind
 	err error
 }
 
-// bindAll writes decisions until ctx ends. It never leaves one unanswered, or
-// the pod would count on its node for ever.
+// bindAll writes decisions until ctx ends. None that failed is left unanswered,
+// or the pod would count on its node for ever.
+//
+// Many bindings are under way at once, because the store writes to disk what
+// waits at the same time in one go. They are not one transaction: a watcher
+// that resumes after a revision must find all of it.
 func (s *Scheduler) bindAll(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case b := <-s.binds:
-			err := s.bindOne(ctx, b)
-			if err == nil {
-				s.recorder.Eventf(b.pod, nil, corev1.EventTypeNormal, "Scheduled", "Binding",
-					"Successfully assigned %s/%s to %s", b.pod.Namespace, b.pod.Name, b.node)
+			if err := s.bindOne(ctx, b); err != nil {
+				s.mail.Put(mailbox.Change{Object: outcome{b, err}})
+				continue
 			}
-			s.mail.Put(mailbox.Change{Object: outcome{b, err}})
+			// The watch tells the loop; until then the pod counts as placed.
+			s.recorder.Eventf(b.pod, nil, corev1.EventTypeNormal, "Scheduled", "Binding",
+				"Successfully assigned %s/%s to %s", b.pod.Namespace, b.pod.Name, b.node)
 		}
 	}
 }
@@ -59,10 +64,6 @@ func (s *Scheduler) bindOne(ctx context.Context, b bind) error {
 
 // readOutcome reports whether a place became free again.
 func (s *Scheduler) readOutcome(o outcome) bool {
-	if o.err == nil {
-		// The watch will say so too; until then the pod counts as assumed.
-		return false
-	}
 	if apierrors.IsNotFound(o.err) {
 		s.queue.remove(o.pod.UID)
 		return s.engine.RemovePod(o.pod.UID)

@@ -31,7 +31,7 @@ type Options struct {
 	SchedulerName string
 	// Config has the profiles; nil is kube-scheduler's defaults.
 	Config *config.Config
-	// Binders is how many bindings may be under way at once; 0 means 16.
+	// Binders is how many bindings may be under way at once; 0 means 64.
 	Binders int
 	// Metrics is where metrics are registered; nil: nowhere.
 	Metrics metrics.KubeRegistry
@@ -75,7 +75,7 @@ func New(c client.Client, ca cache.Cache, rec Recorder, opts Options) *Scheduler
 		mail: mailbox.New[mailbox.Change](), queue: newQueue(settings.InitialBackoff, settings.MaxBackoff),
 		storage: storage.New(), devices: devices.New(), spreading: newSpreading(), budgets: budgets{},
 		preparing: map[types.UID]*preparation{}, evicting: map[types.UID]*waiting{},
-		binds: make(chan bind), errands: newErrands(), tell: newTeller(c), watching: map[string]bool{},
+		binds: make(chan bind, 256), errands: newErrands(), tell: newTeller(c), watching: map[string]bool{},
 	}
 	for i := range settings.Profiles {
 		p := settings.Profiles[i]
@@ -85,7 +85,7 @@ func New(c client.Client, ca cache.Cache, rec Recorder, opts Options) *Scheduler
 		s.profiles[p.Name] = &p
 	}
 	if s.binders == 0 {
-		s.binders = 16
+		s.binders = 64
 	}
 	s.engine = engine.New(s.namespaceLabels)
 	s.measured = newMeasures(opts.Metrics)
