@@ -32,6 +32,7 @@ type options struct {
 	shapePods   int
 	only        string
 	profile     string
+	still       bool
 }
 
 func main() {
@@ -49,6 +50,7 @@ func main() {
 	flag.IntVar(&o.shapePods, "shape-pods", 1000, "measured pods of each shape")
 	flag.StringVar(&o.only, "shape", "", "measure this shape alone")
 	flag.StringVar(&o.profile, "profile", "", "directory to write CPU profiles of the server to")
+	flag.BoolVar(&o.still, "still", false, "leave pods as they are once bound: the nodes never say that they run")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

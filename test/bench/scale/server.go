@@ -41,6 +41,8 @@ const (
 	startTimeout = 2 * time.Minute
 	stopTimeout  = time.Minute
 	sampling     = 500 * time.Millisecond
+
+	profileSeconds = "8"
 )
 
 func startServer(ctx context.Context, o options) (*server, error) {
@@ -187,7 +189,8 @@ func (s *server) cpu() time.Duration {
 	return time.Duration(ticks) * 10 * time.Millisecond
 }
 
-// profile writes a CPU profile of the server's next seconds.
+// profile writes a CPU profile of the server's next seconds, and then one of its
+// memory.
 func (s *server) profile(ctx context.Context, o options, name string) (wait func()) {
 	if o.profile == "" {
 		return func() {}
@@ -195,20 +198,34 @@ func (s *server) profile(ctx context.Context, o options, name string) (wait func
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		stream, err := s.client.CoreV1().RESTClient().Get().AbsPath("/debug/pprof/profile").Param("seconds", "5").
-			SetHeader("Accept", "*/*").Stream(ctx)
-		if err != nil {
-			progress("no profile: %v", err)
-			return
-		}
-		defer stream.Close()
-		data, err := io.ReadAll(stream)
-		if err == nil {
-			err = os.WriteFile(filepath.Join(o.profile, name+".pprof"), data, 0o644)
-		}
-		if err != nil {
-			progress("no profile: %v", err)
+		for _, kind := range []string{"profile", "heap"} {
+			if err := s.fetch(ctx, kind, filepath.Join(o.profile, name+"."+kind)); err != nil {
+				progress("no profile: %v", err)
+			}
 		}
 	}()
 	return func() { <-done }
+}
+
+// seconds asks for a while of computing, and for memory as it is (a heap
+// profile over a time would be a difference).
+func seconds(kind string) (string, string) {
+	if kind == "heap" {
+		return "debug", "0"
+	}
+	return "seconds", profileSeconds
+}
+
+func (s *server) fetch(ctx context.Context, kind, file string) error {
+	stream, err := s.client.CoreV1().RESTClient().Get().AbsPath("/debug/pprof/"+kind).Param(seconds(kind)).
+		SetHeader("Accept", "*/*").Stream(ctx)
+	if err != nil {
+		return err
+	}
+	defer stream.Close()
+	data, err := io.ReadAll(stream)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, data, 0o644)
 }

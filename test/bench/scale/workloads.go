@@ -92,10 +92,13 @@ func (b *bench) settle(ctx context.Context, nodes int) error {
 }
 
 func workloads(ctx context.Context, o options, t *table) error {
-	return withFleet(ctx, o, t, hollow.Options{Nodes: o.nodes}, func(ctx context.Context, b *bench) error {
-		for _, step := range []func(context.Context) error{
-			b.idleNodes, b.oneDeployment, b.rollout, b.deleteAll, b.manyDeployments, b.deleteAll, b.barePods, b.deleteAll,
-		} {
+	return withFleet(ctx, o, t, hollow.Options{Nodes: o.nodes, Still: o.still}, func(ctx context.Context, b *bench) error {
+		steps := []func(context.Context) error{b.idleNodes, b.oneDeployment}
+		if !o.still {
+			steps = append(steps, b.rollout)
+		}
+		steps = append(steps, b.deleteAll, b.manyDeployments, b.deleteAll, b.barePods, b.deleteAll)
+		for _, step := range steps {
 			if err := step(ctx); err != nil {
 				return err
 			}
@@ -135,7 +138,7 @@ func (b *bench) measured(ctx context.Context, what string, pods int, create func
 		return errors.Join(err, ctx.Err())
 	}
 	bound, boundCPU := time.Since(began), b.server.cpu()-cpu
-	if _, err := b.pods.await(ctx, "all run", func(t tally) bool { return t.running >= pods }); err != nil {
+	if _, err := b.pods.await(ctx, "all run", func(t tally) bool { return b.still || t.running >= pods }); err != nil {
 		return err
 	}
 	running, all := time.Since(began), b.server.cpu()-cpu
@@ -146,9 +149,11 @@ func (b *bench) measured(ctx context.Context, what string, pods int, create func
 	}
 	n := float64(pods)
 	b.table.add(what+", bound", fmt.Sprintf("%.0f /s (%.1f s, longest stand-still %.2f s)", n/bound.Seconds(), bound.Seconds(), longest.Seconds()), b.aim())
-	b.table.add(what+", running", fmt.Sprintf("%.0f /s (%.1f s)", n/running.Seconds(), running.Seconds()), "")
-	b.table.add(what+", server CPU a pod", fmt.Sprintf("%.2f ms to bound, %.2f ms to running",
-		1e3*boundCPU.Seconds()/n, 1e3*all.Seconds()/n), "")
+	b.table.add(what+", server CPU to bound", fmt.Sprintf("%.2f ms a pod", 1e3*boundCPU.Seconds()/n), "")
+	if !b.still {
+		b.table.add(what+", running", fmt.Sprintf("%.0f /s (%.1f s)", n/running.Seconds(), running.Seconds()), "")
+		b.table.add(what+", server CPU to running", fmt.Sprintf("%.2f ms a pod", 1e3*all.Seconds()/n), "")
+	}
 	b.latencies(what, p)
 	b.table.add(what+", server PSS", fmt.Sprintf("%s at most, %s after", megabytes(b.server.resetPeak()), megabytes(b.server.memory())), "≤ 500 MB")
 	return nil
