@@ -77,7 +77,7 @@ func (a *app) root() *cobra.Command {
 	}
 	root.PersistentFlags().StringVar(&a.dir, "data-dir", def, a.say("where all data of this instance lies; set "+dataDirVariable+" to change the default", "이 인스턴스의 모든 데이터를 두는 디렉터리 (기본값은 "+dataDirVariable+" 환경 변수로 바꿀 수 있습니다)"))
 	root.AddCommand(
-		a.up(), a.down(), a.status(), a.doctor(), a.demo(), a.kubectl(), a.logs(), a.image(), a.rotate(), a.version(),
+		a.up(), a.down(), a.status(), a.doctor(), a.demo(), a.kubectl(), a.logs(), a.why(), a.plan(), a.image(), a.rotate(), a.version(),
 		a.server(), a.runtime(),
 	)
 	return root

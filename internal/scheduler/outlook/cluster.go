@@ -1,0 +1,163 @@
+package outlook
+
+import (
+	"cmp"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sinawi/sinawi/internal/scheduler/devices"
+	"github.com/sinawi/sinawi/internal/scheduler/engine"
+	"github.com/sinawi/sinawi/internal/scheduler/storage"
+)
+
+// Cluster is the picture that questions are asked of.
+type Cluster struct {
+	engine  *engine.Engine
+	storage *storage.World
+	devices *devices.World
+	profile *engine.Profile
+
+	nodes      map[string]*corev1.Node
+	pods       map[types.UID]*corev1.Pod
+	namespaces map[string]map[string]string
+	budgets    []*policyv1.PodDisruptionBudget
+}
+
+// New makes a picture of objects: nodes, pods, namespaces, disruption budgets, and
+// whatever volumes and devices are made of. What placement does not look at is left out.
+func New(objects []client.Object) *Cluster {
+	c := &Cluster{
+		storage: storage.New(), devices: devices.New(), profile: engine.DefaultProfile(),
+		nodes: map[string]*corev1.Node{}, pods: map[types.UID]*corev1.Pod{}, namespaces: map[string]map[string]string{},
+	}
+	c.engine = engine.New(func(namespace string) map[string]string { return c.namespaces[namespace] })
+	var pods []*corev1.Pod
+	for _, obj := range objects {
+		switch o := obj.(type) {
+		case *corev1.Node:
+			c.nodes[o.Name] = o
+			c.engine.SetNode(o)
+		case *corev1.Namespace:
+			c.namespaces[o.Name] = o.Labels
+		case *corev1.Pod:
+			pods = append(pods, o)
+		case *policyv1.PodDisruptionBudget:
+			c.budgets = append(c.budgets, o)
+		default:
+			_ = c.storage.Set(obj, false) || c.devices.Set(obj, false)
+		}
+	}
+	for _, pod := range pods {
+		c.pods[pod.UID] = pod
+		switch {
+		case ended(pod):
+		case pod.Spec.NodeName != "":
+			c.count(pod, pod.Spec.NodeName)
+		case pod.Status.NominatedNodeName != "":
+			c.engine.Nominate(pod, pod.Status.NominatedNodeName)
+		}
+	}
+	return c
+}
+
+func ended(pod *corev1.Pod) bool {
+	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+}
+
+// count takes a pod as being on a node.
+func (c *Cluster) count(pod *corev1.Pod, node string) {
+	c.engine.SetPod(pod, node)
+	c.storage.SetPod(pod)
+}
+
+// forget takes a pod off its node.
+func (c *Cluster) forget(uid types.UID) {
+	c.engine.RemovePod(uid)
+	c.storage.RemovePod(uid)
+	delete(c.pods, uid)
+}
+
+// question is a pod ready for the engine; problem is why no node need be asked.
+type question struct {
+	engine.Ask
+	volumes *storage.Plan
+	devices *devices.Plan
+	problem string
+	rule    engine.Rule
+}
+
+func (c *Cluster) ask(pod *corev1.Pod) question {
+	q := question{Ask: engine.Ask{Pod: pod, Profile: c.profile}}
+	if len(pod.Spec.Volumes) > 0 {
+		if q.volumes, q.problem = c.storage.Plan(pod, c.profile); q.problem != "" {
+			q.rule = engine.RuleVolumeBinding
+			return q
+		}
+		if q.volumes != nil {
+			q.Extras = append(q.Extras, q.volumes)
+		}
+	}
+	if len(pod.Spec.ResourceClaims) > 0 {
+		if q.devices, q.problem = c.devices.Plan(pod); q.problem != "" {
+			q.rule = engine.RuleDevices
+			return q
+		}
+		if q.devices != nil {
+			q.Extras = append(q.Extras, q.devices)
+		}
+	}
+	return q
+}
+
+// place puts a pod where the scheduler would, and counts it there.
+func (c *Cluster) place(pod *corev1.Pod) (string, bool) {
+	q := c.ask(pod)
+	if q.problem != "" {
+		return "", false
+	}
+	name, ok := c.engine.Place(q.Ask)
+	if !ok {
+		return "", false
+	}
+	node := c.engine.Node(name)
+	if q.volumes != nil {
+		c.storage.Assume(pod, q.volumes.Decide(node))
+	}
+	if q.devices != nil {
+		decision, err := q.devices.Decide(node)
+		if err != nil {
+			return "", false
+		}
+		c.devices.Assume(pod, decision)
+	}
+	c.pods[pod.UID] = pod
+	c.count(pod, name)
+	return name, true
+}
+
+// Owner names what a pod belongs to.
+type Owner struct {
+	Kind string `json:"kind"`
+	Name string `json:"name"`
+}
+
+func ownerOf(pod *corev1.Pod) *Owner {
+	if ref := metav1.GetControllerOfNoCopy(pod); ref != nil {
+		return &Owner{Kind: ref.Kind, Name: ref.Name}
+	}
+	return nil
+}
+
+// on are the pods on a node, in the order of their names.
+func (c *Cluster) on(node string) []*corev1.Pod {
+	pods := slices.Clone(c.engine.PodsOn(node))
+	slices.SortFunc(pods, func(a, b *corev1.Pod) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
+	return pods
+}
