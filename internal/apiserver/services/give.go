@@ -47,11 +47,10 @@ func (g giving) clusterIPs() error {
 			}
 			continue
 		}
-		at, ok := pool.next()
+		ip, ok := pool.next()
 		if !ok {
 			return apierrors.NewInternalError(fmt.Errorf("failed to allocate a serviceIP: %w", errFull))
 		}
-		ip := pool.at(at)
 		g.given.ips[ip] = true
 		if i < len(s.Spec.ClusterIPs) {
 			s.Spec.ClusterIPs[i] = ip.String()
@@ -66,7 +65,7 @@ func (g giving) clusterIPs() error {
 }
 
 // clusterIP takes an address that the service asks for by value.
-func (g giving) clusterIP(pool *addresses, value string) error {
+func (g giving) clusterIP(pool *networks, value string) error {
 	ip, err := netip.ParseAddr(value)
 	if err != nil {
 		return nil // for validation to say

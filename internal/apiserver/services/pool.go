@@ -72,6 +72,7 @@ type addresses struct {
 	pool
 	network netip.Prefix
 	first   netip.Addr // of the places; the network's own address is none
+	closed  bool       // nothing more is given of it
 }
 
 // maxAddresses bounds the places of a very large network; arithmetic on
@@ -124,23 +125,6 @@ func low64(ip netip.Addr) uint64 {
 		n = n<<8 | uint64(b)
 	}
 	return n
-}
-
-func (a *addresses) claim(ip netip.Addr) error {
-	i, ok := a.index(ip)
-	if !ok {
-		return fmt.Errorf("the provided IP (%v) is not in the valid range. The range of valid IPs is %s", ip, a.network)
-	}
-	if !a.take(i) {
-		return errTaken
-	}
-	return nil
-}
-
-func (a *addresses) free(ip netip.Addr) {
-	if i, ok := a.index(ip); ok {
-		a.release(i)
-	}
 }
 
 // ports is the range of node ports.

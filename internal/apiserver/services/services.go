@@ -4,8 +4,9 @@
 // It keeps in memory which are taken, filled from the stored services before
 // the first write, and promises that no two services are ever given the same
 // one and that nothing stays taken after a write failed, a service was deleted
-// or its type changed. One instance serves one API server; it hooks into the
-// service registry and stores nothing itself.
+// or its type changed. What it gives is recorded in IPAddress objects, and the
+// networks that it gives from are those of the ServiceCIDR objects. One
+// instance serves one API server; it hooks into the registries of the three.
 package services
 
 import (
@@ -46,9 +47,12 @@ type Allocator struct {
 	network network
 	log     *slog.Logger
 	loaded  chan struct{} // closed when the stored services are counted
+	records *records      // nil: none are kept
+	freed   func()        // told when addresses become free; may be nil
 
 	mu    sync.Mutex // guards the fields below
-	ips   map[corev1.IPFamily]*addresses
+	ips   map[corev1.IPFamily]*networks
+	kept  map[netip.Addr]bool // taken by others than services
 	ports *ports
 }
 
@@ -64,7 +68,8 @@ func New(opts Options) (*Allocator, error) {
 		network: network{has: map[corev1.IPFamily]bool{}},
 		log:     opts.Logger,
 		loaded:  make(chan struct{}),
-		ips:     map[corev1.IPFamily]*addresses{},
+		ips:     map[corev1.IPFamily]*networks{},
+		kept:    map[netip.Addr]bool{},
 		ports:   newPorts(opts.FirstNodePort, opts.LastNodePort),
 	}
 	if a.log == nil {
@@ -76,7 +81,7 @@ func New(opts Options) (*Allocator, error) {
 			return nil, fmt.Errorf("service network %s: there is another of %s, give one per family", n, family)
 		}
 		a.network.has[family] = true
-		a.ips[family] = newAddresses(n)
+		a.ips[family] = &networks{ranges: []*addresses{newAddresses(n)}}
 		if i == 0 {
 			a.network.main = family
 		}
@@ -125,7 +130,7 @@ func (a *Allocator) Hook(store *genericregistry.Store) {
 	}
 	store.AfterDelete = func(obj runtime.Object, options *metav1.DeleteOptions) {
 		if options == nil || !dryrun.IsDryRun(options.DryRun) {
-			a.release(held(obj.(*corev1.Service)))
+			a.release(context.Background(), held(obj.(*corev1.Service)))
 		}
 	}
 }
@@ -146,21 +151,53 @@ func (a *Allocator) begin(ctx context.Context, s, old *corev1.Service, dryRun bo
 		return nil, invalid(s, errs)
 	}
 	before := held(old)
-	given, err := a.give(s, before)
+	given, err := a.take(ctx, s, before, dryRun)
 	if err != nil {
 		return nil, err
 	}
 	if dryRun {
-		a.release(given)
 		return func(context.Context, bool) {}, nil
 	}
-	return func(_ context.Context, success bool) {
+	return func(ctx context.Context, success bool) {
 		if success {
-			a.release(without(held(s), before, given))
+			a.release(ctx, without(held(s), before, given))
 			return
 		}
-		a.release(given)
+		a.release(ctx, given)
 	}, nil
+}
+
+// tries is how often another address is taken when one turns out to be held.
+const tries = 16
+
+// take gives s what it needs and records it; nothing of it stays taken after
+// a dry run.
+func (a *Allocator) take(ctx context.Context, s *corev1.Service, before holdings, dryRun bool) (holdings, error) {
+	asked := s.Spec.DeepCopy()
+	for range tries {
+		given, err := a.give(s, before)
+		if err != nil {
+			return holdings{}, err
+		}
+		if dryRun {
+			a.forget(given)
+			return holdings{}, nil
+		}
+		if a.records == nil {
+			return given, nil
+		}
+		other, err := a.records.write(ctx, s, given.ips)
+		if err == nil {
+			return given, nil
+		}
+		a.forget(given)
+		if !errors.Is(err, errHeld) {
+			return holdings{}, apierrors.NewInternalError(err)
+		}
+		a.keep(other)
+		s.Spec = *asked.DeepCopy()
+	}
+	return holdings{}, apierrors.NewInternalError(fmt.Errorf("failed to allocate a serviceIP: %w", errFull))
 }
 
 // without returns what of the lists is not in keep.
@@ -181,7 +218,20 @@ func without(keep holdings, lists ...holdings) holdings {
 	return out
 }
 
-func (a *Allocator) release(h holdings) {
+// release gives free what a service had: first for everybody to see, then to
+// be given again.
+func (a *Allocator) release(ctx context.Context, h holdings) {
+	for ip := range h.ips {
+		a.records.remove(ctx, ip)
+	}
+	a.forget(h)
+	if a.freed != nil && len(h.ips) > 0 {
+		a.freed()
+	}
+}
+
+// forget gives free what was never recorded.
+func (a *Allocator) forget(h holdings) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.releaseLocked(h)

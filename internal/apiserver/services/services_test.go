@@ -55,7 +55,7 @@ func write(t *testing.T, a *Allocator, s, old *corev1.Service) *corev1.Service {
 func (a *Allocator) counts() string {
 	n := 0
 	for _, pool := range a.ips {
-		n += len(pool.taken)
+		n += len(pool.ranges[0].taken)
 	}
 	return fmt.Sprintf("%d addresses, %d ports", n, len(a.ports.taken))
 }
@@ -139,7 +139,7 @@ func TestCreate(t *testing.T) {
 			if len(s.Spec.ClusterIPs) > 0 && s.Spec.ClusterIP != s.Spec.ClusterIPs[0] {
 				t.Errorf("clusterIP %q, clusterIPs %q", s.Spec.ClusterIP, s.Spec.ClusterIPs)
 			}
-			a.release(held(s))
+			a.release(context.Background(), held(s))
 			if got := a.counts(); got != "0 addresses, 0 ports" {
 				t.Errorf("after deletion: %s", got)
 			}
@@ -309,7 +309,7 @@ func TestNothingLostOrDoubled(t *testing.T) {
 			"delete": func(t *rapid.T) {
 				name := rapid.SampledFrom([]string{"a", "b", "c", "d"}).Draw(t, "name")
 				if s := stored[name]; s != nil {
-					a.release(held(s))
+					a.release(context.Background(), held(s))
 					delete(stored, name)
 				}
 			},
