@@ -7,6 +7,7 @@ import (
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apiextensions-apiserver/pkg/client/clientset/clientset"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
@@ -63,7 +64,16 @@ func (c *cluster) define(crd *apiextensionsv1.CustomResourceDefinition) *apiexte
 	api := c.definitions().ApiextensionsV1().CustomResourceDefinitions()
 	_, err := api.Create(c.ctx, crd, metav1.CreateOptions{})
 	c.ok(err)
-	c.later(func(ctx context.Context) { _ = api.Delete(ctx, crd.Name, metav1.DeleteOptions{}) })
+	// Wait for its end, which may still need the test's webhook.
+	c.later(func(ctx context.Context) {
+		c.eventually("removal of "+crd.Name, func() error {
+			err := api.Delete(ctx, crd.Name, metav1.DeleteOptions{})
+			if apierrors.IsNotFound(err) {
+				return nil
+			}
+			return fmt.Errorf("there: %v", err)
+		})
+	})
 	var made *apiextensionsv1.CustomResourceDefinition
 	c.eventually("establishment of "+crd.Name, func() error {
 		if made, err = api.Get(c.ctx, crd.Name, metav1.GetOptions{}); err != nil {

@@ -181,7 +181,8 @@ func TestFieldsOfInvalidResource(t *testing.T) {
 	c.complains(false, c.post(path, warn, head+`"metadata":{"name":"a"},`+spec), append(want, `duplicate field "spec.ports[0].hostPort"`)...)
 	single := strings.Replace(spec, `"hostPort":8082,`, "", 1)
 	c.complains(true, c.put(path+"/b", strict, head+`"metadata":{"name":"b"},`+single), ".spec.extraProperty: field not declared in schema")
-	c.complains(false, c.put(path+"/b", warn, head+`"metadata":{"name":"b"},`+single))
+	// To apply what the schema does not know is refused in every mode.
+	c.complains(true, c.put(path+"/b", warn, head+`"metadata":{"name":"b"},`+single), ".spec.extraProperty: field not declared in schema")
 	w := c.post(path, strict, head+`"metadata":{"name":"c"},"spec":{"cronSpec":"often"}}`)
 	c.complains(true, w, "spec.foo: Required value", `spec.cronSpec: Invalid value: "often": spec.cronSpec in body should match`)
 }

@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/metadata"
 
 	"github.com/sinawi/sinawi/internal/apiserver/apitest"
@@ -20,13 +21,17 @@ import (
 
 const table = "application/json;as=Table;v=v1;g=meta.k8s.io"
 
-// compact makes the store forget what was before the version.
-func (c *cluster) compact(version string) {
+// forget makes the store forget what was before the version, and starts the
+// server anew, so that it does not know it from its caches either.
+func (c *cluster) forget(version string) *cluster {
 	c.Helper()
 	rev, err := strconv.ParseInt(version, 10, 64)
 	c.ok(err)
 	_, err = c.server.Store.Client().Compact(c.ctx, rev, clientv3.WithCompactPhysical())
 	c.ok(err)
+	c.server.Stop()
+	s := apitest.StartWith(c.T, apitest.Options{Dir: c.server.Dir, NoSync: true})
+	return &cluster{T: c.T, Interface: s.Clientset(), ctx: c.ctx, server: s, dyn: dynamic.NewForConfigOrDie(s.Config), ns: c.ns}
 }
 
 // templates makes n pod templates.
@@ -89,7 +94,8 @@ func TestChunksAfterCompaction(t *testing.T) {
 	templates := c.CoreV1().PodTemplates(c.ns)
 	first := try(templates.List(c.ctx, metav1.ListOptions{Limit: chunk})).or(c)
 	gone := try(templates.Create(c.ctx, &corev1.PodTemplate{ObjectMeta: metav1.ObjectMeta{Name: "template-9999"}, Template: template(map[string]string{"a": "b"})}, metav1.CreateOptions{})).or(c)
-	c.compact(gone.ResourceVersion)
+	c = c.forget(gone.ResourceVersion)
+	templates = c.CoreV1().PodTemplates(c.ns)
 
 	_, err := templates.List(c.ctx, metav1.ListOptions{Limit: chunk, Continue: first.Continue})
 	c.refused(err, apierrors.IsResourceExpired, "too old")

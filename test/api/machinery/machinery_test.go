@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -25,8 +26,10 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/record"
+	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	ctrl "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/sinawi/sinawi/internal/apiserver/apitest"
 	"github.com/sinawi/sinawi/internal/controllers"
@@ -42,6 +45,8 @@ var shared *apitest.Server
 func TestMain(m *testing.M) {
 	p := &process{}
 	code := 1
+	klog.SetLogger(logr.Discard()) // what upstream's parts say of broken webhooks
+	ctrl.SetLogger(logr.Discard())
 	func() {
 		defer p.end()
 		shared = apitest.Start(p)
@@ -229,7 +234,7 @@ func (c *cluster) await(what string, w watch.Interface, meets func(watch.Event) 
 
 // get reads a path as it is; a refusal is an error.
 func (c *cluster) get(path, accept string) (string, error) {
-	data, err := c.CoreV1().RESTClient().Get().AbsPath(path).SetHeader("Accept", accept).DoRaw(c.ctx)
+	data, err := c.CoreV1().RESTClient().Get().RequestURI(path).SetHeader("Accept", accept).DoRaw(c.ctx)
 	return string(data), err
 }
 
