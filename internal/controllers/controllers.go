@@ -217,6 +217,7 @@ func (s *Set) identities(add adder, opts Options) {
 	if opts.Signer != nil && len(opts.RootCA) > 0 {
 		add("clustertrustbundle", func(d loop.Deps) func(context.Context) error { return trustbundle.New(d, opts.RootCA).Run })
 	}
+	add("podcertificaterequest", func(d loop.Deps) func(context.Context) error { return csr.NewPodRequests(d).Run })
 	add("bootstraptoken", func(d loop.Deps) func(context.Context) error { return bootstraptoken.New(d).Run })
 }
 

@@ -3,17 +3,20 @@ package controllers_test
 import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
-	"github.com/go-jose/go-jose/v4"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -272,11 +275,13 @@ func TestBootstrapTokensSignAndEnd(t *testing.T) {
 		if signature == "" || info.Data["jws-kubeconfig-expire"] != "" {
 			return fmt.Errorf("cluster-info has %d entries", len(info.Data))
 		}
-		parsed, err := jose.ParseDetached(signature, []byte(info.Data["kubeconfig"]), []jose.SignatureAlgorithm{jose.HS256})
-		if err != nil {
-			return err
+		head, mac, _ := strings.Cut(signature, "..")
+		proof := hmac.New(sha256.New, []byte("abcdef.0123456789abcdef"))
+		proof.Write([]byte(head + "." + base64.RawURLEncoding.EncodeToString([]byte(info.Data["kubeconfig"]))))
+		if want := base64.RawURLEncoding.EncodeToString(proof.Sum(nil)); mac != want {
+			return fmt.Errorf("the signature is %s, want %s", mac, want)
 		}
-		return parsed.DetachedVerify([]byte(info.Data["kubeconfig"]), []byte("abcdef.0123456789abcdef"))
+		return nil
 	})
 	e.eventually("an expired token goes", func() error {
 		gone := token("expire", 0)

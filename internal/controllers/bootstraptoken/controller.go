@@ -100,9 +100,9 @@ func (c *Controller) sign(ctx context.Context) (time.Duration, error) {
 	if err := c.Cache.List(ctx, &secrets, client.InNamespace(metav1.NamespaceSystem), client.UnsafeDisableDeepCopy); err != nil {
 		return 0, fmt.Errorf("list bootstrap tokens: %w", err)
 	}
-	want, again, err := plan(have.Data, secrets.Items, c.now())
-	if err != nil || maps.Equal(want, have.Data) {
-		return again, err
+	want, again := plan(have.Data, secrets.Items, c.now())
+	if maps.Equal(want, have.Data) {
+		return again, nil
 	}
 	have.Data = want
 	if err := c.Client.Update(ctx, have); err != nil {

@@ -131,7 +131,7 @@ func TestAuditWebhook(t *testing.T) {
 		}
 		w.WriteHeader(http.StatusOK)
 	}))
-	defer hook.Close()
+	t.Cleanup(hook.Close) // after the server, which says its last words
 	s := guarded(t, audited(t, func(o *audit.Options) {
 		o.Webhook.ConfigFile = write(t, "hook.yaml", kubeconfig(hook.URL))
 		o.Webhook.Send.MaxWait = time.Second
