@@ -113,7 +113,10 @@ func (m *machine) in(namespace string) *machine {
 	return &c
 }
 
-// identity uses the API from a pod, as the pod's account may.
+// identity uses the API from a pod, as the pod's account may, by the token, the
+// CA and the namespace that are mounted into it.
+//
+// Conformance: [sig-auth] ServiceAccounts should mount an API token into pods
 func identity(m *machine) {
 	program, err := lab.FindProgram()
 	if err != nil {

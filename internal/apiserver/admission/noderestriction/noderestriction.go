@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
 
 	"github.com/sinawi/sinawi/internal/apiserver/admission/lookup"
 	"github.com/sinawi/sinawi/internal/apiserver/authz/node"
@@ -25,14 +26,17 @@ import (
 // Plugin is the admission plugin.
 type Plugin struct {
 	*admission.Handler
-	source lookup.Source
+	source     lookup.Source
+	authorizer authorizer.UnconditionalAuthorizer
 }
 
-// New returns the plugin.
-func New(source lookup.Source) *Plugin {
+// New returns the plugin. The authorizer is asked whether a node may have tokens
+// for others than its pods mean them for.
+func New(source lookup.Source, a authorizer.UnconditionalAuthorizer) *Plugin {
 	return &Plugin{
-		Handler: admission.NewHandler(admission.Create, admission.Update, admission.Delete),
-		source:  source,
+		Handler:    admission.NewHandler(admission.Create, admission.Update, admission.Delete),
+		source:     source,
+		authorizer: a,
 	}
 }
 
@@ -159,7 +163,7 @@ func (p *Plugin) token(ctx context.Context, node string, a admission.Attributes)
 	if pod.Spec.NodeName != node {
 		return fmt.Errorf("node requested token bound to a pod scheduled on a different node")
 	}
-	return nil
+	return p.audience(ctx, a, pod, request.Spec.Audiences)
 }
 
 func lease(node string, a admission.Attributes) error {

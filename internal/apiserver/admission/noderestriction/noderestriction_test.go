@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/apiserver/pkg/authorization/authorizerfactory"
 	"k8s.io/apiserver/pkg/registry/rest"
 
 	"github.com/sinawi/sinawi/internal/apiserver/admission/lookup"
@@ -49,15 +50,46 @@ var _ rest.Lister = objects{}
 func plugin() *Plugin {
 	storages := map[string]objects{
 		"pods": {
-			"mine":   &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "mine", UID: "1"}, Spec: corev1.PodSpec{NodeName: "one"}},
+			"mine": &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "mine", UID: "1"}, Spec: corev1.PodSpec{NodeName: "one", Volumes: []corev1.Volume{
+				projected(""), projected("vault"),
+				{Name: "csi", VolumeSource: corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{Driver: "driver"}}},
+				{Name: "claim", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "claim"}}},
+			}}},
 			"theirs": &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "theirs", UID: "2"}, Spec: corev1.PodSpec{NodeName: "two"}},
 		},
+		"csidrivers": {
+			"driver": &storagev1.CSIDriver{Spec: storagev1.CSIDriverSpec{TokenRequests: []storagev1.TokenRequest{{Audience: "cloud"}}}},
+			"disk":   &storagev1.CSIDriver{Spec: storagev1.CSIDriverSpec{TokenRequests: []storagev1.TokenRequest{{Audience: "disks"}}}},
+		},
+		"persistentvolumeclaims": {"claim": &corev1.PersistentVolumeClaim{Spec: corev1.PersistentVolumeClaimSpec{VolumeName: "volume"}}},
+		"persistentvolumes": {"volume": &corev1.PersistentVolume{Spec: corev1.PersistentVolumeSpec{
+			PersistentVolumeSource: corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{Driver: "disk"}}}}},
 		"nodes": {"one": &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "one", UID: "n1"}}},
 	}
 	return New(func(r schema.GroupResource) (lookup.Storage, bool) {
 		s, ok := storages[r.Resource]
 		return s, ok
-	})
+	}, authorizerfactory.NewAlwaysDenyAuthorizer())
+}
+
+func projected(audience string) corev1.Volume {
+	return corev1.Volume{Name: "token-" + audience, VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{
+		Sources: []corev1.VolumeProjection{{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Audience: audience}}},
+	}}}
+}
+
+// TestAudiences has tokens only for those whom the pod's volumes name.
+func TestAudiences(t *testing.T) {
+	for audience, want := range map[string]bool{"": true, "vault": true, "cloud": true, "disks": true, "elsewhere": false, "two,three": false} {
+		request := token("Pod", "mine", "1")
+		if audience != "" {
+			request.Spec.Audiences = strings.Split(audience, ",")
+		}
+		err := plugin().Admit(t.Context(), write(admission.Create, "serviceaccounts/token", "default", request, nil), nil)
+		if (err == nil) != want {
+			t.Errorf("a token for %q: %v", audience, err)
+		}
+	}
 }
 
 // write is a request by node one.
