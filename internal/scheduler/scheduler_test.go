@@ -8,6 +8,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
@@ -28,9 +29,11 @@ type rig struct {
 	kubernetes.Interface
 }
 
-func start(t testing.TB) *rig {
+func start(t testing.TB) *rig { return startWith(t, scheduler.Options{}) }
+
+func startWith(t testing.TB, opts scheduler.Options) *rig {
 	server := apitest.Start(t)
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
 	objects, err := cache.New(server.Config, cache.Options{Scheme: clientgoscheme.Scheme})
 	if err != nil {
 		t.Fatal(err)
@@ -47,7 +50,7 @@ func start(t testing.TB) *rig {
 	recorder := broadcaster.NewRecorder(clientgoscheme.Scheme, corev1.DefaultSchedulerName)
 	done := make(chan error, 2)
 	go func() { done <- objects.Start(ctx) }()
-	go func() { done <- scheduler.New(c, objects, recorder, scheduler.Options{}).Run(ctx) }()
+	go func() { done <- scheduler.New(c, objects, recorder, opts).Run(ctx) }()
 	t.Cleanup(func() {
 		cancel()
 		for range 2 {
@@ -62,7 +65,7 @@ func start(t testing.TB) *rig {
 
 func (r *rig) addNode(name, cpu string, taints ...corev1.Taint) *corev1.Node {
 	r.Helper()
-	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.NodeSpec{Taints: taints}}
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{corev1.LabelHostname: name}}, Spec: corev1.NodeSpec{Taints: taints}}
 	node, err := r.CoreV1().Nodes().Create(r.ctx, node, metav1.CreateOptions{})
 	if err != nil {
 		r.Fatal(err)
@@ -84,6 +87,11 @@ func (r *rig) addNode(name, cpu string, taints ...corev1.Taint) *corev1.Node {
 
 func (r *rig) addPod(name, cpu string, change func(*corev1.Pod)) {
 	r.Helper()
+	r.addPodIn("default", name, cpu, change)
+}
+
+func (r *rig) addPodIn(namespace, name, cpu string, change func(*corev1.Pod)) {
+	r.Helper()
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "example.com/c:1", Resources: corev1.ResourceRequirements{
@@ -92,7 +100,16 @@ func (r *rig) addPod(name, cpu string, change func(*corev1.Pod)) {
 	if change != nil {
 		change(pod)
 	}
-	if _, err := r.CoreV1().Pods("default").Create(r.ctx, pod, metav1.CreateOptions{}); err != nil {
+	if _, err := r.CoreV1().Pods(namespace).Create(r.ctx, pod, metav1.CreateOptions{}); err != nil {
+		r.Fatal(err)
+	}
+}
+
+// addAccount makes the service account that pods of a namespace run as.
+func (r *rig) addAccount(namespace string) {
+	r.Helper()
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default"}}
+	if _, err := r.CoreV1().ServiceAccounts(namespace).Create(r.ctx, account, metav1.CreateOptions{}); err != nil {
 		r.Fatal(err)
 	}
 }
@@ -100,7 +117,30 @@ func (r *rig) addPod(name, cpu string, change func(*corev1.Pod)) {
 // await returns the pod once it is as wanted.
 func (r *rig) await(name, what string, wanted func(*corev1.Pod) bool) *corev1.Pod {
 	r.Helper()
-	w, err := r.CoreV1().Pods("default").Watch(r.ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + name})
+	return r.awaitIn("default", name, what, wanted)
+}
+
+func (r *rig) get(name string) *corev1.Pod {
+	r.Helper()
+	p, err := r.CoreV1().Pods("default").Get(r.ctx, name, metav1.GetOptions{})
+	if err != nil {
+		r.Fatal(err)
+	}
+	return p
+}
+
+func noteOf(r *rig, obj any) string {
+	r.Helper()
+	e, ok := obj.(*eventsv1.Event)
+	if !ok {
+		r.Fatalf("%T is no event", obj)
+	}
+	return e.Note
+}
+
+func (r *rig) awaitIn(namespace, name, what string, wanted func(*corev1.Pod) bool) *corev1.Pod {
+	r.Helper()
+	w, err := r.CoreV1().Pods(namespace).Watch(r.ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + name})
 	if err != nil {
 		r.Fatal(err)
 	}
