@@ -34,6 +34,7 @@ func TestUse(t *testing.T) {
 		{"collect", collect},
 		{"identity", identity},
 		{"sinawi", ownCommands},
+		{"outlook", outlook},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

@@ -22,6 +22,9 @@ import (
 // Read reads files, folders and "-" (stdin). Objects without a namespace get the given
 // one.
 func Read(files []string, stdin io.Reader, namespace string) ([]outlook.Workload, error) {
+	if len(files) == 0 {
+		return nil, nil
+	}
 	builder := resource.NewLocalBuilder().Unstructured().ContinueOnError().Flatten()
 	for _, f := range files {
 		if f == "-" {

@@ -82,6 +82,9 @@ func TestReadSaysWhatIsWrong(t *testing.T) {
 			}
 		})
 	}
+	if none, err := Read(nil, nil, "default"); err != nil || len(none) != 0 {
+		t.Errorf("nothing to read: %v, %v", none, err)
+	}
 	if _, err := Read([]string{"no-such-file.yaml"}, nil, "default"); err == nil || !strings.Contains(err.Error(), "no-such-file.yaml") {
 		t.Errorf("a file that is not there: %v", err)
 	}
