@@ -2,6 +2,7 @@ package aggregate
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -132,7 +133,8 @@ func (a *Aggregator) report(ctx context.Context, s *server, problem error) {
 		Reason: "Passed", Message: "all checks passed",
 	}
 	if problem != nil {
-		condition.Status, condition.Reason, condition.Message = apiregistrationv1.ConditionFalse, "FailedDiscoveryCheck", problem.Error()
+		condition.Status = apiregistrationv1.ConditionFalse
+		condition.Reason, condition.Message = why(s.object, problem)
 	}
 	if have := helper.GetAPIServiceConditionByType(now, apiregistrationv1.Available); have != nil && have.Status == condition.Status && have.Reason == condition.Reason {
 		return
@@ -142,4 +144,16 @@ func (a *Aggregator) report(ctx context.Context, s *server, problem error) {
 	if err != nil && !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) && ctx.Err() == nil {
 		a.host.Log.Warn("availability of API service not written", "name", s.object.Name, "err", err)
 	}
+}
+
+// why says in upstream's words why a server does not answer.
+func why(o *apiregistrationv1.APIService, problem error) (reason, message string) {
+	service := o.Spec.Service
+	switch {
+	case apierrors.IsNotFound(problem): // by who looked for the service
+		return "ServiceNotFound", fmt.Sprintf("service/%s in %q is not present", service.Name, service.Namespace)
+	case apierrors.IsServiceUnavailable(problem):
+		return "MissingEndpoints", problem.Error()
+	}
+	return "FailedDiscoveryCheck", problem.Error()
 }
