@@ -117,6 +117,26 @@ func TestPolicyParameters(t *testing.T) {
 	}
 }
 
+// An expression that names a field that there is not is found out by checking
+// types, and the status says so.
+func TestPolicyTypes(t *testing.T) {
+	c := begin(t)
+	name := c.bind("Validating", matching("apps", "deployments")+`"failurePolicy":"Ignore","validations":[{"expression":"object.spec.nothing > 1"}]`, deny)
+	policies := c.AdmissionregistrationV1().ValidatingAdmissionPolicies()
+	c.eventually("the warning", func() error {
+		p := try(policies.Get(c.ctx, name, metav1.GetOptions{})).or(c)
+		checking := p.Status.TypeChecking
+		if p.Status.ObservedGeneration != p.Generation || checking == nil || len(checking.ExpressionWarnings) != 1 {
+			return fmt.Errorf("status is %+v", p.Status)
+		}
+		w := checking.ExpressionWarnings[0]
+		if w.FieldRef != "spec.validations[0].expression" || !strings.Contains(w.Warning, "apps/v1, Kind=Deployment: ERROR: <input>:1:12: undefined field 'nothing'") {
+			t.Errorf("warning is %+v", w)
+		}
+		return nil
+	})
+}
+
 // Conformance: [sig-api-machinery] MutatingAdmissionPolicy [Privileged:ClusterAdmin] should mutate a Deployment
 func TestPolicyMutates(t *testing.T) {
 	c := begin(t)

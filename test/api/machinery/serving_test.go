@@ -128,7 +128,7 @@ func answering[R any](f func(*R)) http.Handler {
 	})
 }
 
-// converting runs a webhook that converts between the versions v1, with
+// converter runs a webhook that converts between the versions v1, with
 // hostPort, and v2, with host and port.
 func (c *cluster) converter() *apiextensionsv1.WebhookClientConfig {
 	c.Helper()

@@ -15,7 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// stages adds to what the stage before it has left: the second works only on
+// stage adds to what the stage before it has left: the second works only on
 // what the first has added.
 func stage(n int) judge {
 	return func(r *admissionv1.AdmissionRequest) (string, error) {
@@ -93,7 +93,7 @@ func TestWebhookMutatesPod(t *testing.T) {
 	}
 }
 
-// custom checks that both stages change resources of a definition.
+// customStages checks that both stages change resources of a definition.
 func (c *cluster) customStages(crd *apiextensionsv1.CustomResourceDefinition, version string, want ...string) {
 	c.Helper()
 	foos := c.of(crd, version)
@@ -245,7 +245,7 @@ func TestWebhookConditions(t *testing.T) {
 	conditions := []admissionregistrationv1.MatchCondition{{Name: "expression-1", Expression: `object.metadata.namespace == "production"`}}
 	two := append(conditions, admissionregistrationv1.MatchCondition{Name: "expression-2", Expression: `!("skip" in request.userInfo.groups)`})
 	invalid := []admissionregistrationv1.MatchCondition{{Name: "invalid-expression-1", Expression: "... [] bad expression"}}
-	const refusal = "webhooks[0].matchConditions[0].expression: Invalid value: \"... [] bad expression\": compilation failed: ERROR: <input>:1:1: Syntax error: mismatched input '...'"
+	const refusal = "webhooks[0].matchConditions[0].expression: Invalid value: \"... [] bad expression\": compilation failed: ERROR: <input>:1:2: Syntax error"
 
 	v := c.validating(client, rule("", "v1", "configmaps", create))
 	v.MatchConditions = conditions
