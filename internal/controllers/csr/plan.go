@@ -119,6 +119,7 @@ func checkNode(r *x509.CertificateRequest) error {
 		return errors.New("subject organization is not system:nodes")
 	}
 	if !strings.HasPrefix(r.Subject.CommonName, "system:node:") {
+		//lint:ignore ST1005 a user name ends so
 		return errors.New("subject common name does not begin with system:node:")
 	}
 	return nil
