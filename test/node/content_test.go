@@ -58,6 +58,8 @@ const contentPod = `  hostname: box
   - {name: host, hostPath: {path: HOSTDIR, type: DirectoryOrCreate}}`
 
 // content looks at what a container finds in its environment and its volumes.
+//
+// Conformance: [sig-auth] ServiceAccounts should mount projected service account token
 func content(m *machine) {
 	dir := filepath.Join(m.TempDir(), "made")
 	spec := strings.NewReplacer("HOSTDIR", dir, "BUSYBOX_", "image: sinawi.local/busybox:1\n    imagePullPolicy: Never").Replace(contentPod)
@@ -149,6 +151,11 @@ kind: Service
 metadata: {name: sticky}
 spec: {sessionAffinity: ClientIP, selector: {tier: back}, ports: [{port: 80, targetPort: web}]}
 ---
+apiVersion: v1
+kind: Service
+metadata: {name: open}
+spec: {type: LoadBalancer, selector: {tier: back}, ports: [{port: 8088, targetPort: web}]}
+---
 `
 
 // reach asks services from inside pods, from the node, and from outside of it.
@@ -158,6 +165,7 @@ func reach(m *machine) {
 	}
 	m.apply(reachObjects + server("a") + server("b") + server("c") + sleeper("client"))
 	m.ready("a", "b", "c", "client")
+	m.is("service/open", ".status.loadBalancer.ingress[0].ip", m.IP.String())
 	cluster, port := m.field("service/front", ".spec.clusterIP"), m.field("service/front", ".spec.ports[0].nodePort")
 	inside := func(url string) map[string]bool {
 		m.Helper()
@@ -184,6 +192,9 @@ func reach(m *machine) {
 		"cluster address from the node":  outside("http://" + cluster + "/name"),
 		"node port from the node":        outside("http://" + m.IP.String() + ":" + port + "/name"),
 		"node port from another machine": m.fromHost("http://" + m.IP.String() + ":" + port + "/name"),
+		"balancer from a pod":            inside("http://" + m.IP.String() + ":8088/name"),
+		"balancer from the node":         outside("http://" + m.IP.String() + ":8088/name"),
+		"balancer from another machine":  m.fromHost("http://" + m.IP.String() + ":8088/name"),
 	} {
 		if len(seen) != 3 {
 			m.Errorf("%s: 30 requests reached %v, want three pods", what, seen)
