@@ -14,7 +14,7 @@ HELPER  := internal/runtime/helperbin/embedded/helper.zst
 DEMO    := internal/demo/embedded/web.zst
 PACKAGES ?= ./...
 
-.PHONY: help deps build helper up down test bench bench-scale fuzz lint clean
+.PHONY: help deps build helper up down test test-faults bench bench-scale fuzz lint clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,6 +39,9 @@ down: ## stop the cluster that `make up` brought up
 
 test: build lint ## build, lint and run every test, with real containers
 	@go test -p 2 -timeout 30m $(PACKAGES)
+
+test-faults: build ## kill the server KILLS times (default 200) while workloads are rolled out
+	@SINAWI_TEST_KILLS=$(or $(KILLS),200) go test ./test/workloads -run '^TestFaults$$' -count=1 -v -timeout 3h
 
 bench: build ## measure the figures that the README names, in one table
 	@go run ./test/bench

@@ -3,6 +3,7 @@ package simnode
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -72,18 +73,20 @@ func (n *Nodes) Add(ctx context.Context, name string, labels map[string]string) 
 		corev1.LabelHostname: name, corev1.LabelOSStable: "linux", corev1.LabelArchStable: "amd64",
 	}}}
 	maps.Copy(node.Labels, labels)
-	node, err := n.client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{})
-	if err != nil {
+	if _, err := n.client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{}); err != nil {
 		return fmt.Errorf("register node %s: %w", name, err)
 	}
-	node.Status = nodeStatus(time.Now(), corev1.ResourceList{
+	status, err := json.Marshal(map[string]any{"status": nodeStatus(time.Now(), corev1.ResourceList{
 		corev1.ResourceCPU: resource.MustParse("64"), corev1.ResourceMemory: resource.MustParse("256Gi"),
 		corev1.ResourceEphemeralStorage: resource.MustParse("1Ti"), corev1.ResourcePods: resource.MustParse("500"),
-	})
+	})})
+	if err != nil {
+		return fmt.Errorf("encode status of node %s: %w", name, err)
+	}
 	if err := n.renew(ctx, name); err != nil {
 		return err
 	}
-	if _, err := n.client.CoreV1().Nodes().UpdateStatus(ctx, node, metav1.UpdateOptions{}); err != nil {
+	if _, err := n.client.CoreV1().Nodes().PatchStatus(ctx, name, status); err != nil {
 		return fmt.Errorf("report node %s: %w", name, err)
 	}
 	n.mu.Lock()

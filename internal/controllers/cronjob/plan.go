@@ -193,6 +193,7 @@ func latest(s snapshot, now time.Time) (due time.Time, missed int) {
 			from = limit
 		}
 	}
+	from = from.In(now.Location()) // the schedule is read in the zone of the time asked about
 	for t := s.times.Next(from); !t.IsZero() && !t.After(now); t = s.times.Next(t) {
 		due = t
 		missed++

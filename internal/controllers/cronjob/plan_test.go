@@ -108,6 +108,18 @@ func TestDecide(t *testing.T) {
 	}
 }
 
+func TestDueInTheZoneAskedAbout(t *testing.T) {
+	times, err := schedule.Parse("5 19 * * *")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cron := &batchv1.CronJob{ObjectMeta: metav1.ObjectMeta{Name: "cron", CreationTimestamp: metav1.NewTime(at("10:00:00"))}}
+	p := decide(snapshot{cron: cron, times: times}, at("10:06:00").In(time.FixedZone("Seoul", 9*3600)))
+	if !p.create.Equal(at("10:05:00")) {
+		t.Errorf("due: got %v, want 19:05 in Seoul", p.create)
+	}
+}
+
 func TestOneTimeHasOneName(t *testing.T) {
 	cron := &batchv1.CronJob{ObjectMeta: metav1.ObjectMeta{Name: "cron"}}
 	if a, b := jobName(cron, at("10:05:00")), jobName(cron, at("10:05:00").In(time.FixedZone("X", 3600))); a != b {

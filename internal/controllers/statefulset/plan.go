@@ -234,31 +234,38 @@ func (y *state) shrink() bool {
 }
 
 // roll replaces pods of another revision, highest number first, as many at a
-// time as may be unavailable.
+// time as may be unavailable. One that is unavailable anyway costs nothing to
+// replace: were it to wait for those above it, a broken template could never be
+// mended.
 func (y *state) roll() {
-	budget := y.maxUnavailable()
-	if budget > 1 {
-		for _, pod := range y.slots {
-			if pod == nil || !healthy(pod) || !y.available(pod) {
-				budget--
-			}
+	most, before := y.maxUnavailable(), len(y.remove)
+	spare := most
+	for _, pod := range y.slots {
+		if !y.serves(pod) {
+			spare--
 		}
 	}
-	for i := len(y.slots) - 1; i >= y.partition() && budget > 0; i-- {
+	for i := len(y.slots) - 1; i >= y.partition() && len(y.remove)-before < most; i-- {
 		pod := y.slots[i]
-		switch {
-		case pod == nil:
-			return // it was planned to be made just now
-		case revision(pod) != y.update && pod.DeletionTimestamp == nil:
-			y.remove = append(y.remove, pod)
-			if revision(pod) == y.current {
-				y.status.CurrentReplicas--
+		if pod == nil || revision(pod) == y.update || pod.DeletionTimestamp != nil {
+			continue
+		}
+		if y.serves(pod) {
+			if spare <= 0 {
+				continue
 			}
-			budget--
-		case y.maxUnavailable() == 1 && (!healthy(pod) || !y.available(pod)):
-			return
+			spare--
+		}
+		y.remove = append(y.remove, pod)
+		if revision(pod) == y.current {
+			y.status.CurrentReplicas--
 		}
 	}
+}
+
+// serves says that the pod is there for those who use it.
+func (y *state) serves(pod *corev1.Pod) bool {
+	return pod != nil && healthy(pod) && y.available(pod)
 }
 
 func (y *state) maxUnavailable() int {
