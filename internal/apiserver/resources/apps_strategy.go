@@ -2,6 +2,7 @@ package resources
 
 import (
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/sinawi/sinawi/internal/apiserver/validation/apps"
 )
@@ -10,6 +11,7 @@ func deploymentStrategy() Strategy {
 	s := checked(mainStrategy(func(d *appsv1.Deployment) *appsv1.DeploymentStatus { return &d.Status }), apps.Deployment, apps.DeploymentUpdate)
 	// Annotations count as well: rollout tools record changes in them.
 	s.AutoGeneration = false
+	s.Warnings = ofTemplate(func(d *appsv1.Deployment) *corev1.PodTemplateSpec { return &d.Spec.Template })
 	s.PrepareForCreate = onCreate(func(d *appsv1.Deployment) {
 		d.Status, d.Generation = appsv1.DeploymentStatus{}, 1
 	})
@@ -30,7 +32,9 @@ func deploymentStatusStrategy() *Strategy {
 }
 
 func replicaSetStrategy() Strategy {
-	return checked(mainStrategy(func(s *appsv1.ReplicaSet) *appsv1.ReplicaSetStatus { return &s.Status }), apps.ReplicaSet, apps.ReplicaSetUpdate)
+	rules := checked(mainStrategy(func(s *appsv1.ReplicaSet) *appsv1.ReplicaSetStatus { return &s.Status }), apps.ReplicaSet, apps.ReplicaSetUpdate)
+	rules.Warnings = ofTemplate(func(o *appsv1.ReplicaSet) *corev1.PodTemplateSpec { return &o.Spec.Template })
+	return rules
 }
 
 func replicaSetStatusStrategy() *Strategy {
@@ -38,7 +42,9 @@ func replicaSetStatusStrategy() *Strategy {
 }
 
 func statefulSetStrategy() Strategy {
-	return checked(mainStrategy(func(s *appsv1.StatefulSet) *appsv1.StatefulSetStatus { return &s.Status }), apps.StatefulSet, apps.StatefulSetUpdate)
+	rules := checked(mainStrategy(func(s *appsv1.StatefulSet) *appsv1.StatefulSetStatus { return &s.Status }), apps.StatefulSet, apps.StatefulSetUpdate)
+	rules.Warnings = ofTemplate(func(o *appsv1.StatefulSet) *corev1.PodTemplateSpec { return &o.Spec.Template })
+	return rules
 }
 
 func statefulSetStatusStrategy() *Strategy {
@@ -46,7 +52,9 @@ func statefulSetStatusStrategy() *Strategy {
 }
 
 func daemonSetStrategy() Strategy {
-	return checked(mainStrategy(func(d *appsv1.DaemonSet) *appsv1.DaemonSetStatus { return &d.Status }), apps.DaemonSet, apps.DaemonSetUpdate)
+	rules := checked(mainStrategy(func(d *appsv1.DaemonSet) *appsv1.DaemonSetStatus { return &d.Status }), apps.DaemonSet, apps.DaemonSetUpdate)
+	rules.Warnings = ofTemplate(func(o *appsv1.DaemonSet) *corev1.PodTemplateSpec { return &o.Spec.Template })
+	return rules
 }
 
 func daemonSetStatusStrategy() *Strategy {

@@ -10,6 +10,7 @@ import (
 	"k8s.io/kubectl/pkg/util/qos"
 
 	"github.com/sinawi/sinawi/internal/apiserver/validation/pod"
+	"github.com/sinawi/sinawi/internal/apiserver/warnings"
 )
 
 func podStrategy() Strategy {
@@ -27,6 +28,7 @@ func podStrategy() Strategy {
 		AllowUnconditionalUpdate: true,
 		ResetFields:              resetStatus(),
 		GracefulDelete:           podGracefulDelete,
+		Warnings:                 onWarn(warnings.Pod),
 	}, pod.Create, pod.Update)
 }
 

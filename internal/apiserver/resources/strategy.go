@@ -3,11 +3,14 @@ package resources
 import (
 	"context"
 
+	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/sinawi/sinawi/internal/apiserver/warnings"
 )
 
 // The adapters below let a row name functions on its concrete type.
@@ -34,6 +37,15 @@ func checked[T runtime.Object](s Strategy, create func(obj T) field.ErrorList, u
 func checkedUpdate[T runtime.Object](s *Strategy, update func(obj, old T) field.ErrorList) *Strategy {
 	c := checked(*s, nil, update)
 	return &c
+}
+
+func onWarn[T runtime.Object](f func(obj T) []string) func(context.Context, runtime.Object) []string {
+	return func(_ context.Context, obj runtime.Object) []string { return f(obj.(T)) }
+}
+
+// ofTemplate warns of the pods that a workload makes.
+func ofTemplate[T runtime.Object](template func(obj T) *corev1.PodTemplateSpec) func(context.Context, runtime.Object) []string {
+	return onWarn(func(obj T) []string { return warnings.Template(template(obj), field.NewPath("spec", "template")) })
 }
 
 func selectable[T runtime.Object](f func(obj T) fields.Set) func(runtime.Object) fields.Set {

@@ -53,8 +53,12 @@ func defaulted(t testing.TB) (*runtime.Scheme, []resources.Resource) {
 func filler(s *runtime.Scheme, seed int64) *randfill.Filler {
 	f := fuzzer.FuzzerFor(fuzzer.MergeFuzzerFuncs(metafuzzer.Funcs, func(runtimeserializer.CodecFactory) []any {
 		return []any{
-			func(q *resource.Quantity, c randfill.Continue) { *q = *resource.NewQuantity(c.Int63n(1000), resource.DecimalSI) },
-			func(r *runtime.RawExtension, _ randfill.Continue) { *r = runtime.RawExtension{Raw: []byte(`{"a":"b"}`)} },
+			func(q *resource.Quantity, c randfill.Continue) {
+				*q = *resource.NewQuantity(c.Int63n(1000), resource.DecimalSI)
+			},
+			func(r *runtime.RawExtension, _ randfill.Continue) {
+				*r = runtime.RawExtension{Raw: []byte(`{"a":"b"}`)}
+			},
 			func(f *metav1.FieldsV1, _ randfill.Continue) { *f = metav1.FieldsV1{Raw: []byte(`{"f:a":{}}`)} },
 		}
 	}), rand.NewSource(seed), runtimeserializer.NewCodecFactory(s))
