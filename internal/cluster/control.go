@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/rest"
 	toolsevents "k8s.io/client-go/tools/events"
 	recording "k8s.io/client-go/tools/record"
+	"k8s.io/component-base/metrics/legacyregistry"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -218,6 +219,6 @@ func (s *server) startScheduler(c client.Client, objects cache.Cache) error {
 		<-ctx.Done()
 		return nil
 	})
-	s.parts.start("scheduler", scheduler.New(c, objects, recorder, scheduler.Options{}).Run)
+	s.parts.start("scheduler", scheduler.New(c, objects, recorder, scheduler.Options{Register: legacyregistry.Register}).Run)
 	return nil
 }

@@ -24,7 +24,7 @@ type measures struct {
 
 const subsystem = "scheduler"
 
-func newMeasures(to metrics.KubeRegistry) *measures {
+func newMeasures(register func(metrics.Registerable) error) *measures {
 	m := &measures{
 		waiting: metrics.NewGaugeVec(&metrics.GaugeOpts{Subsystem: subsystem, Name: "pending_pods", StabilityLevel: metrics.STABLE,
 			Help: "Number of pending pods, by the queue type."}, []string{"queue"}),
@@ -45,12 +45,12 @@ func newMeasures(to metrics.KubeRegistry) *measures {
 		refusals: metrics.NewCounterVec(&metrics.CounterOpts{Subsystem: subsystem, Name: "unschedulable_attempts_total", StabilityLevel: metrics.ALPHA,
 			Help: "Number of attempts in which a rule refused any node, by the rule."}, []string{"plugin", "profile"}),
 	}
-	if to == nil {
-		to = metrics.NewKubeRegistry()
+	if register == nil {
+		register = metrics.NewKubeRegistry().Register
 	}
 	for _, r := range []metrics.Registerable{m.waiting, m.attempts, m.duration, m.sli, m.tries, m.search, m.preemptions, m.victims, m.refusals} {
 		// A second scheduler in the process is not counted.
-		_ = to.Register(r)
+		_ = register(r)
 	}
 	return m
 }

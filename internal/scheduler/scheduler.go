@@ -33,8 +33,8 @@ type Options struct {
 	Config *config.Config
 	// Binders is how many bindings may be under way at once; 0 means 64.
 	Binders int
-	// Metrics is where metrics are registered; nil: nowhere.
-	Metrics metrics.KubeRegistry
+	// Register offers the metrics to whoever serves them; nil: nobody does.
+	Register func(metrics.Registerable) error
 }
 
 // Scheduler places pods. Make one with New and run it once.
@@ -88,7 +88,7 @@ func New(c client.Client, ca cache.Cache, rec Recorder, opts Options) *Scheduler
 		s.binders = 64
 	}
 	s.engine = engine.New(s.namespaceLabels)
-	s.measured = newMeasures(opts.Metrics)
+	s.measured = newMeasures(opts.Register)
 	return s
 }
 

@@ -1,22 +1,26 @@
 // Package engine decides which node a pod goes to. It is pure: it knows the
 // cluster only as the nodes and pods it is told of, asks nobody, has no clock
-// and no goroutine, and must be used by one goroutine at a time.
+// and no goroutine, and must be used by one goroutine at a time. Fed from files
+// instead of watches it simulates: where would this go, what would it evict.
 //
-// Pods that ask for the same thing form a class. A class keeps the nodes that
-// are feasible for it in a heap ordered by score, and reads what changed since
-// it last looked from the engine's change log:
+// Pods to which every rule and score says the same form a class. A class keeps
+// the nodes that are feasible for it in groups, each a heap ordered by how well
+// the node's resources would be used, and reads what changed since it last
+// looked from the engine's change log:
 //
-//	pod ──class──► heap of feasible nodes ◄──catch up── change log ◄── nodes, pods
+//	pod ──class──► groups ──► heaps of feasible nodes ◄── change log ◄── nodes, pods
+//	                 │
+//	                 └──► counts by domain (tallies) ◄── pods
 //
-// so placing a pod costs O(changed nodes × log nodes), not a scan of the
-// cluster. Rules that depend on where other pods are (inter-pod affinity,
-// topology spread) cannot be kept per class; a pod that has them, or that an
-// existing pod's anti-affinity speaks of, is checked against each feasible node
-// of its class.
+// Nodes are in one group when rules between pods cannot tell them apart: they
+// are in the same domains, or as full of the pods that are counted on a node.
+// Such rules (inter-pod affinity, topology spread) are asked of groups, from
+// counts that every pod that comes or goes updates. So placing a pod costs
+// O(groups + changed nodes × log nodes), not a scan of the cluster; only rules
+// that are one pod's alone (Extra) and room kept for nominated pods are asked
+// node by node, the best first.
 //
-// The rules and their wording are kube-scheduler's default profile
-// (https://kubernetes.io/docs/reference/scheduling/config/#profiles), with one
-// difference in scoring: scores are absolute, not normalised over the nodes of
-// one decision, because a normalised score of every node would change with
-// every placement.
+// The rules, scores and wording are kube-scheduler's
+// (https://kubernetes.io/docs/reference/scheduling/config/#scheduling-plugins).
+// Scores of resources are not rounded, so that nodes differ more finely.
 package engine
