@@ -335,7 +335,7 @@ func daemonsOnDelete(c *cluster) {
 	})
 	c.ok(c.CoreV1().Pods(c.namespace).Delete(c.ctx, pods[0].Name, metav1.DeleteOptions{}))
 	until(c, c.daemonSets(), "agent", "one updated", func(set *appsv1.DaemonSet) bool { return set.Status.UpdatedNumberScheduled == 1 })
-	got := images(c.everywhere("agent", daemonNodes))
+	got := imagesOf(c.everywhere("agent", daemonNodes))
 	slices.Sort(got)
 	if !slices.Equal(got, []string{"agent:1", "agent:1", "agent:2"}) {
 		c.Errorf("images: got %v", got)

@@ -49,8 +49,8 @@ func ordinal(pod *corev1.Pod) int {
 	return n
 }
 
-// images are those of the pods by number.
-func images(pods []*corev1.Pod) []string {
+// imagesOf are those of the pods by number.
+func imagesOf(pods []*corev1.Pod) []string {
 	pods = slices.Clone(pods)
 	slices.SortFunc(pods, func(a, b *corev1.Pod) int { return ordinal(a) - ordinal(b) })
 	var out []string
@@ -64,7 +64,7 @@ func images(pods []*corev1.Pod) []string {
 func (c *cluster) imagesAre(app string, want ...string) {
 	c.Helper()
 	untilAll(c, c.CoreV1().Pods(c.namespace), labels.Set{"app": app}, fmt.Sprint("images ", want), func(pods []*corev1.Pod) bool {
-		return !slices.ContainsFunc(pods, func(p *corev1.Pod) bool { return !ready(p) }) && slices.Equal(images(pods), want)
+		return !slices.ContainsFunc(pods, func(p *corev1.Pod) bool { return !ready(p) }) && slices.Equal(imagesOf(pods), want)
 	})
 }
 
