@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/metadata"
 
@@ -163,10 +164,10 @@ func TestMetadataOnly(t *testing.T) {
 	if len(list.Items) != 1 || list.Items[0].Labels["watch"] != "a" {
 		t.Fatalf("listed %v", list.Items)
 	}
-	w := try(api.Watch(c.ctx, metav1.ListOptions{ResourceVersion: list.ResourceVersion})).or(c)
+	w := try(api.Watch(c.ctx, metav1.ListOptions{LabelSelector: "watch=a", ResourceVersion: list.ResourceVersion})).or(c)
 	defer w.Stop()
 	c.ok(api.Delete(c.ctx, "one", metav1.DeleteOptions{}))
-	e := <-w.ResultChan()
+	e := c.await("the deletion", w, func(watch.Event) bool { return true })
 	if o, ok := e.Object.(*metav1.PartialObjectMetadata); !ok || o.Name != "one" || e.Type != "DELETED" {
 		t.Errorf("watched %v", e)
 	}

@@ -1,6 +1,7 @@
 package machinery
 
 import (
+	"context"
 	"fmt"
 	"testing"
 
@@ -9,6 +10,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 )
@@ -52,6 +54,20 @@ func (c *cluster) uses(name string, used amounts) {
 	})
 }
 
+// charge creates what quotas count. The server may ask to come again as long as
+// it has not seen a quota's last change.
+func charge[T any](c *cluster, create func(context.Context, T, metav1.CreateOptions) (T, error), o T) error {
+	c.Helper()
+	var err error
+	c.eventually("an answer", func() error {
+		if _, err = create(c.ctx, o, metav1.CreateOptions{}); apierrors.IsConflict(err) {
+			return err
+		}
+		return nil
+	})
+	return err
+}
+
 // asking is a pod that asks for resources.
 func asking(name, cpu, memory string) *corev1.Pod {
 	p := pod(name, nil)
@@ -66,9 +82,13 @@ func TestQuota(t *testing.T) {
 	c := begin(t)
 	api := c.CoreV1().ResourceQuotas(c.ns)
 	c.quota("q", amounts{"cpu": "1", "memory": "500Mi", "configmaps": "10"})
-	q := try(api.Get(c.ctx, "q", metav1.GetOptions{})).or(c)
-	q.Spec.Hard = quantities(amounts{"cpu": "2", "memory": "1Gi"})
-	q = try(api.Update(c.ctx, q, metav1.UpdateOptions{})).or(c)
+	var q *corev1.ResourceQuota
+	c.eventually("the update", func() (err error) {
+		q = try(api.Get(c.ctx, "q", metav1.GetOptions{})).or(c)
+		q.Spec.Hard = quantities(amounts{"cpu": "2", "memory": "1Gi"})
+		q, err = api.Update(c.ctx, q, metav1.UpdateOptions{})
+		return err
+	})
 	if cpu := q.Spec.Hard["cpu"]; cpu.String() != "2" {
 		t.Errorf("cpu is %s", cpu.String())
 	}
@@ -95,10 +115,10 @@ func TestQuotaOfCounts(t *testing.T) {
 	})
 	c.quota("q", amounts{"configmaps": "2", "count/secrets": "1"})
 	c.uses("q", amounts{"configmaps": "1", "count/secrets": "0"})
-	try(c.CoreV1().ConfigMaps(c.ns).Create(c.ctx, configMap("one", nil), metav1.CreateOptions{})).or(c)
-	try(c.CoreV1().Secrets(c.ns).Create(c.ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "one"}}, metav1.CreateOptions{})).or(c)
+	c.ok(charge(c, c.CoreV1().ConfigMaps(c.ns).Create, configMap("one", nil)))
+	c.ok(charge(c, c.CoreV1().Secrets(c.ns).Create, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "one"}}))
 	c.uses("q", amounts{"configmaps": "2", "count/secrets": "1"})
-	_, err := c.CoreV1().ConfigMaps(c.ns).Create(c.ctx, configMap("two", nil), metav1.CreateOptions{})
+	err := charge(c, c.CoreV1().ConfigMaps(c.ns).Create, configMap("two", nil))
 	c.refused(err, apierrors.IsForbidden, `configmaps "two" is forbidden: exceeded quota: q, requested: configmaps=1, used: configmaps=2, limited: configmaps=2`)
 	c.ok(c.CoreV1().ConfigMaps(c.ns).Delete(c.ctx, "one", metav1.DeleteOptions{}))
 	c.ok(c.CoreV1().Secrets(c.ns).Delete(c.ctx, "one", metav1.DeleteOptions{}))
@@ -113,10 +133,10 @@ func TestQuotaOfServices(t *testing.T) {
 	service := func(name string, kind corev1.ServiceType) *corev1.Service {
 		return &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.ServiceSpec{Type: kind, Ports: []corev1.ServicePort{{Port: 80}}}}
 	}
-	try(api.Create(c.ctx, service("plain", corev1.ServiceTypeClusterIP), metav1.CreateOptions{})).or(c)
-	try(api.Create(c.ctx, service("port", corev1.ServiceTypeNodePort), metav1.CreateOptions{})).or(c)
+	c.ok(charge(c, api.Create, service("plain", corev1.ServiceTypeClusterIP)))
+	c.ok(charge(c, api.Create, service("port", corev1.ServiceTypeNodePort)))
 	c.uses("q", amounts{"services": "2", "services.nodeports": "1", "services.loadbalancers": "0"})
-	_, err := api.Create(c.ctx, service("balanced", corev1.ServiceTypeLoadBalancer), metav1.CreateOptions{})
+	err := charge(c, api.Create, service("balanced", corev1.ServiceTypeLoadBalancer))
 	c.refused(err, apierrors.IsForbidden, "exceeded quota: q, requested: services=1,services.nodeports=1, used: services=2,services.nodeports=1, limited: services=2,services.nodeports=1")
 	c.ok(api.Delete(c.ctx, "plain", metav1.DeleteOptions{}))
 	c.ok(api.Delete(c.ctx, "port", metav1.DeleteOptions{}))
@@ -132,11 +152,11 @@ func TestQuotaOfPods(t *testing.T) {
 	for _, list := range []corev1.ResourceList{p.Spec.Containers[0].Resources.Requests} {
 		list["example.com/dongle"] = resource.MustParse("2")
 	}
-	try(api.Create(c.ctx, p, metav1.CreateOptions{})).or(c)
+	c.ok(charge(c, api.Create, p))
 	c.uses("q", amounts{"pods": "1", "cpu": "500m", "memory": "252Mi", "requests.example.com/dongle": "2"})
-	_, err := api.Create(c.ctx, asking("large", "600m", "100Mi"), metav1.CreateOptions{})
+	err := charge(c, api.Create, asking("large", "600m", "100Mi"))
 	c.refused(err, apierrors.IsForbidden, `pods "large" is forbidden: exceeded quota: q, requested: cpu=600m, used: cpu=500m, limited: cpu=1`)
-	_, err = api.Create(c.ctx, pod("silent", nil), metav1.CreateOptions{})
+	err = charge(c, api.Create, pod("silent", nil))
 	c.refused(err, apierrors.IsForbidden, "failed quota: q: must specify cpu for: main; memory for: main")
 	c.ok(api.Delete(c.ctx, "fits", metav1.DeleteOptions{GracePeriodSeconds: ptr(int64(0))}))
 	c.uses("q", amounts{"pods": "0", "cpu": "0", "memory": "0"})
@@ -151,11 +171,14 @@ func TestQuotaOfSets(t *testing.T) {
 	rs := &appsv1.ReplicaSet{ObjectMeta: metav1.ObjectMeta{Name: "rs"}, Spec: appsv1.ReplicaSetSpec{
 		Replicas: ptr(int32(0)), Selector: &metav1.LabelSelector{MatchLabels: labels}, Template: template(labels),
 	}}
-	try(c.AppsV1().ReplicaSets(c.ns).Create(c.ctx, rs, metav1.CreateOptions{})).or(c)
-	c.controlled("rc", 0, labels)
+	c.ok(charge(c, c.AppsV1().ReplicaSets(c.ns).Create, rs))
+	c.ok(charge(c, c.CoreV1().ReplicationControllers(c.ns).Create, &corev1.ReplicationController{
+		ObjectMeta: metav1.ObjectMeta{Name: "rc"},
+		Spec:       corev1.ReplicationControllerSpec{Replicas: ptr(int32(0)), Selector: labels, Template: ptr(template(labels))},
+	}))
 	c.uses("q", amounts{"count/replicasets.apps": "1", "replicationcontrollers": "1"})
 	rs.Name = "another"
-	_, err := c.AppsV1().ReplicaSets(c.ns).Create(c.ctx, rs, metav1.CreateOptions{})
+	err := charge(c, c.AppsV1().ReplicaSets(c.ns).Create, rs)
 	c.refused(err, apierrors.IsForbidden, "exceeded quota: q, requested: count/replicasets.apps=1, used: count/replicasets.apps=1, limited: count/replicasets.apps=1")
 	c.ok(c.AppsV1().ReplicaSets(c.ns).Delete(c.ctx, "rs", metav1.DeleteOptions{}))
 	c.ok(c.CoreV1().ReplicationControllers(c.ns).Delete(c.ctx, "rc", metav1.DeleteOptions{}))
@@ -178,11 +201,11 @@ func TestQuotaScopes(t *testing.T) {
 		c.uses("ending", amounts{"pods": ending})
 		c.uses("lasting", amounts{"pods": lasting})
 	}
-	try(api.Create(c.ctx, pod("plain", nil), metav1.CreateOptions{})).or(c)
+	c.ok(charge(c, api.Create, pod("plain", nil)))
 	both("1", "0", "0", "1")
 	p := asking("asking", "200m", "100Mi")
 	p.Spec.ActiveDeadlineSeconds = ptr(int64(3600))
-	try(api.Create(c.ctx, p, metav1.CreateOptions{})).or(c)
+	c.ok(charge(c, api.Create, p))
 	both("1", "1", "1", "1")
 	c.uses("ending", amounts{"limits.cpu": "200m"})
 	c.ok(api.DeleteCollection(c.ctx, metav1.DeleteOptions{GracePeriodSeconds: ptr(int64(0))}, metav1.ListOptions{}))
@@ -237,9 +260,12 @@ func TestQuotaOfCustomResources(t *testing.T) {
 	count := corev1.ResourceName("count/foos." + crd.Spec.Group)
 	c.quota("q", amounts{count: "1"})
 	foos := c.of(crd, "v1")
-	try(foos.Create(c.ctx, foo(crd, "v1", "one"), metav1.CreateOptions{})).or(c)
+	create := func(ctx context.Context, o *unstructured.Unstructured, opts metav1.CreateOptions) (*unstructured.Unstructured, error) {
+		return foos.Create(ctx, o, opts)
+	}
+	c.ok(charge(c, create, foo(crd, "v1", "one")))
 	c.uses("q", amounts{count: "1"})
-	_, err := foos.Create(c.ctx, foo(crd, "v1", "two"), metav1.CreateOptions{})
+	err := charge(c, create, foo(crd, "v1", "two"))
 	c.refused(err, apierrors.IsForbidden, "exceeded quota: q")
 	c.ok(foos.Delete(c.ctx, "one", metav1.DeleteOptions{}))
 	c.uses("q", amounts{count: "0"})
