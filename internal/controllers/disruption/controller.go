@@ -236,9 +236,15 @@ func (c *Controller) scale(ctx context.Context, key loop.Key, kind schema.GroupV
 	obj.SetGroupVersionKind(kind)
 	obj.SetNamespace(key.Namespace)
 	obj.SetName(key.Name)
-	scale := &autoscalingv1.Scale{}
+	// Of an object without a type, clients give a scale without one too.
+	scale := &unstructured.Unstructured{}
+	scale.SetGroupVersionKind(autoscalingv1.SchemeGroupVersion.WithKind("Scale"))
 	if err := c.Client.SubResource("scale").Get(ctx, obj, scale); err != nil {
 		return "", 0, fmt.Errorf("read the scale of %s %s, which has none perhaps: %w", ref.Kind, ref.Name, err)
 	}
-	return ref.UID, scale.Spec.Replicas, nil
+	replicas, _, err := unstructured.NestedInt64(scale.Object, "spec", "replicas")
+	if err != nil {
+		return "", 0, fmt.Errorf("read the scale of %s %s: %w", ref.Kind, ref.Name, err)
+	}
+	return ref.UID, int32(replicas), nil
 }
