@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	goruntime "runtime"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -14,6 +15,15 @@ import (
 	"k8s.io/apiserver/pkg/server/healthz"
 	"k8s.io/apiserver/pkg/util/flowcontrol"
 )
+
+// inFlight is how many requests are worked on at a time, reads and writes, shared out
+// by priority and fairness. What is let in beyond that many a processor only makes all
+// of it slower, and a client that lists everything at once would keep the others
+// waiting for as long as its lists take. The upper bounds are kube-apiserver's.
+func inFlight(processors int) (reads, writes int) {
+	const most, mostWrites, each, eachWrite = 400, 200, 40, 20
+	return min(most, each*processors), min(mostWrites, eachWrite*processors)
+}
 
 // genericConfig configures the handler chain of k8s.io/apiserver.
 func (s *Server) genericConfig() (*genericapiserver.Config, error) {
@@ -33,8 +43,8 @@ func (s *Server) genericConfig() (*genericapiserver.Config, error) {
 	// At /debug/pprof, for those who may get that path.
 	c.EnableProfiling = true
 	c.ShutdownWatchTerminationGracePeriod = watchShutdownGrace
-	c.MaxRequestsInFlight, c.MaxMutatingRequestsInFlight = maxRequests, maxMutatingRequests
-	c.FlowControl = flowcontrol.New(h.Informers, h.Client.FlowcontrolV1(), maxRequests+maxMutatingRequests)
+	c.MaxRequestsInFlight, c.MaxMutatingRequestsInFlight = inFlight(goruntime.GOMAXPROCS(0))
+	c.FlowControl = flowcontrol.New(h.Informers, h.Client.FlowcontrolV1(), c.MaxRequestsInFlight+c.MaxMutatingRequestsInFlight)
 	c.LongRunningFunc = genericfilters.BasicLongRunningRequestCheck(
 		sets.NewString("watch", "proxy"), sets.NewString("attach", "exec", "proxy", "log", "portforward"))
 	c.EquivalentResourceRegistry = runtime.NewEquivalentResourceRegistryWithIdentity(func(gr schema.GroupResource) string {

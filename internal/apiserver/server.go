@@ -51,9 +51,6 @@ const (
 	// MaxRequestBodyBytes holds an object of 1.5 MB in its largest encoding.
 	MaxRequestBodyBytes = 3 << 20
 
-	maxRequests         = 400
-	maxMutatingRequests = 200
-
 	// At shutdown watches are told to end, and whoever is still there after
 	// shutdownTimeout is cut off.
 	watchShutdownGrace = time.Second
