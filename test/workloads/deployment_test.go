@@ -273,7 +273,7 @@ func deploymentLifecycle(c *cluster) {
 		d.Labels["test-deployment"] = "updated"
 		d.Spec.Template.Spec.Containers[0].Image = "example.com/web:3"
 	})
-	d = c.rolledOut("web")
+	c.rolledOut("web")
 	// Status is read and written by itself, and the controller puts it right again.
 	d, err := c.deployments().Patch(c.ctx, "web", types.MergePatchType, []byte(`{"status":{"readyReplicas":0,"availableReplicas":0,"unavailableReplicas":2}}`), metav1.PatchOptions{}, "status")
 	c.ok(err)
@@ -390,7 +390,7 @@ func undo(c *cluster) {
 		d.Spec.Template = first.Spec.Template
 		delete(d.Spec.Template.Labels, appsv1.DefaultDeploymentUniqueLabelKey)
 	})
-	d := c.rolledOut("web")
+	c.rolledOut("web")
 	sets := c.sets("web")
 	if len(sets) != 2 || sets[1].UID != first.UID {
 		c.Fatalf("the first replica set is not in use again: %d sets", len(sets))
@@ -398,9 +398,7 @@ func undo(c *cluster) {
 	if got := sets[1].Annotations; got[revision] != "3" || got["deployment.kubernetes.io/revision-history"] != "1" {
 		c.Errorf("annotations of the set: got %v", got)
 	}
-	if d = until(c, c.deployments(), "web", "of revision 3", func(d *appsv1.Deployment) bool { return d.Annotations[revision] == "3" }); d == nil {
-		c.Error("no deployment")
-	}
+	until(c, c.deployments(), "web", "of revision 3", func(d *appsv1.Deployment) bool { return d.Annotations[revision] == "3" })
 }
 
 func terminatingReplicas(c *cluster) {

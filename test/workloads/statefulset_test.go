@@ -295,12 +295,12 @@ func statefulCanary(c *cluster) {
 
 func statefulStatus(c *cluster) {
 	c.createStateful(statefulSet("db", 1))
-	set := c.updated("db")
+	c.updated("db")
 	until(c, c.statefulSets(), "db", "available", func(set *appsv1.StatefulSet) bool {
 		return set.Status.AvailableReplicas == 1 && set.Status.CurrentReplicas == 1
 	})
 	for {
-		set = must[*appsv1.StatefulSet](c)(c.statefulSets().Get(c.ctx, "db", metav1.GetOptions{}))
+		set := must[*appsv1.StatefulSet](c)(c.statefulSets().Get(c.ctx, "db", metav1.GetOptions{}))
 		set.Status.Conditions = append(set.Status.Conditions, appsv1.StatefulSetCondition{Type: "StatusUpdate", Status: "True", Reason: "E2E", Message: "Set from e2e test"})
 		if _, err := c.statefulSets().UpdateStatus(c.ctx, set, metav1.UpdateOptions{}); err == nil {
 			break
