@@ -10,6 +10,7 @@ import (
 	"k8s.io/kubectl/pkg/cmd"
 	"k8s.io/kubectl/pkg/cmd/plugin"
 
+	_ "github.com/sinawi/sinawi/internal/cli/translation" // for its effect on kubectl's packages
 	"github.com/sinawi/sinawi/internal/instance"
 )
 
