@@ -163,8 +163,9 @@ func on(t *testing.T, s *apitest.Server) *cluster {
 	return c
 }
 
-// namespace makes a namespace that goes with the test. It has the label "test"
-// with its own name, and those given.
+// namespace makes a namespace, with the label "test" of its own name and those
+// given. It stays: to empty dozens of them would keep the namespace controller
+// from those that tests wait for.
 func (c *cluster) namespace(labels map[string]string) string {
 	c.Helper()
 	name := "t-" + rand.String(8)
@@ -177,9 +178,6 @@ func (c *cluster) namespace(labels map[string]string) string {
 		c.Fatal(err)
 	}
 	c.server.Account(c.ctx, name)
-	c.Cleanup(func() {
-		_ = c.CoreV1().Namespaces().Delete(context.WithoutCancel(c.ctx), name, metav1.DeleteOptions{})
-	})
 	return name
 }
 
