@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -30,6 +31,7 @@ type serverFlags struct {
 	nodeName, nodeIP     string
 	runtimeEndpoint      string
 	disable              []string
+	runtimeConfig        []string
 	guard                *guardFlags
 }
 
@@ -43,6 +45,9 @@ func (a *app) addServerFlags(set *pflag.FlagSet) *serverFlags {
 	set.StringVar(&f.nodeIP, "node-ip", "", a.say("address by which others reach this node; that of the default route if empty", "다른 노드가 이 노드에 접속할 주소 (비우면 기본 경로의 주소)"))
 	set.StringVar(&f.runtimeEndpoint, "container-runtime-endpoint", "", a.say("CRI socket of another container runtime; empty uses the built-in one", "다른 컨테이너 런타임의 CRI 소켓 (비우면 내장 런타임)"))
 	set.StringSliceVar(&f.disable, "disable", nil, a.say("parts not to start: scheduler, controllers, agent", "시작하지 않을 부분: scheduler, controllers, agent"))
+	set.StringSliceVar(&f.runtimeConfig, "runtime-config", nil, a.say(
+		"API versions to switch on or off, like api/beta=true or resource.k8s.io/v1beta1=true,coordination.k8s.io/v1beta1/leasecandidates=true",
+		"켜거나 끌 API 버전 (예: api/beta=true 또는 resource.k8s.io/v1beta1=true,coordination.k8s.io/v1beta1/leasecandidates=true)"))
 	f.guard = a.addGuardFlags(set)
 	return f
 }
@@ -64,10 +69,30 @@ func (f *serverFlags) config(dir instance.Dir) (cluster.Config, error) {
 			return cfg, fmt.Errorf("--node-ip %q is no IP address", f.nodeIP)
 		}
 	}
+	if cfg.RuntimeConfig, err = switches(f.runtimeConfig); err != nil {
+		return cfg, err
+	}
 	if cfg.Guard, err = f.guard.guard(); err != nil {
 		return cfg, err
 	}
 	return cfg, cfg.Complete()
+}
+
+// switches reads key=true and key=false; a key alone switches on.
+func switches(list []string) (map[string]bool, error) {
+	config := map[string]bool{}
+	for _, text := range list {
+		key, value, given := strings.Cut(text, "=")
+		on, err := strconv.ParseBool(value)
+		if !given {
+			on, err = true, nil
+		}
+		if err != nil || key == "" {
+			return nil, fmt.Errorf("--runtime-config %q: give an API and true or false, like resource.k8s.io/v1beta1=true", text)
+		}
+		config[key] = on
+	}
+	return config, nil
 }
 
 func (a *app) up() *cobra.Command {
@@ -78,7 +103,7 @@ func (a *app) up() *cobra.Command {
 		Long: a.say(
 			"Brings up server, agent and container runtime on this machine and writes a kubeconfig.\nWithout --detach it stays in the foreground; Ctrl-C then stops the control plane, and containers keep running until `sinawi down`.",
 			"이 머신에서 서버, 에이전트, 컨테이너 런타임을 시작하고 kubeconfig를 씁니다.\n--detach가 없으면 터미널에 머무르며, Ctrl-C는 제어부만 멈추고 컨테이너는 `sinawi down`까지 계속 실행됩니다."),
-		Example: "  sinawi up --detach\n  sinawi up --data-dir /srv/second --api-port 7443 --pod-cidr 10.52.0.0/16 --service-cidr 10.53.0.0/16 --detach",
+		Example: "  sinawi up --detach\n  sinawi up --data-dir /srv/second --api-port 7443 --pod-cidr 10.52.0.0/16 --service-cidr 10.53.0.0/16 --detach\n  sinawi up --runtime-config=api/beta=true,apps/v1/controllerrevisions=false --detach",
 		Args:    cobra.NoArgs,
 	}
 	flags := a.addServerFlags(cmd.Flags())

@@ -31,6 +31,9 @@ type Config struct {
 	RuntimeEndpoint string
 	// Guard is what an administrator sets about who may do what.
 	Guard Guard
+	// RuntimeConfig switches API versions on and off, by the keys of
+	// kube-apiserver's --runtime-config.
+	RuntimeConfig map[string]bool
 	// Disable names parts that are not started: "scheduler", "controllers",
 	// "agent". Another program that speaks the Kubernetes API may do their work.
 	Disable []string
@@ -115,6 +118,9 @@ func (c *Config) validate() error {
 		if !slices.Contains([]string{PartScheduler, PartControllers, PartAgent}, part) {
 			return fmt.Errorf("--disable %s: no such part; choose from %s, %s, %s", part, PartScheduler, PartControllers, PartAgent)
 		}
+	}
+	if err := controlplane.CheckRuntimeConfig(c.RuntimeConfig); err != nil {
+		return fmt.Errorf("--runtime-config: %w", err)
 	}
 	return c.Guard.Check()
 }

@@ -33,6 +33,8 @@ func TestValidate(t *testing.T) {
 		{"IPv6", valid(func(c *Config) { c.ServiceCIDR = netip.MustParsePrefix("fd00::/112") }), "only IPv4"},
 		{"overlap", valid(func(c *Config) { c.ServiceCIDR = netip.MustParsePrefix("10.42.128.0/17") }), "overlap"},
 		{"unknown part", valid(func(c *Config) { c.Disable = []string{"kubelet"} }), "no such part"},
+		{"a beta version", valid(func(c *Config) { c.RuntimeConfig = map[string]bool{"resource.k8s.io/v1beta1": true} }), ""},
+		{"no such API", valid(func(c *Config) { c.RuntimeConfig = map[string]bool{"apps/v7": true} }), "--runtime-config: apps/v7: there is no such API; name a group version"},
 		{"node name", valid(func(c *Config) { c.NodeName = "My_Node" }), "--node-name"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

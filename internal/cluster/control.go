@@ -128,6 +128,8 @@ func (s *server) startAPI(ctx context.Context, listeners []net.Listener) error {
 		ServiceCIDR: s.cfg.ServiceCIDR,
 		Guard:       s.cfg.Guard,
 		Logger:      s.log,
+
+		RuntimeConfig: s.cfg.RuntimeConfig,
 	})
 	if err != nil {
 		closeAll(listeners)

@@ -75,6 +75,12 @@ func (o *Options) complete() error {
 	return errors.Join(errs...)
 }
 
+// CheckRuntimeConfig refuses keys that switch nothing, before anything starts.
+func CheckRuntimeConfig(config map[string]bool) error {
+	_, err := resources.Enabled(resources.Table(), config)
+	return err
+}
+
 // New assembles a server. ctx bounds the assembly, not the server.
 func New(ctx context.Context, o Options) (*apiserver.Server, error) {
 	if err := o.complete(); err != nil {

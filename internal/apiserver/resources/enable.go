@@ -68,7 +68,7 @@ func known(table []Resource, config map[string]bool) error {
 	var errs []error
 	for _, key := range slices.Sorted(maps.Keys(config)) {
 		if !keys[key] {
-			errs = append(errs, fmt.Errorf("runtime config %s: there is no such API; name a group version such as resource.k8s.io/v1beta1, or api/beta", key))
+			errs = append(errs, fmt.Errorf("%s: there is no such API; name a group version such as resource.k8s.io/v1beta1, or api/beta", key))
 		}
 	}
 	return errors.Join(errs...)
