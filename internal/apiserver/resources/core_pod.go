@@ -99,12 +99,12 @@ func resized(updated, old []corev1.Container) []corev1.Container {
 
 // podGracefulDelete fills the grace period: what the caller says, or else the
 // pod; nothing at all for a pod that no node has started or that has ended.
-func podGracefulDelete(_ context.Context, obj runtime.Object, options *metav1.DeleteOptions) bool {
+func podGracefulDelete(ctx context.Context, obj runtime.Object, options *metav1.DeleteOptions) bool {
 	if options == nil {
 		return false
 	}
 	p := obj.(*corev1.Pod)
-	period := deref(options.GracePeriodSeconds, deref(p.Spec.TerminationGracePeriodSeconds, 0))
+	period := deref(askedGrace(ctx, options), deref(p.Spec.TerminationGracePeriodSeconds, 0))
 	if p.Spec.NodeName == "" || p.Status.Phase == corev1.PodFailed || p.Status.Phase == corev1.PodSucceeded {
 		period = 0
 	}

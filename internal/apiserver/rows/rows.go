@@ -4,9 +4,12 @@
 package rows
 
 import (
+	"context"
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/internalversion"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -45,6 +48,16 @@ func (s *Store) ShortNames() []string { return s.row.ShortNames }
 
 // Categories are the groups of kinds that it belongs to, such as "all".
 func (s *Store) Categories() []string { return s.row.Categories }
+
+// Delete deletes an object, gracefully where its kind has that.
+func (s *Store) Delete(ctx context.Context, name string, validate rest.ValidateObjectFunc, options *metav1.DeleteOptions) (runtime.Object, bool, error) {
+	return s.Store.Delete(resources.WithGrace(ctx, options), name, validate, options)
+}
+
+// DeleteCollection deletes what the list options select.
+func (s *Store) DeleteCollection(ctx context.Context, validate rest.ValidateObjectFunc, options *metav1.DeleteOptions, list *internalversion.ListOptions) (runtime.Object, error) {
+	return s.Store.DeleteCollection(resources.WithGrace(ctx, options), validate, options, list)
+}
 
 // New returns the REST storage of row on backend. Its watch cache starts to
 // fill at once.
