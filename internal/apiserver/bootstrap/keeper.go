@@ -48,7 +48,10 @@ type Keeper struct {
 func Extension(o Options) plug.Extension {
 	return func(h *plug.Host) (plug.Additions, error) {
 		k := &Keeper{client: h.Client, feed: h.Feed, log: h.Log, o: o}
-		return plug.Additions{Hooks: []plug.Hook{{Name: "bootstrap", Start: k.Make, Run: k.Keep}}}, nil
+		return plug.Additions{Hooks: []plug.Hook{
+			{Name: "bootstrap", Start: k.Make, Run: k.Keep},
+			{Name: "queues", Run: func(ctx context.Context) error { return k.queues(ctx, h.Loopback) }},
+		}}, nil
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	resourcev1 "k8s.io/api/resource/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
+	schedulingv1beta1 "k8s.io/api/scheduling/v1beta1"
 	storagev1 "k8s.io/api/storage/v1"
 
 	corev1 "k8s.io/api/core/v1"
@@ -102,6 +103,11 @@ func Storage(scheme *runtime.Scheme) error {
 // Scheduling adds the defaulting functions of scheduling.k8s.io to scheme.
 func Scheduling(scheme *runtime.Scheme) error {
 	add(scheme, func(c *schedulingv1.PriorityClass) { orNew(&c.PreemptionPolicy, corev1.PreemptLowerPriority) })
+	add(scheme, func(g *schedulingv1beta1.PodGroup) {
+		if g.Spec.DisruptionMode == nil {
+			g.Spec.DisruptionMode = &schedulingv1beta1.DisruptionMode{Single: &schedulingv1beta1.SingleDisruptionMode{}}
+		}
+	})
 	return nil
 }
 

@@ -26,14 +26,15 @@ func Stability(gv schema.GroupVersion) string {
 // those of kube-apiserver's --runtime-config: "api/all", "api/ga", "api/beta",
 // "api/alpha", a group version ("resource.k8s.io/v1beta1", "v1"), or a group
 // version and a resource ("coordination.k8s.io/v1beta1/leasecandidates"); the
-// more particular one decides. Without any, what is settled is served.
+// more particular one decides. Without any, what is settled is served, and what
+// the row says is served by default.
 func Enabled(table []Resource, config map[string]bool) ([]Resource, error) {
 	if err := known(table, config); err != nil {
 		return nil, err
 	}
 	var rows []Resource
 	for _, r := range table {
-		on := func(gv schema.GroupVersion) bool { return switchedOn(gv, r.Plural, config) }
+		on := func(gv schema.GroupVersion) bool { return switchedOn(gv, r, config) }
 		off := func(gv schema.GroupVersion) bool { return !on(gv) }
 		served := slices.DeleteFunc(slices.Clone(r.ServedAs), off)
 		served = append(served, slices.DeleteFunc(slices.Clone(r.Previews), off)...)
@@ -46,10 +47,10 @@ func Enabled(table []Resource, config map[string]bool) ([]Resource, error) {
 	return rows, nil
 }
 
-func switchedOn(gv schema.GroupVersion, resource string, config map[string]bool) bool {
+func switchedOn(gv schema.GroupVersion, r Resource, config map[string]bool) bool {
 	stability := Stability(gv)
-	on := stability == "ga"
-	for _, key := range []string{"api/all", "api/" + stability, gv.String(), gv.String() + "/" + resource} {
+	on := stability == "ga" || r.Default && gv == r.GroupVersion
+	for _, key := range []string{"api/all", "api/" + stability, gv.String(), gv.String() + "/" + r.Plural} {
 		if v, ok := config[key]; ok {
 			on = v
 		}

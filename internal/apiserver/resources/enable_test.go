@@ -34,6 +34,8 @@ func TestEnabled(t *testing.T) {
 	}{
 		{"resourceclaims", nil, []string{"v1"}},
 		{"leasecandidates", nil, nil},
+		{"podgroups", nil, []string{"v1beta1"}},
+		{"podgroups", map[string]bool{"api/beta": false}, nil},
 		{"resourceclaims", map[string]bool{"api/beta": true}, []string{"v1", "v1beta2", "v1beta1"}},
 		{"resourceclaims", map[string]bool{"resource.k8s.io/v1beta2": true}, []string{"v1", "v1beta2"}},
 		{"deviceclasses", map[string]bool{"resource.k8s.io/v1beta2/resourceclaims": true}, []string{"v1"}},

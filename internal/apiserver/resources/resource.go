@@ -43,6 +43,10 @@ type Resource struct {
 	// switched on, as a row is whose own version is a beta; see Enabled.
 	Previews []schema.GroupVersion
 
+	// Default serves the row's own version without its being switched on,
+	// though it is a beta.
+	Default bool
+
 	Strategy Strategy
 	// Status is what the status subresource does; nil means there is none.
 	Status *Strategy

@@ -91,6 +91,10 @@ func schedulerRules() []rbacv1.PolicyRule {
 		rule(read, "resource.k8s.io", "deviceclasses resourceclaims resourceslices"),
 		rule("patch update", "resource.k8s.io", "resourceclaims resourceclaims/status"),
 		rule("update", "core", "pods/finalizers"),
+		rule(read, "scheduling.k8s.io", "podgroups"),
+		rule("patch update", "scheduling.k8s.io", "podgroups/status"),
+		rule(read, "scheduling.sinawi.dev", "queues"),
+		rule("patch update", "scheduling.sinawi.dev", "queues/status"),
 	}
 }
 

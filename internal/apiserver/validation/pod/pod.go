@@ -180,6 +180,14 @@ func gates(l *check.List, s *corev1.PodSpec, path *field.Path) {
 		}
 		seen.Insert(g.Name)
 	}
+	if g := s.SchedulingGroup; g != nil {
+		at := path.Child("schedulingGroup")
+		if g.PodGroupName == nil {
+			l.Invalid(at, "", "must specify one of: `podGroupName`")
+		} else {
+			l.Subdomain(at.Child("podGroupName"), *g.PodGroupName)
+		}
+	}
 }
 
 // claims checks the devices that a pod claims and returns their names.

@@ -1,6 +1,6 @@
-// Package scheduling decides whether priority classes and runtime classes are
-// valid, in the field paths and words that Kubernetes uses. Its functions are
-// pure.
+// Package scheduling decides whether priority classes, pod groups, workloads and
+// runtime classes are valid, in the field paths and words that Kubernetes uses.
+// Its functions are pure.
 package scheduling
 
 import (
