@@ -5,13 +5,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/sinawi/sinawi/internal/apiserver/validation/apps"
+	"github.com/sinawi/sinawi/internal/apiserver/warnings"
 )
 
 func deploymentStrategy() Strategy {
 	s := checked(mainStrategy(func(d *appsv1.Deployment) *appsv1.DeploymentStatus { return &d.Status }), apps.Deployment, apps.DeploymentUpdate)
 	// Annotations count as well: rollout tools record changes in them.
 	s.AutoGeneration = false
-	s.Warnings = ofTemplate(func(d *appsv1.Deployment) *corev1.PodTemplateSpec { return &d.Spec.Template })
+	s = named[*appsv1.Deployment](warnedOnChange(s, ofTemplate(func(d *appsv1.Deployment) *corev1.PodTemplateSpec { return &d.Spec.Template })))
 	s.PrepareForCreate = onCreate(func(d *appsv1.Deployment) {
 		d.Status, d.Generation = appsv1.DeploymentStatus{}, 1
 	})
@@ -33,8 +34,7 @@ func deploymentStatusStrategy() *Strategy {
 
 func replicaSetStrategy() Strategy {
 	rules := checked(mainStrategy(func(s *appsv1.ReplicaSet) *appsv1.ReplicaSetStatus { return &s.Status }), apps.ReplicaSet, apps.ReplicaSetUpdate)
-	rules.Warnings = ofTemplate(func(o *appsv1.ReplicaSet) *corev1.PodTemplateSpec { return &o.Spec.Template })
-	return rules
+	return named[*appsv1.ReplicaSet](warnedOnChange(rules, ofTemplate(func(o *appsv1.ReplicaSet) *corev1.PodTemplateSpec { return &o.Spec.Template })))
 }
 
 func replicaSetStatusStrategy() *Strategy {
@@ -43,8 +43,7 @@ func replicaSetStatusStrategy() *Strategy {
 
 func statefulSetStrategy() Strategy {
 	rules := checked(mainStrategy(func(s *appsv1.StatefulSet) *appsv1.StatefulSetStatus { return &s.Status }), apps.StatefulSet, apps.StatefulSetUpdate)
-	rules.Warnings = ofTemplate(func(o *appsv1.StatefulSet) *corev1.PodTemplateSpec { return &o.Spec.Template })
-	return rules
+	return warnedOnChange(rules, warnings.StatefulSet)
 }
 
 func statefulSetStatusStrategy() *Strategy {
@@ -53,8 +52,7 @@ func statefulSetStatusStrategy() *Strategy {
 
 func daemonSetStrategy() Strategy {
 	rules := checked(mainStrategy(func(d *appsv1.DaemonSet) *appsv1.DaemonSetStatus { return &d.Status }), apps.DaemonSet, apps.DaemonSetUpdate)
-	rules.Warnings = ofTemplate(func(o *appsv1.DaemonSet) *corev1.PodTemplateSpec { return &o.Spec.Template })
-	return rules
+	return warnedOnChange(rules, ofTemplate(func(o *appsv1.DaemonSet) *corev1.PodTemplateSpec { return &o.Spec.Template }))
 }
 
 func daemonSetStatusStrategy() *Strategy {

@@ -1,10 +1,15 @@
 package resources
 
 import (
+	"context"
+
 	batchv1 "k8s.io/api/batch/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/sinawi/sinawi/internal/apiserver/validation/batch"
+	"github.com/sinawi/sinawi/internal/apiserver/warnings"
 )
 
 func jobStrategy() Strategy {
@@ -16,7 +21,7 @@ func jobStrategy() Strategy {
 	// Jobs were there before the garbage collector: their pods stay unless the
 	// client says otherwise.
 	s.OrphanDependents = true
-	return s
+	return named[*batchv1.Job](warnedOnChange(s, func(j *batchv1.Job) []string { return warnings.Job(&j.Spec, field.NewPath("spec")) }))
 }
 
 // makeSelector gives a job a selector that no other job has: its uid. A label
@@ -53,7 +58,15 @@ func jobStatusStrategy() *Strategy {
 }
 
 func cronJobStrategy() Strategy {
-	return checked(mainStrategy(func(c *batchv1.CronJob) *batchv1.CronJobStatus { return &c.Status }), batch.CronJob, batch.CronJobUpdate)
+	s := checked(mainStrategy(func(c *batchv1.CronJob) *batchv1.CronJobStatus { return &c.Status }), batch.CronJob, batch.CronJobUpdate)
+	s = named[*batchv1.CronJob](warnedOnChange(s, func(c *batchv1.CronJob) []string {
+		return warnings.Job(&c.Spec.JobTemplate.Spec, field.NewPath("spec", "jobTemplate", "spec"))
+	}))
+	changed := s.UpdateWarnings
+	s.UpdateWarnings = func(ctx context.Context, obj, old runtime.Object) []string {
+		return append(changed(ctx, obj, old), warnings.CronJobZone(obj.(*batchv1.CronJob))...)
+	}
+	return s
 }
 
 func cronJobStatusStrategy() *Strategy {

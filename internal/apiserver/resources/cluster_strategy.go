@@ -7,6 +7,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
 	svmv1 "k8s.io/api/storagemigration/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -21,6 +22,7 @@ import (
 	"github.com/sinawi/sinawi/internal/apiserver/validation/rbac"
 	"github.com/sinawi/sinawi/internal/apiserver/validation/scheduling"
 	"github.com/sinawi/sinawi/internal/apiserver/validation/storagemigration"
+	"github.com/sinawi/sinawi/internal/apiserver/warnings"
 )
 
 func hpaStrategy() Strategy {
@@ -52,7 +54,9 @@ func pdbStatusStrategy() *Strategy {
 }
 
 func ingressStrategy() Strategy {
-	return checked(mainStrategy(func(i *networkingv1.Ingress) *networkingv1.IngressStatus { return &i.Status }), networking.Ingress, networking.IngressUpdate)
+	s := checked(mainStrategy(func(i *networkingv1.Ingress) *networkingv1.IngressStatus { return &i.Status }), networking.Ingress, networking.IngressUpdate)
+	s.Warnings = onWarn(warnings.Ingress)
+	return s
 }
 
 func ingressStatusStrategy() *Strategy {
@@ -64,7 +68,7 @@ func ingressClassStrategy() Strategy {
 }
 
 func networkPolicyStrategy() Strategy {
-	return checked(Strategy{AllowUnconditionalUpdate: true, AutoGeneration: true}, networking.NetworkPolicy, networking.NetworkPolicyUpdate)
+	return warned(checked(Strategy{AllowUnconditionalUpdate: true, AutoGeneration: true}, networking.NetworkPolicy, networking.NetworkPolicyUpdate), warnings.NetworkPolicy)
 }
 
 func ipAddressStrategy() Strategy {
@@ -117,11 +121,16 @@ func clusterRoleBindingStrategy() Strategy {
 }
 
 func priorityClassStrategy() Strategy {
-	return checked(Strategy{AllowUnconditionalUpdate: true}, scheduling.PriorityClass, scheduling.PriorityClassUpdate)
+	return checked(Strategy{
+		// Nothing of a class changes that would make another generation.
+		PrepareForCreate:         onCreate(func(c *schedulingv1.PriorityClass) { c.Generation = 1 }),
+		PrepareForUpdate:         onUpdate(func(c, old *schedulingv1.PriorityClass) { c.Generation = old.Generation }),
+		AllowUnconditionalUpdate: true,
+	}, scheduling.PriorityClass, scheduling.PriorityClassUpdate)
 }
 
 func runtimeClassStrategy() Strategy {
-	return checked(Strategy{}, scheduling.RuntimeClass, scheduling.RuntimeClassUpdate)
+	return warned(checked(Strategy{}, scheduling.RuntimeClass, scheduling.RuntimeClassUpdate), warnings.RuntimeClass)
 }
 
 func storageVersionMigrationStrategy() Strategy {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/sinawi/sinawi/internal/apiserver/columns"
 	"github.com/sinawi/sinawi/internal/apiserver/validation/core"
+	"github.com/sinawi/sinawi/internal/apiserver/warnings"
 )
 
 // Core returns the rows of the core group. Subresources beyond status and
@@ -231,7 +232,7 @@ func plain() Strategy { return Strategy{AllowUnconditionalUpdate: true} }
 func podTemplateStrategy() Strategy {
 	s := checked(plain(), core.PodTemplate, core.PodTemplateUpdate)
 	s.AutoGeneration = true
-	return s
+	return warnedOnChange(s, func(t *corev1.PodTemplate) []string { return warnings.Template(&t.Template, field.NewPath("template")) })
 }
 
 func endpointsStrategy() Strategy {
@@ -305,7 +306,9 @@ func replicationControllerStrategy() Strategy {
 	s.PrepareForCreate = onCreate(func(rc *corev1.ReplicationController) { rc.Status = corev1.ReplicationControllerStatus{} })
 	s.PrepareForUpdate = onUpdate(func(rc, old *corev1.ReplicationController) { rc.Status = old.Status })
 	s.ResetFields = resetStatus()
-	return s
+	return named[*corev1.ReplicationController](warnedOnChange(s, func(rc *corev1.ReplicationController) []string {
+		return warnings.Template(rc.Spec.Template, field.NewPath("spec", "template"))
+	}))
 }
 
 func replicationControllerStatusStrategy() *Strategy {
@@ -358,7 +361,7 @@ func NamespaceFinalize() Strategy {
 }
 
 func nodeStrategy() Strategy {
-	s := checked(plain(), core.Node, core.NodeUpdate)
+	s := warned(checked(plain(), core.Node, core.NodeUpdate), warnings.Node)
 	s.PrepareForUpdate = onUpdate(func(n, old *corev1.Node) { n.Status = old.Status })
 	s.ResetFields = resetStatus()
 	return s

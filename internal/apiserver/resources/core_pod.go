@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apiserver/pkg/warning"
 	"k8s.io/kubectl/pkg/util/qos"
 
 	"github.com/sinawi/sinawi/internal/apiserver/validation/pod"
@@ -15,12 +16,16 @@ import (
 
 func podStrategy() Strategy {
 	return checked(Strategy{
-		PrepareForCreate: onCreate(func(p *corev1.Pod) {
+		PrepareForCreate: func(ctx context.Context, obj runtime.Object) {
+			p := obj.(*corev1.Pod)
 			p.Generation = 1
 			p.Status = corev1.PodStatus{Phase: corev1.PodPending, QOSClass: qos.ComputePodQOS(p)}
 			markGated(p)
 			mergeLabelKeys(p)
-		}),
+			for _, key := range appArmorFields(p) {
+				warning.AddWarning(ctx, "", warnings.AppArmorAnnotation(key))
+			}
+		},
 		PrepareForUpdate: onUpdate(func(p, old *corev1.Pod) {
 			p.Status = old.Status
 			bumpGeneration(p, old, p.Spec, old.Spec)

@@ -4,10 +4,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/sinawi/sinawi/internal/apiserver/validation/core"
+	"github.com/sinawi/sinawi/internal/apiserver/warnings"
 )
 
 func serviceStrategy() Strategy {
-	return checked(Strategy{
+	return warned(checked(Strategy{
 		PrepareForCreate: onCreate(func(s *corev1.Service) {
 			s.Status = corev1.ServiceStatus{}
 			clearUnused(s)
@@ -19,12 +20,13 @@ func serviceStrategy() Strategy {
 		AllowCreateOnUpdate:      true,
 		AllowUnconditionalUpdate: true,
 		ResetFields:              resetStatus(),
-	}, core.Service, core.ServiceUpdate)
+	}, core.Service, core.ServiceUpdate), warnings.Service)
 }
 
 func serviceStatusStrategy() *Strategy {
 	s := checked(serviceStrategy(), nil, core.ServiceStatusUpdate)
 	s.PrepareForUpdate = onUpdate(func(s, old *corev1.Service) { s.Spec = old.Spec })
+	s.UpdateWarnings = nil
 	s.ResetFields = resetSpec()
 	return &s
 }

@@ -5,10 +5,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sinawi/sinawi/internal/apiserver/validation/volume"
+	"github.com/sinawi/sinawi/internal/apiserver/warnings"
 )
 
 func persistentVolumeStrategy() Strategy {
-	s := checked(plain(), volume.Persistent, volume.PersistentUpdate)
+	s := warned(checked(plain(), volume.Persistent, volume.PersistentUpdate), warnings.PersistentVolume)
 	s.PrepareForCreate = onCreate(func(v *corev1.PersistentVolume) {
 		now := metav1.Now()
 		v.Status = corev1.PersistentVolumeStatus{Phase: corev1.VolumePending, LastPhaseTransitionTime: &now}
@@ -35,13 +36,15 @@ func persistentVolumeStatusStrategy() *Strategy {
 }
 
 func persistentVolumeClaimStrategy() Strategy {
-	s := checked(plain(), volume.Claim, volume.ClaimUpdate)
+	s := warned(checked(plain(), volume.Claim, volume.ClaimUpdate), warnings.PersistentVolumeClaim)
 	s.PrepareForCreate = onCreate(func(c *corev1.PersistentVolumeClaim) {
 		c.Status = corev1.PersistentVolumeClaimStatus{Phase: corev1.ClaimPending}
+		dropDataSource(&c.Spec, nil)
 		normalizeDataSource(&c.Spec)
 	})
 	s.PrepareForUpdate = onUpdate(func(c, old *corev1.PersistentVolumeClaim) {
 		c.Status = old.Status
+		dropDataSource(&c.Spec, &old.Spec)
 		normalizeDataSource(&c.Spec)
 		// Claims bound before modes had a default are read as they were.
 		if old.Spec.VolumeMode == nil {
@@ -50,6 +53,23 @@ func persistentVolumeClaimStrategy() Strategy {
 	})
 	s.ResetFields = resetStatus()
 	return s
+}
+
+// dropDataSource forgets sources that were never served: those in another
+// namespace, and in the older field all but claims and snapshots. The newer
+// field takes any kind; what a claim already has stays.
+func dropDataSource(spec, old *corev1.PersistentVolumeClaimSpec) {
+	if ref := spec.DataSourceRef; ref != nil && deref(ref.Namespace, "") != "" && (old == nil || old.DataSourceRef == nil) {
+		spec.DataSourceRef = nil
+	}
+	if spec.DataSource == nil || spec.DataSourceRef != nil || old != nil && (old.DataSource != nil || old.DataSourceRef != nil) {
+		return
+	}
+	switch s := spec.DataSource; deref(s.APIGroup, "") + "/" + s.Kind {
+	case "/PersistentVolumeClaim", "snapshot.storage.k8s.io/VolumeSnapshot":
+	default:
+		spec.DataSource = nil
+	}
 }
 
 // normalizeDataSource keeps dataSource and dataSourceRef saying the same where

@@ -205,11 +205,11 @@ func TestCreateRules(t *testing.T) {
 		"budget both ways": {"apiVersion: policy/v1\nkind: PodDisruptionBudget\nspec: {minAvailable: 1, maxUnavailable: 101%}", []string{
 			`spec.maxUnavailable: Invalid value: "101%": must not be greater than 100%`,
 			`spec: Invalid value: {"minAvailable":1,"maxUnavailable":"101%"}: minAvailable and maxUnavailable cannot be both set`}},
-		"autoscaler upside down": {"apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nspec: {minReplicas: 3, maxReplicas: 2, scaleTargetRef: {kind: Deployment, name: d}}",
+		"autoscaler upside down": {"apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nspec: {minReplicas: 3, maxReplicas: 2, scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: d}}",
 			[]string{"spec.maxReplicas: Invalid value: 2: must be greater than or equal to `minReplicas`"}},
 		"ingress to nowhere": {"apiVersion: networking.k8s.io/v1\nkind: Ingress\nspec: {rules: [{host: 1.2.3.4, http: {paths: [{path: x, pathType: Prefix, backend: {}}]}}]}", []string{
 			`spec.rules[0].host: Invalid value: "1.2.3.4": must be a DNS name, not an IP address`,
-			`spec.rules[0].http.paths[0].backend.service: Required value`,
+			`spec.rules[0].http.paths[0].backend: Invalid value: "": resource or service backend is required`,
 			`spec.rules[0].http.paths[0].path: Invalid value: "x": must be an absolute path`}},
 		"claim of nothing": {"apiVersion: v1\nkind: PersistentVolumeClaim\nspec: {}", []string{
 			`spec.accessModes: Required value: at least 1 access mode is required`, `spec.resources[storage]: Required value`}},
@@ -225,6 +225,42 @@ func TestCreateRules(t *testing.T) {
 			`metadata.name: Invalid value: "a.b": must not contain dots`}},
 		"stateful set named like a domain": {"apiVersion: apps/v1\nkind: StatefulSet\nmetadata: {name: a.b}\nspec: {selector: {matchLabels: {a: b}}, template: {" + labels + "}}", []string{
 			`metadata.name: Invalid value: "a.b": must not contain dots`}},
+		"autoscaler of what has no group": {"apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nspec: {maxReplicas: 2, scaleTargetRef: {kind: Deployment, name: d}}",
+			[]string{`spec.scaleTargetRef.apiVersion: Invalid value: "": apiVersion must specify API group`}},
+		"autoscaler of replication controllers": {"apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nspec: {maxReplicas: 2, scaleTargetRef: {apiVersion: v1, kind: ReplicationController, name: d}}", nil},
+		"ingress to a port of two kinds": {"apiVersion: networking.k8s.io/v1\nkind: Ingress\nspec: {defaultBackend: {service: {name: S, port: {name: a, number: 1}}}}", []string{
+			`spec.defaultBackend.service.name: Invalid value: "S": a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')`,
+			`spec.defaultBackend: Invalid value: "": cannot set both port name & port number`}},
+		"ingress to an object of any kind": {"apiVersion: networking.k8s.io/v1\nkind: Ingress\nspec: {defaultBackend: {resource: {apiGroup: A_, kind: a/b, name: ''}}}", []string{
+			`spec.defaultBackend.resource.apiGroup: Invalid value: "A_": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')`,
+			`spec.defaultBackend.resource.kind: Invalid value: "a/b": may not contain '/'`,
+			`spec.defaultBackend.resource.name: Required value`}},
+		"policy of ports that end and do not begin": {"apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nspec: {podSelector: {}, ingress: [{ports: [{endPort: 80}, {port: 80, endPort: 79}, {protocol: ICMP}]}]}", []string{
+			"spec.ingress[0].ports[0].endPort: Invalid value: 80: may not be specified when `port` is not specified",
+			"spec.ingress[0].ports[1].endPort: Invalid value: 79: must be greater than or equal to `port`",
+			`spec.ingress[0].ports[2].protocol: Unsupported value: "ICMP": supported values: "TCP", "UDP", "SCTP"`}},
+		"class of parameters without scope": {"apiVersion: networking.k8s.io/v1\nkind: IngressClass\nspec: {controller: example.com/c, parameters: {kind: k, name: n, scope: Namespace}}",
+			[]string{"spec.parameters.namespace: Required value: `parameters.scope` is set to 'Namespace'"}},
+		"service of two minds": {"apiVersion: v1\nkind: Service\nmetadata: {annotations: {service.kubernetes.io/topology-aware-hints: auto, service.kubernetes.io/topology-mode: disabled}}\nspec: {ports: [{port: 80}]}",
+			[]string{`metadata.annotations[service.kubernetes.io/topology-mode]: Invalid value: "disabled": must match annotations[service.kubernetes.io/topology-aware-hints] when both are specified`}},
+		"profile that is none": {"apiVersion: v1\nkind: Pod\nmetadata: {annotations: {container.apparmor.security.beta.kubernetes.io/a: x, container.apparmor.security.beta.kubernetes.io/b: unconfined, seccomp.security.alpha.kubernetes.io/pod: q}}\nspec: {containers: [{name: a, image: i}]}", []string{
+			`metadata.annotations.seccomp.security.alpha.kubernetes.io/pod: Invalid value: "q": must be a valid seccomp profile`,
+			`metadata.annotations[container.apparmor.security.beta.kubernetes.io/a]: Invalid value: "x": invalid AppArmor profile name: "x"`,
+			`metadata.annotations[container.apparmor.security.beta.kubernetes.io/b]: Invalid value: "b": container not found`}},
+		"profiles that differ": {"apiVersion: v1\nkind: Pod\nmetadata: {annotations: {container.apparmor.security.beta.kubernetes.io/a: unconfined, seccomp.security.alpha.kubernetes.io/pod: localhost/q}}\nspec: {securityContext: {seccompProfile: {type: Localhost, localhostProfile: p}}, containers: [{name: a, image: i, securityContext: {appArmorProfile: {type: RuntimeDefault}}}]}", []string{
+			`spec.containers[0].securityContext.appArmorProfile.type: Forbidden: apparmor type in annotation and field must match`,
+			`spec.securityContext.seccompProfile.localhostProfile: Forbidden: seccomp profile in annotation and field must match`}},
+		"budget by any name": {"apiVersion: policy/v1\nkind: PodDisruptionBudget\nmetadata: {name: A_b}\nspec: {minAvailable: 1}", nil},
+		"endless history":    {"apiVersion: apps/v1\nkind: StatefulSet\nspec: {revisionHistoryLimit: -1, selector: {matchLabels: {a: b}}, template: {" + labels + "}}", nil},
+		"failed indexes without indexes": {jobText + `{maxFailedIndexes: 1, backoffLimitPerIndex: 1, template: {spec: {restartPolicy: Never, containers: [{name: a, image: i}]}}}`, []string{
+			`spec.backoffLimitPerIndex: Invalid value: 1: requires indexed completion mode`,
+			`spec.maxFailedIndexes: Invalid value: 1: requires indexed completion mode`}},
+		"too many to keep account of": {jobText + `{completionMode: Indexed, completions: 100001, parallelism: 10001, backoffLimitPerIndex: 1, template: {spec: {restartPolicy: Never, containers: [{name: a, image: i}]}}}`, []string{
+			`spec.maxFailedIndexes: Required value: must be specified when completions is above 100000`,
+			`spec.parallelism: Invalid value: 10001: must be less than or equal to 10000 when completions are above 100000 and used with backoff limit per index`}},
+		"cron job with a selector": {"apiVersion: batch/v1\nkind: CronJob\nspec: {schedule: '* * * * *', timeZone: ../etc, jobTemplate: {spec: {selector: {matchLabels: {a: b}}, template: {spec: {restartPolicy: Never, containers: [{name: a, image: i}]}}}}}", []string{
+			"spec.jobTemplate.spec.selector: Invalid value: {\"matchLabels\":{\"a\":\"b\"}}: `selector` will be auto-generated",
+			`spec.timeZone: Invalid value: "../etc": unknown time zone ../etc`}},
 		"class of the system": {"apiVersion: scheduling.k8s.io/v1\nkind: PriorityClass\nvalue: 2000000000", []string{
 			`value: Forbidden: maximum allowed value of a user defined priority is 1000000000`}},
 	} {
@@ -251,8 +287,10 @@ func TestUpdateRules(t *testing.T) {
 		"gate goes":              {pod + `{schedulingGates: [{name: g}], containers: [{name: a, image: i}]}`, pod + `{nodeSelector: {a: b}, containers: [{name: a, image: i}]}`, nil},
 		"gate comes":             {pod + `{containers: [{name: a, image: i}]}`, pod + `{schedulingGates: [{name: g}], containers: [{name: a, image: i}]}`, []string{`spec.schedulingGates[0].name: Forbidden: only deletion is allowed, but found new scheduling gate 'g'`}},
 		"selector of deployment": {deploy + `{selector: {matchLabels: {a: b}}, template: {` + labels + `}}`, deploy + `{selector: {matchExpressions: [{key: a, operator: Exists}]}, template: {` + labels + `}}`, []string{`spec.selector: Invalid value: {"matchExpressions":[{"key":"a","operator":"Exists"}]}: field is immutable`}},
-		"template of a job": {jobText + `{template: {spec: {restartPolicy: Never, containers: [{name: a, image: i}]}}, manualSelector: true, selector: {matchLabels: {a: b}}}`,
-			jobText + `{parallelism: 2, completions: 1, template: {spec: {restartPolicy: Never, containers: [{name: a, image: i}]}}, manualSelector: true, selector: {matchLabels: {a: b}}}`, nil},
+		"template of a job": {jobText + `{template: {metadata: {labels: {a: b}}, spec: {restartPolicy: Never, containers: [{name: a, image: i}]}}, manualSelector: true, selector: {matchLabels: {a: b}}}`,
+			jobText + `{parallelism: 2, completions: 1, template: {metadata: {labels: {a: b}}, spec: {restartPolicy: Never, containers: [{name: a, image: i}]}}, manualSelector: true, selector: {matchLabels: {a: b}}}`, nil},
+		"affinity of a suspended job": {jobText + `{suspend: true, manualSelector: true, selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: b}}, spec: {restartPolicy: Never, containers: [{name: a, image: i}]}}}`,
+			jobText + `{suspend: true, manualSelector: true, selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: b}}, spec: {nodeSelector: {a: b}, affinity: {nodeAffinity: {}}, restartPolicy: Never, containers: [{name: a, image: i}]}}}`, nil},
 		"frozen config map":    {"apiVersion: v1\nkind: ConfigMap\nimmutable: true\ndata: {a: b}", "apiVersion: v1\nkind: ConfigMap\nimmutable: true\ndata: {a: c}", []string{"data: Forbidden: field is immutable when `immutable` is set"}},
 		"type of a secret":     {"apiVersion: v1\nkind: Secret", "apiVersion: v1\nkind: Secret\ntype: x", []string{`type: Invalid value: "x": field is immutable`}},
 		"role of a binding":    {"apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nroleRef: {kind: Role, name: a}", "apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nroleRef: {kind: Role, name: b}", []string{`roleRef: Invalid value: {"apiGroup":"rbac.authorization.k8s.io","kind":"Role","name":"b"}: cannot change roleRef`}},

@@ -4,10 +4,11 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 
 	"github.com/sinawi/sinawi/internal/apiserver/validation/storage"
+	"github.com/sinawi/sinawi/internal/apiserver/warnings"
 )
 
 func storageClassStrategy() Strategy {
-	return checked(Strategy{AllowUnconditionalUpdate: true}, storage.StorageClass, storage.StorageClassUpdate)
+	return warned(checked(Strategy{AllowUnconditionalUpdate: true}, storage.StorageClass, storage.StorageClassUpdate), warnings.StorageClass)
 }
 
 func volumeAttachmentStrategy() Strategy {

@@ -43,9 +43,45 @@ func onWarn[T runtime.Object](f func(obj T) []string) func(context.Context, runt
 	return func(_ context.Context, obj runtime.Object) []string { return f(obj.(T)) }
 }
 
+// warned returns s with warnings on creation and on every update.
+func warned[T runtime.Object](s Strategy, f func(obj T) []string) Strategy {
+	s.Warnings = onWarn(f)
+	s.UpdateWarnings = func(_ context.Context, obj, _ runtime.Object) []string { return f(obj.(T)) }
+	return s
+}
+
+// warnedOnChange returns s with warnings on creation, and on updates that
+// change what is wanted: a controller's own writes are nobody's to hear of.
+func warnedOnChange[T interface {
+	runtime.Object
+	metav1.Object
+}](s Strategy, f func(obj T) []string) Strategy {
+	s.Warnings = onWarn(f)
+	s.UpdateWarnings = func(_ context.Context, obj, old runtime.Object) []string {
+		if obj.(T).GetGeneration() == old.(T).GetGeneration() {
+			return nil
+		}
+		return f(obj.(T))
+	}
+	return s
+}
+
+// named returns s with a warning, on creation, of a name that makes bad names
+// for pods.
+func named[T interface {
+	runtime.Object
+	metav1.Object
+}](s Strategy) Strategy {
+	more := s.Warnings
+	s.Warnings = func(ctx context.Context, obj runtime.Object) []string {
+		return append(warnings.PodName(obj.(T).GetName()), more(ctx, obj)...)
+	}
+	return s
+}
+
 // ofTemplate warns of the pods that a workload makes.
-func ofTemplate[T runtime.Object](template func(obj T) *corev1.PodTemplateSpec) func(context.Context, runtime.Object) []string {
-	return onWarn(func(obj T) []string { return warnings.Template(template(obj), field.NewPath("spec", "template")) })
+func ofTemplate[T runtime.Object](template func(obj T) *corev1.PodTemplateSpec) func(obj T) []string {
+	return func(obj T) []string { return warnings.Template(template(obj), field.NewPath("spec", "template")) }
 }
 
 func selectable[T runtime.Object](f func(obj T) fields.Set) func(runtime.Object) fields.Set {

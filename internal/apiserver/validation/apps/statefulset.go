@@ -76,7 +76,6 @@ func statefulSetSpec(spec, old *appsv1.StatefulSetSpec, path *field.Path) field.
 		claimRetention(spec.PersistentVolumeClaimRetentionPolicy, path.Child("persistentVolumeClaimRetentionPolicy")),
 		rule.OptionalNonNegative(spec.Replicas, path.Child("replicas")),
 		rule.NonNegative(spec.MinReadySeconds, path.Child("minReadySeconds")),
-		rule.OptionalNonNegative(spec.RevisionHistoryLimit, path.Child("revisionHistoryLimit")),
 	)...)
 	if spec.Ordinals != nil {
 		errs = append(errs, rule.NonNegative(spec.Ordinals.Start, path.Child("ordinals.start"))...)

@@ -8,6 +8,7 @@ import (
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/sinawi/sinawi/internal/apiserver/validation/check"
@@ -48,7 +49,8 @@ func spec(l *check.List, s *autoscalingv2.HorizontalPodAutoscalerSpec, at *field
 	if n := s.MinReplicas; n != nil && s.MaxReplicas < *n {
 		l.Invalid(at.Child("maxReplicas"), s.MaxReplicas, "must be greater than or equal to `minReplicas`")
 	}
-	target(l, s.ScaleTargetRef, at.Child("scaleTargetRef"))
+	// Replication controllers are the only kind of the core group that scales.
+	target(l, s.ScaleTargetRef, s.ScaleTargetRef.Kind == "ReplicationController", at.Child("scaleTargetRef"))
 	for i := range s.Metrics {
 		metric(l, &s.Metrics[i], at.Child("metrics").Index(i))
 	}
@@ -61,9 +63,17 @@ func spec(l *check.List, s *autoscalingv2.HorizontalPodAutoscalerSpec, at *field
 	}
 }
 
-func target(l *check.List, ref autoscalingv2.CrossVersionObjectReference, at *field.Path) {
+// target checks what is referred to; core says that it may be of the core group.
+func target(l *check.List, ref autoscalingv2.CrossVersionObjectReference, core bool, at *field.Path) {
 	segment(l, ref.Kind, at.Child("kind"))
 	segment(l, ref.Name, at.Child("name"))
+	gv, err := schema.ParseGroupVersion(ref.APIVersion)
+	switch {
+	case err != nil:
+		l.Invalid(at.Child("apiVersion"), ref.APIVersion, err.Error())
+	case gv.Group == "" && !core:
+		l.Invalid(at.Child("apiVersion"), ref.APIVersion, "apiVersion must specify API group")
+	}
 }
 
 // segment checks what becomes part of the path of a request.
@@ -131,7 +141,7 @@ func metric(l *check.List, m *autoscalingv2.MetricSpec, at *field.Path) {
 		check func(at *field.Path)
 	}{
 		{"object", autoscalingv2.ObjectMetricSourceType, m.Object != nil, func(at *field.Path) {
-			target(l, m.Object.DescribedObject, at.Child("describedObject"))
+			target(l, m.Object.DescribedObject, true, at.Child("describedObject"))
 			identifier(l, m.Object.Metric, at.Child("metric"))
 			oneTarget(l, m.Object.Target, at.Child("target"))
 		}},
@@ -145,6 +155,8 @@ func metric(l *check.List, m *autoscalingv2.MetricSpec, at *field.Path) {
 		{"containerResource", autoscalingv2.ContainerResourceMetricSourceType, m.ContainerResource != nil, func(at *field.Path) {
 			if m.ContainerResource.Container == "" {
 				l.Required(at.Child("container"), "must specify a container")
+			} else {
+				l.Label(at.Child("container"), m.ContainerResource.Container)
 			}
 			resource(l, m.ContainerResource.Name, m.ContainerResource.Target, at)
 		}},

@@ -23,19 +23,23 @@ const maxIndexed = 100000 // pods at a time, and failed indexes
 // Job checks a new job, its selector already made.
 func Job(j *batchv1.Job) field.ErrorList {
 	l := check.List{Errors: rule.Namespaced(&j.ObjectMeta, rule.Subdomain)}
-	madeSelector(&l, j)
-	path := field.NewPath("spec")
-	jobSpec(&l, &j.Spec, path)
+	whole(&l, j, field.NewPath("spec"))
+	return l.Errors
+}
+
+// whole checks what holds for the spec of a job at any time.
+func whole(l *check.List, j *batchv1.Job, path *field.Path) {
+	madeSelector(l, j)
+	jobSpec(l, &j.Spec, path)
 	s := j.Spec.Selector
 	if s == nil {
 		l.Required(path.Child("selector"), "")
-		return l.Errors
+		return
 	}
 	l.Add(rule.Selector(s, path.Child("selector"))...)
 	if selector, err := metav1.LabelSelectorAsSelector(s); err == nil && !selector.Matches(labels.Set(j.Spec.Template.Labels)) {
 		l.Invalid(path.Child("template", "metadata", "labels"), j.Spec.Template.Labels, "`selector` does not match template `labels`")
 	}
-	return l.Errors
 }
 
 // madeSelector checks that a selector that the server makes was not given by
@@ -119,15 +123,18 @@ func managedBy(l *check.List, by string, path *field.Path) {
 }
 
 func completionMode(l *check.List, s *batchv1.JobSpec, path *field.Path) {
-	mode := s.CompletionMode
-	if mode == nil {
-		return
-	}
-	check.OneOf(l, path.Child("completionMode"), *mode, batchv1.NonIndexedCompletion, batchv1.IndexedCompletion)
-	if *mode != batchv1.IndexedCompletion {
-		if s.BackoffLimitPerIndex != nil {
-			l.Invalid(path.Child("backoffLimitPerIndex"), *s.BackoffLimitPerIndex, "requires indexed completion mode")
+	mode := check.Deref(s.CompletionMode, batchv1.NonIndexedCompletion)
+	check.OneOf(l, path.Child("completionMode"), mode, batchv1.NonIndexedCompletion, batchv1.IndexedCompletion)
+	if mode == batchv1.NonIndexedCompletion {
+		const refused = "requires indexed completion mode"
+		if n := s.BackoffLimitPerIndex; n != nil {
+			l.Invalid(path.Child("backoffLimitPerIndex"), *n, refused)
 		}
+		if n := s.MaxFailedIndexes; n != nil {
+			l.Invalid(path.Child("maxFailedIndexes"), *n, refused)
+		}
+	}
+	if mode != batchv1.IndexedCompletion {
 		return
 	}
 	if s.Completions == nil {
@@ -144,6 +151,26 @@ func completionMode(l *check.List, s *batchv1.JobSpec, path *field.Path) {
 		if *n > maxIndexed {
 			l.Invalid(path.Child("maxFailedIndexes"), *n, fmt.Sprintf("must be less than or equal to %d", maxIndexed))
 		}
+	}
+	if *s.Completions > maxIndexed && s.BackoffLimitPerIndex != nil {
+		manyCompletions(l, s, path)
+	}
+}
+
+// maxOfMany bounds what happens at a time in a job of so many indexes that
+// the account of those that failed could outgrow the object.
+const maxOfMany = 10000
+
+func manyCompletions(l *check.List, s *batchv1.JobSpec, path *field.Path) {
+	refused := fmt.Sprintf("must be less than or equal to %d when completions are above %d and used with backoff limit per index", maxOfMany, maxIndexed)
+	if s.MaxFailedIndexes == nil {
+		l.Required(path.Child("maxFailedIndexes"), fmt.Sprintf("must be specified when completions is above %d", maxIndexed))
+	}
+	if n := s.Parallelism; n != nil && *n > maxOfMany {
+		l.Invalid(path.Child("parallelism"), *n, refused)
+	}
+	if n := s.MaxFailedIndexes; n != nil && *n > maxOfMany {
+		l.Invalid(path.Child("maxFailedIndexes"), *n, refused)
 	}
 }
 

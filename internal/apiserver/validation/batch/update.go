@@ -2,12 +2,13 @@ package batch
 
 import (
 	"fmt"
-	"strconv"
+	"regexp"
 	"strings"
 	"time"
 	_ "time/tzdata" // for machines without a time zone database
 
 	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -15,52 +16,19 @@ import (
 	"github.com/sinawi/sinawi/internal/apiserver/validation/rule"
 )
 
-// indexes counts the indexes of a text such as "0-4,7", in order and below total.
-func indexes(text string, total int32) (count int32, err error) {
-	last := int64(-1)
-	number := func(s string) (int64, error) {
-		n, err := strconv.ParseInt(s, 10, 32)
-		if err != nil {
-			return 0, fmt.Errorf("cannot convert string to integer for index: %q", s)
-		}
-		if n >= int64(total) {
-			return 0, fmt.Errorf("too large index: %q", s)
-		}
-		return n, nil
-	}
-	for part := range strings.SplitSeq(text, ",") {
-		low, high, isRange := strings.Cut(part, "-")
-		first, err := number(low)
-		if err != nil {
-			return 0, err
-		}
-		end := first
-		if isRange {
-			if end, err = number(high); err != nil {
-				return 0, err
-			}
-		}
-		if first <= last || end < first {
-			return 0, fmt.Errorf("non-increasing order, previous: %d, current: %d", last, first)
-		}
-		count += int32(end - first + 1)
-		last = end
-	}
-	return count, nil
-}
-
 // JobUpdate checks a changed job: what it runs stays once it has begun.
 func JobUpdate(j, old *batchv1.Job) field.ErrorList {
 	l := check.List{Errors: rule.MetaUpdate(&j.ObjectMeta, &old.ObjectMeta)}
 	path := field.NewPath("spec")
-	jobSpec(&l, &j.Spec, path)
+	whole(&l, j, path)
 	completions(&l, j, old, path.Child("completions"))
 	now := j.Spec.Template
 	if check.Deref(old.Spec.Suspend, false) && old.Status.StartTime == nil {
 		// A queue may still say where the pods are to run.
 		now.Labels, now.Annotations = old.Spec.Template.Labels, old.Spec.Template.Annotations
 		now.Spec.NodeSelector, now.Spec.Tolerations = old.Spec.Template.Spec.NodeSelector, old.Spec.Template.Spec.Tolerations
-		now.Spec.Affinity, now.Spec.SchedulingGates = old.Spec.Template.Spec.Affinity, old.Spec.Template.Spec.SchedulingGates
+		now.Spec.SchedulingGates = old.Spec.Template.Spec.SchedulingGates
+		now.Spec.Affinity = withNodes(now.Spec.Affinity, old.Spec.Template.Spec.Affinity)
 	}
 	for _, f := range []struct {
 		name     string
@@ -74,6 +42,23 @@ func JobUpdate(j, old *batchv1.Job) field.ErrorList {
 		l.Add(rule.Immutable(f.now, f.old, path.Child(f.name))...)
 	}
 	return l.Errors
+}
+
+// withNodes is affinity with the nodes that old is drawn to: those alone may
+// change.
+func withNodes(affinity, old *corev1.Affinity) *corev1.Affinity {
+	var with corev1.Affinity
+	if affinity != nil {
+		with = *affinity
+	}
+	with.NodeAffinity = nil
+	if old != nil {
+		with.NodeAffinity = old.NodeAffinity
+	}
+	if with == (corev1.Affinity{}) && old == nil {
+		return nil
+	}
+	return &with
 }
 
 // completions of an indexed job may change together with its parallelism.
@@ -90,22 +75,6 @@ func completions(l *check.List, j, old *batchv1.Job, path *field.Path) {
 	case j.Spec.Parallelism == nil || *j.Spec.Completions != *j.Spec.Parallelism:
 		l.Invalid(path, *j.Spec.Completions, fmt.Sprintf("can only be modified in tandem with %s", field.NewPath("spec", "parallelism")))
 	}
-}
-
-// JobStatusUpdate checks a changed status.
-func JobStatusUpdate(j, old *batchv1.Job) field.ErrorList {
-	l := check.List{Errors: rule.MetaUpdate(&j.ObjectMeta, &old.ObjectMeta)}
-	path, s := field.NewPath("status"), &j.Status
-	for _, n := range []struct {
-		name  string
-		value int32
-	}{{"active", s.Active}, {"succeeded", s.Succeeded}, {"failed", s.Failed}, {"ready", check.Deref(s.Ready, 0)}, {"terminating", check.Deref(s.Terminating, 0)}} {
-		l.NonNegative(path.Child(n.name), int64(n.value))
-	}
-	if s.StartTime != nil && s.CompletionTime != nil && s.CompletionTime.Before(s.StartTime) {
-		l.Invalid(path.Child("completionTime"), s.CompletionTime, "completionTime cannot be set before startTime")
-	}
-	return l.Errors
 }
 
 // maxCronJobName leaves room for what is added to it in the names of its jobs.
@@ -157,13 +126,25 @@ func cronJobSpec(l *check.List, s, old *batchv1.CronJobSpec, path *field.Path) {
 		l.NonNegative(path.Child("failedJobsHistoryLimit"), int64(*n))
 	}
 	at := path.Child("jobTemplate", "spec")
+	if s.JobTemplate.Spec.Selector != nil {
+		l.Invalid(at.Child("selector"), s.JobTemplate.Spec.Selector, "`selector` will be auto-generated")
+	}
 	if check.Deref(s.JobTemplate.Spec.ManualSelector, false) {
 		l.Add(field.NotSupported(at.Child("manualSelector"), *s.JobTemplate.Spec.ManualSelector, []string{"nil", "false"}))
 	}
 	jobSpec(l, &s.JobTemplate.Spec, at)
 }
 
+// zonePart is one part of the name of a time zone.
+var zonePart = regexp.MustCompile(`^[A-Za-z.\-_0-9+]{1,14}$`)
+
 func timeZone(l *check.List, zone string, path *field.Path) {
+	for part := range strings.SplitSeq(zone, "/") {
+		if zone != "" && (part == "." || part == ".." || strings.HasPrefix(part, "-") || !zonePart.MatchString(part)) {
+			l.Invalid(path, zone, "unknown time zone "+zone)
+			return
+		}
+	}
 	switch {
 	case zone == "":
 		l.Invalid(path, zone, "timeZone must be nil or non-empty string")

@@ -70,6 +70,9 @@ func limits(scope corev1.ResourceQuotaScope, name corev1.ResourceName) bool {
 		corev1.ResourcePods, corev1.ResourceCPU, corev1.ResourceMemory,
 		corev1.ResourceRequestsCPU, corev1.ResourceRequestsMemory, corev1.ResourceLimitsCPU, corev1.ResourceLimitsMemory,
 	}, name)
+	if !slices.Contains(podScopes(), scope) && scope != corev1.ResourceQuotaScopeVolumeAttributesClass {
+		return true // refused as unknown already
+	}
 	switch scope {
 	case corev1.ResourceQuotaScopeBestEffort:
 		return name == corev1.ResourcePods

@@ -30,6 +30,11 @@ func needsHealthCheck(s *corev1.Service) bool {
 // Service checks a new service, addresses already given.
 func Service(s *corev1.Service) field.ErrorList {
 	l := check.List{Errors: check.ObjectMeta(&s.ObjectMeta, true, apivalidation.NameIsDNS1035Label)}
+	hints, hinted := s.Annotations[corev1.DeprecatedAnnotationTopologyAwareHints]
+	if mode, ok := s.Annotations[corev1.AnnotationTopologyMode]; ok && hinted && mode != hints {
+		l.Invalid(field.NewPath("metadata", "annotations").Key(corev1.AnnotationTopologyMode), mode,
+			fmt.Sprintf("must match annotations[%s] when both are specified", corev1.DeprecatedAnnotationTopologyAwareHints))
+	}
 	path := field.NewPath("spec")
 	external := s.Spec.Type == corev1.ServiceTypeExternalName
 	if len(s.Spec.Ports) == 0 && !headless(s) && !external {

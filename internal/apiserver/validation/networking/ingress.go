@@ -9,6 +9,7 @@ import (
 
 	networkingv1 "k8s.io/api/networking/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	segment "k8s.io/apimachinery/pkg/api/validation/path"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	netutils "k8s.io/utils/net"
@@ -121,26 +122,35 @@ func backend(l *check.List, b *networkingv1.IngressBackend, path *field.Path) {
 	case b.Resource != nil && b.Service != nil:
 		l.Invalid(path, "", "cannot set both resource and service backends")
 	case b.Resource != nil:
-		if b.Resource.Kind == "" {
-			l.Required(path.Child("resource", "kind"), "")
-		}
-		if b.Resource.Name == "" {
-			l.Required(path.Child("resource", "name"), "")
-		}
+		reference(l, b.Resource.APIGroup, b.Resource.Kind, b.Resource.Name, path.Child("resource"))
 	case b.Service == nil:
-		l.Required(path.Child("service"), "")
+		l.Invalid(path, "", "resource or service backend is required")
 	default:
-		serviceBackend(l, b.Service, path.Child("service"))
+		serviceBackend(l, b.Service, path)
+	}
+}
+
+// reference checks what names an object of any kind.
+func reference(l *check.List, group *string, kind, name string, path *field.Path) {
+	if group != nil {
+		l.Subdomain(path.Child("apiGroup"), *group)
+	}
+	for _, f := range []struct{ name, value string }{{"kind", kind}, {"name", name}} {
+		if f.value == "" {
+			l.Required(path.Child(f.name), "")
+		} else {
+			l.Messages(path.Child(f.name), f.value, segment.IsValidPathSegmentName(f.value))
+		}
 	}
 }
 
 func serviceBackend(l *check.List, s *networkingv1.IngressServiceBackend, path *field.Path) {
+	name, port := path.Child("service", "name"), path.Child("service", "port")
 	if s.Name == "" {
-		l.Required(path.Child("name"), "")
+		l.Required(name, "")
 	} else {
-		l.Messages(path.Child("name"), s.Name, apivalidation.NameIsDNS1035Label(s.Name, false))
+		l.Messages(name, s.Name, apivalidation.NameIsDNS1035Label(s.Name, false))
 	}
-	port := path.Child("port")
 	switch hasName, hasNumber := s.Port.Name != "", s.Port.Number != 0; {
 	case hasName && hasNumber:
 		l.Invalid(path, "", "cannot set both port name & port number")
@@ -182,19 +192,16 @@ func parameters(l *check.List, p *networkingv1.IngressClassParametersReference, 
 	if p == nil {
 		return
 	}
-	if p.APIGroup != nil {
-		l.Subdomain(path.Child("apiGroup"), *p.APIGroup)
+	reference(l, p.APIGroup, p.Kind, p.Name, path)
+	if p.Scope == nil {
+		l.Required(path.Child("scope"), "")
+		return
 	}
-	for _, f := range []struct{ name, value string }{{"kind", p.Kind}, {"name", p.Name}} {
-		if f.value == "" {
-			l.Required(path.Child(f.name), "")
-		}
-	}
-	scope := check.Deref(p.Scope, "")
-	check.RequiredOneOf(l, path.Child("scope"), scope, networkingv1.IngressClassParametersReferenceScopeCluster, networkingv1.IngressClassParametersReferenceScopeNamespace)
+	scope := *p.Scope
+	check.OneOf(l, path.Child("scope"), scope, networkingv1.IngressClassParametersReferenceScopeCluster, networkingv1.IngressClassParametersReferenceScopeNamespace)
 	at := path.Child("namespace")
 	switch namespace := check.Deref(p.Namespace, ""); {
-	case scope == networkingv1.IngressClassParametersReferenceScopeNamespace && namespace == "":
+	case scope == networkingv1.IngressClassParametersReferenceScopeNamespace && p.Namespace == nil:
 		l.Required(at, "`parameters.scope` is set to 'Namespace'")
 	case scope == networkingv1.IngressClassParametersReferenceScopeNamespace:
 		l.Messages(at, namespace, apivalidation.ValidateNamespaceName(namespace, false))

@@ -31,7 +31,7 @@ func NetworkPolicy(p *networkingv1.NetworkPolicy) field.ErrorList {
 		l.Invalid(path.Child("policyTypes"), &p.Spec.PolicyTypes, "may not specify more than two policyTypes")
 	} else {
 		for i, t := range p.Spec.PolicyTypes {
-			check.OneOf(&l, path.Child("policyTypes").Index(i), t, networkingv1.PolicyTypeEgress, networkingv1.PolicyTypeIngress)
+			check.OneOf(&l, path.Child("policyTypes").Index(i), t, networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress)
 		}
 	}
 	return l.Errors
@@ -46,11 +46,11 @@ func policyPorts(l *check.List, ports []networkingv1.NetworkPolicyPort, path *fi
 	for i := range ports {
 		p, at := &ports[i], path.Index(i)
 		if p.Protocol != nil {
-			check.OneOf(l, at.Child("protocol"), *p.Protocol, corev1.ProtocolSCTP, corev1.ProtocolTCP, corev1.ProtocolUDP)
+			check.OneOf(l, at.Child("protocol"), *p.Protocol, corev1.ProtocolTCP, corev1.ProtocolUDP, corev1.ProtocolSCTP)
 		}
 		switch {
 		case p.Port == nil && p.EndPort != nil:
-			l.Required(at.Child("port"), "must be specified when `endPort` is specified")
+			l.Invalid(at.Child("endPort"), *p.EndPort, "may not be specified when `port` is not specified")
 		case p.Port == nil:
 		case p.Port.Type == intstr.String:
 			if p.EndPort != nil {
@@ -61,7 +61,7 @@ func policyPorts(l *check.List, ports []networkingv1.NetworkPolicyPort, path *fi
 			l.Messages(at.Child("port"), p.Port.IntVal, validation.IsValidPortNum(int(p.Port.IntVal)))
 			if end := p.EndPort; end != nil {
 				if *end < p.Port.IntVal {
-					l.Invalid(at.Child("endPort"), p.Port.IntVal, "must be greater than or equal to `port`")
+					l.Invalid(at.Child("endPort"), *end, "must be greater than or equal to `port`")
 				}
 				l.Messages(at.Child("endPort"), *end, validation.IsValidPortNum(int(*end)))
 			}

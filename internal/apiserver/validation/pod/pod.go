@@ -31,6 +31,7 @@ func Create(p *corev1.Pod) field.ErrorList {
 	if p.Spec.NodeName != "" && len(p.Spec.SchedulingGates) > 0 {
 		l.Forbidden(path.Child("nodeName"), "cannot be set until all schedulingGates have been cleared")
 	}
+	profilesMatch(&l, p.Annotations, &p.Spec, path)
 	return l.Errors
 }
 
@@ -62,6 +63,7 @@ func annotations(l *check.List, a map[string]string, spec *corev1.PodSpec, path 
 			l.Invalid(path.Key(deletionCost), cost, "must be a 32bit integer")
 		}
 	}
+	profileAnnotations(l, a, spec, path)
 }
 
 func tokensNeedAccount(l *check.List, volumes []corev1.Volume, path *field.Path) {
@@ -84,6 +86,7 @@ func Template(t *corev1.PodTemplateSpec, path *field.Path) field.ErrorList {
 	l.Add(apivalidation.ValidateAnnotations(t.Annotations, path.Child("annotations"))...)
 	annotations(&l, t.Annotations, &t.Spec, path.Child("annotations"))
 	spec(&l, &t.Spec, volume.Pod{}, path.Child("spec"))
+	profilesMatch(&l, t.Annotations, &t.Spec, path.Child("spec"))
 	if len(t.Spec.EphemeralContainers) > 0 {
 		l.Forbidden(path.Child("spec", "ephemeralContainers"), "ephemeral containers not allowed in pod template")
 	}

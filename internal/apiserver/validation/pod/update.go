@@ -132,7 +132,9 @@ func affinityNarrows(l *check.List, now, before *corev1.NodeAffinity, path *fiel
 	}
 }
 
+// mirrorStays checks the annotations that are not the author's to change.
 func mirrorStays(l *check.List, p, old *corev1.Pod) {
+	profilesStay(l, p, old)
 	path := field.NewPath("metadata", "annotations").Key(corev1.MirrorPodAnnotationKey)
 	before, was := old.Annotations[corev1.MirrorPodAnnotationKey]
 	now, is := p.Annotations[corev1.MirrorPodAnnotationKey]

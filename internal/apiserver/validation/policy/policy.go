@@ -4,6 +4,8 @@ package policy
 
 import (
 	policyv1 "k8s.io/api/policy/v1"
+	segment "k8s.io/apimachinery/pkg/api/validation/path"
+	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -13,7 +15,7 @@ import (
 
 // PodDisruptionBudget checks a new budget.
 func PodDisruptionBudget(p *policyv1.PodDisruptionBudget) field.ErrorList {
-	l := check.List{Errors: rule.Namespaced(&p.ObjectMeta, rule.Subdomain)}
+	l := check.List{Errors: rule.Namespaced(&p.ObjectMeta, segment.ValidatePathSegmentName)}
 	spec(&l, &p.Spec, field.NewPath("spec"))
 	return l.Errors
 }
@@ -49,6 +51,7 @@ func PodDisruptionBudgetStatusUpdate(p, old *policyv1.PodDisruptionBudget) field
 	path, s := field.NewPath("status"), &p.Status
 	return rule.All(
 		rule.MetaUpdate(&p.ObjectMeta, &old.ObjectMeta),
+		metav1validation.ValidateConditions(s.Conditions, path.Child("conditions")),
 		rule.NonNegative(s.DisruptionsAllowed, path.Child("disruptionsAllowed")),
 		rule.NonNegative(s.CurrentHealthy, path.Child("currentHealthy")),
 		rule.NonNegative(s.DesiredHealthy, path.Child("desiredHealthy")),

@@ -1,0 +1,190 @@
+package warnings
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	nodev1 "k8s.io/api/node/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// StatefulSet warns of a stateful set.
+func StatefulSet(s *appsv1.StatefulSet) []string {
+	l := list(Template(&s.Spec.Template, field.NewPath("spec", "template")))
+	for i := range s.Spec.VolumeClaimTemplates {
+		l.claim(&s.Spec.VolumeClaimTemplates[i].Spec, field.NewPath("spec", "volumeClaimTemplates").Index(i))
+	}
+	return append(l, StatefulSetHistory(s)...)
+}
+
+// StatefulSetHistory warns of a history that is never cut.
+func StatefulSetHistory(s *appsv1.StatefulSet) []string {
+	var l list
+	if n := s.Spec.RevisionHistoryLimit; n != nil && *n < 0 {
+		l.add(field.NewPath("spec", "revisionHistoryLimit"), "a negative value retains all historical revisions; a value >= 0 is recommended")
+	}
+	return l
+}
+
+// How many indexes of a job can be kept account of when many fail.
+const (
+	manyCompletions = 100_000
+	manyAtATime     = 10_000
+)
+
+// Job warns of what a job is to do.
+func Job(s *batchv1.JobSpec, path *field.Path) []string {
+	var l list
+	indexed := s.CompletionMode != nil && *s.CompletionMode == batchv1.IndexedCompletion
+	if indexed && s.Completions != nil && *s.Completions > manyCompletions && s.Parallelism != nil && *s.Parallelism > manyAtATime {
+		l.add(path, "In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, Kubernetes might not be able to track completedIndexes when a big number of indexes fail")
+	}
+	return append(l, Template(&s.Template, path.Child("template"))...)
+}
+
+// CronJobZone warns of a schedule that names its time zone itself.
+func CronJobZone(c *batchv1.CronJob) []string {
+	if !strings.Contains(c.Spec.Schedule, "TZ") {
+		return nil
+	}
+	return []string{fmt.Sprintf("cannot use TZ or CRON_TZ in %s, use timeZone instead, see https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details",
+		field.NewPath("spec", "spec", "schedule"))}
+}
+
+// Service warns of a service.
+func Service(s *corev1.Service) []string {
+	var l list
+	if _, ok := s.Annotations[corev1.DeprecatedAnnotationTopologyAwareHints]; ok {
+		l = append(l, fmt.Sprintf("annotation %s is deprecated, please use %s instead", corev1.DeprecatedAnnotationTopologyAwareHints, corev1.AnnotationTopologyMode))
+	}
+	spec := field.NewPath("spec")
+	if s.Spec.ClusterIP != "" && s.Spec.ClusterIP != corev1.ClusterIPNone {
+		for i, ip := range s.Spec.ClusterIPs {
+			l = append(l, validation.GetWarningsForIP(spec.Child("clusterIPs").Index(i), ip)...)
+		}
+	}
+	external := s.Spec.Type == corev1.ServiceTypeExternalName
+	headless := s.Spec.Type == corev1.ServiceTypeClusterIP && s.Spec.ClusterIP == corev1.ClusterIPNone
+	if headless {
+		l = append(l, headlessService(s)...)
+	}
+	for i, ip := range s.Spec.ExternalIPs {
+		l = append(l, validation.GetWarningsForIP(spec.Child("externalIPs").Index(i), ip)...)
+	}
+	if len(s.Spec.ExternalIPs) > 0 && !headless && !external {
+		l = append(l, "spec.externalIPs is deprecated and may no longer be implemented in some clusters")
+	}
+	if ip := s.Spec.LoadBalancerIP; ip != "" {
+		l = append(l, validation.GetWarningsForIP(spec.Child("loadBalancerIP"), ip)...)
+	}
+	for i, cidr := range s.Spec.LoadBalancerSourceRanges {
+		l = append(l, validation.GetWarningsForCIDR(spec.Child("loadBalancerSourceRanges").Index(i), cidr)...)
+	}
+	if external && len(s.Spec.ExternalIPs) > 0 {
+		l = append(l, fmt.Sprintf("spec.externalIPs is ignored when spec.type is %q", corev1.ServiceTypeExternalName))
+	}
+	if !external && s.Spec.ExternalName != "" {
+		l = append(l, fmt.Sprintf("spec.externalName is ignored when spec.type is not %q", corev1.ServiceTypeExternalName))
+	}
+	if d := s.Spec.TrafficDistribution; d != nil && *d == corev1.ServiceTrafficDistributionPreferClose {
+		l = append(l, fmt.Sprintf("spec.trafficDistribution: %q is deprecated; use %q",
+			corev1.ServiceTrafficDistributionPreferClose, corev1.ServiceTrafficDistributionPreferSameZone))
+	}
+	return l
+}
+
+func headlessService(s *corev1.Service) []string {
+	var l list
+	if s.Spec.LoadBalancerIP != "" {
+		l = append(l, "spec.loadBalancerIP is ignored for headless services")
+	}
+	if len(s.Spec.ExternalIPs) > 0 {
+		l = append(l, "spec.externalIPs is ignored for headless services")
+	}
+	if s.Spec.SessionAffinity != corev1.ServiceAffinityNone {
+		l = append(l, "spec.SessionAffinity is ignored for headless services")
+	}
+	return l
+}
+
+// Node warns of a node.
+func Node(n *corev1.Node) []string {
+	var l list
+	if n.Spec.ConfigSource != nil { //nolint:staticcheck // it is what the warning is about
+		l.add(field.NewPath("spec", "configSource"), "the feature is removed")
+	}
+	if n.Spec.DoNotUseExternalID != "" {
+		l.add(field.NewPath("spec", "externalID"), "this field is deprecated, and is unused by Kubernetes")
+	}
+	for i, cidr := range n.Spec.PodCIDRs {
+		l = append(l, validation.GetWarningsForCIDR(field.NewPath("spec", "podCIDRs").Index(i), cidr)...)
+	}
+	return l
+}
+
+const ingressClass = "kubernetes.io/ingress.class"
+
+// Ingress warns of a new ingress.
+func Ingress(i *networkingv1.Ingress) []string {
+	if _, ok := i.Annotations[ingressClass]; ok && i.Spec.IngressClassName == nil {
+		return []string{fmt.Sprintf("annotation %q is deprecated, please use 'spec.ingressClassName' instead", ingressClass)}
+	}
+	return nil
+}
+
+// NetworkPolicy warns of networks that say more than they mean.
+func NetworkPolicy(p *networkingv1.NetworkPolicy) []string {
+	var l list
+	peers := func(peers []networkingv1.NetworkPolicyPeer, at *field.Path) {
+		for i, peer := range peers {
+			if b, here := peer.IPBlock, at.Index(i).Child("ipBlock"); b != nil {
+				l = append(l, validation.GetWarningsForCIDR(here.Child("cidr"), b.CIDR)...)
+				for j, cidr := range b.Except {
+					l = append(l, validation.GetWarningsForCIDR(here.Child("except").Index(j), cidr)...)
+				}
+			}
+		}
+	}
+	for i, r := range p.Spec.Ingress {
+		peers(r.From, field.NewPath("spec", "ingress").Index(i).Child("from"))
+	}
+	for i, r := range p.Spec.Egress {
+		peers(r.To, field.NewPath("spec", "egress").Index(i).Child("to"))
+	}
+	return l
+}
+
+// RuntimeClass warns of a runtime class.
+func RuntimeClass(c *nodev1.RuntimeClass) []string {
+	var l list
+	if c.Scheduling == nil {
+		return nil
+	}
+	for _, key := range slices.Sorted(maps.Keys(c.Scheduling.NodeSelector)) {
+		if message, old := oldLabel(key); old {
+			l.add(field.NewPath("scheduling", "nodeSelector"), "%s", message)
+		}
+	}
+	return l
+}
+
+// StorageClass warns of a storage class.
+func StorageClass(c *storagev1.StorageClass) []string {
+	var l list
+	for i, t := range c.AllowedTopologies {
+		for j, e := range t.MatchLabelExpressions {
+			if message, old := oldLabel(e.Key); old {
+				l.add(field.NewPath("allowedTopologies").Index(i).Child("matchLabelExpressions").Index(j).Child("key"), "%s", message)
+			}
+		}
+	}
+	return l
+}
