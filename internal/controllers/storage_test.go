@@ -106,6 +106,27 @@ func TestClaimsThatPodsUseStay(t *testing.T) {
 	}
 }
 
+func TestAttributeClassesInUseStay(t *testing.T) {
+	e := start(t)
+	class := &storagev1.VolumeAttributesClass{
+		ObjectMeta: metav1.ObjectMeta{Name: "fast"}, DriverName: "d.example.com", Parameters: map[string]string{"iops": "1"},
+	}
+	claim := claimOf("data", "1Gi", "none")
+	claim.Spec.VolumeAttributesClassName = &class.Name
+	e.create(class, claim)
+	e.until("it is kept", func() bool { return len(get(e, class).Finalizers) == 1 })
+	if err := e.Delete(e.ctx, class); err != nil {
+		t.Fatal(err)
+	}
+	if get(e, class).DeletionTimestamp == nil {
+		t.Error("it is not being deleted")
+	}
+	if err := e.Delete(e.ctx, claim); err != nil {
+		t.Fatal(err)
+	}
+	e.until("it is gone", func() bool { return apierrors.IsNotFound(e.Get(e.ctx, client.ObjectKeyFromObject(class), class)) })
+}
+
 func TestLateBindingAndProvisioning(t *testing.T) {
 	e := start(t)
 	late := storagev1.VolumeBindingWaitForFirstConsumer

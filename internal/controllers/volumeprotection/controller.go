@@ -1,6 +1,6 @@
-// Package volumeprotection keeps claims that pods use and volumes that claims have
-// from going: both carry a finalizer, which is taken off a deleted one when nobody
-// needs it any more.
+// Package volumeprotection keeps claims that pods use, volumes that claims have and
+// attribute classes of either from going: they carry a finalizer, which is taken off a
+// deleted one when nobody needs it any more.
 //
 // A pod uses a claim from when it has a node until it is deleted, also after it ended;
 // one that has no node yet is not let start with a claim that is being deleted.
@@ -26,10 +26,10 @@ const (
 	volumeFinalizer = "kubernetes.io/pv-protection"
 )
 
-// Controller reconciles the finalizers of claims and volumes.
+// Controller reconciles the finalizers of claims, volumes and attribute classes.
 type Controller struct {
 	loop.Deps
-	claims, volumes *loop.Loop
+	claims, volumes, classes *loop.Loop
 }
 
 // New returns a controller that works with the given dependencies. The cache must
@@ -41,6 +41,8 @@ func New(deps loop.Deps) *Controller {
 	c.claims.WatchChanges(&corev1.Pod{}, released)
 	c.volumes = loop.New("pvprotection", 1, deps, c.volume)
 	c.volumes.WatchSelf(&corev1.PersistentVolume{})
+	c.classes = loop.New("vacprotection", 1, deps, c.class)
+	c.watchClasses()
 	return c
 }
 
@@ -49,6 +51,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return c.claims.Run(ctx) })
 	group.Go(func() error { return c.volumes.Run(ctx) })
+	group.Go(func() error { return c.classes.Run(ctx) })
 	return group.Wait()
 }
 
