@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sinawi/sinawi/internal/mailbox"
@@ -66,7 +67,9 @@ func (s *Scheduler) bindOne(ctx context.Context, b bind) error {
 func (s *Scheduler) readOutcome(o outcome) bool {
 	if apierrors.IsNotFound(o.err) {
 		s.queue.remove(o.pod.UID)
-		return s.engine.RemovePod(o.pod.UID)
+		freed := s.engine.RemovePod(o.pod.UID)
+		s.leave(o.pod.UID)
+		return freed
 	}
 	w := s.queue.pods[o.pod.UID]
 	if w == nil {
@@ -75,6 +78,22 @@ func (s *Scheduler) readOutcome(o outcome) bool {
 	}
 	slog.Warn("pod could not be bound, trying again", "pod", client.ObjectKeyFromObject(o.pod), "node", o.node, "err", o.err)
 	s.engine.RemovePod(o.pod.UID)
-	s.queue.retry(o.pod.UID, time.Now())
+	s.tryAgain(o.pod.UID, time.Now())
 	return true
+}
+
+// tryAgain puts a pod that lost its place aside for a while, with its unit where
+// it has one.
+func (s *Scheduler) tryAgain(uid types.UID, now time.Time) {
+	m := s.batch.members[uid]
+	if m == nil {
+		s.queue.retry(uid, now)
+		return
+	}
+	s.settle(uid)
+	u := m.unit
+	u.failures++
+	u.scheduled = false
+	s.batch.park(u, s.pauseOf(u), now)
+	u.woken = true
 }

@@ -203,7 +203,7 @@ func (s *Scheduler) giveUp(p *preparation, err error, now time.Time) {
 	s.forgetPreparation(pod.UID)
 	s.engine.RemovePod(pod.UID)
 	s.storage.RemovePod(pod.UID)
-	s.queue.retry(pod.UID, now)
+	s.tryAgain(pod.UID, now)
 	if errors.Is(err, context.Canceled) {
 		return
 	}

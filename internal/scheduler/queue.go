@@ -76,14 +76,23 @@ func newQueue(initialPause, maxPause time.Duration) *queue {
 // set takes in a pod that waits, or its new state. A pod that is known keeps
 // its place unless what it asks for changed.
 func (q *queue) set(pod *corev1.Pod, now time.Time) *waiting {
+	w, fresh := q.hold(pod, now)
+	if fresh {
+		heap.Push(&q.active, w)
+	}
+	return w
+}
+
+// hold takes in a pod as set does, but leaves it to its unit to be tried. It
+// reports whether the pod is new.
+func (q *queue) hold(pod *corev1.Pod, now time.Time) (w *waiting, fresh bool) {
 	delete(q.gated, pod.UID)
-	w := q.pods[pod.UID]
+	w = q.pods[pod.UID]
 	if w == nil {
 		q.next++
 		w = &waiting{pod: pod, since: now, sequence: q.next, index: -1}
 		q.pods[pod.UID] = w
-		heap.Push(&q.active, w)
-		return w
+		return w, true
 	}
 	old := w.pod
 	w.pod = pod
@@ -91,7 +100,7 @@ func (q *queue) set(pod *corev1.Pod, now time.Time) *waiting {
 		q.leaveLot(w)
 		q.unpark(w)
 	}
-	return w
+	return w, false
 }
 
 // asksOtherwise reports whether a pod may fit for what changed about itself.

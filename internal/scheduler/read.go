@@ -9,11 +9,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	resourcev1 "k8s.io/api/resource/v1"
+	schedulingv1beta1 "k8s.io/api/scheduling/v1beta1"
 	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	batchv1 "github.com/sinawi/sinawi/api/scheduling/v1"
 	"github.com/sinawi/sinawi/internal/mailbox"
 )
 
@@ -47,11 +50,20 @@ func (s *Scheduler) watch(ctx context.Context) error {
 const (
 	watchStorage = "volumes"
 	watchDevices = "devices"
+	watchGroups  = "pod groups"
+	watchQueues  = "queues"
 )
 
 func kindsOf(group string) []client.Object {
-	if group == watchDevices {
+	switch group {
+	case watchDevices:
 		return []client.Object{&resourcev1.ResourceClaim{}, &resourcev1.DeviceClass{}, &resourcev1.ResourceSlice{}}
+	case watchGroups:
+		return []client.Object{&schedulingv1beta1.PodGroup{}}
+	case watchQueues:
+		q := &unstructured.Unstructured{}
+		q.SetGroupVersionKind(batchv1.QueueKind())
+		return []client.Object{q}
 	}
 	return []client.Object{
 		&corev1.PersistentVolumeClaim{}, &corev1.PersistentVolume{}, &storagev1.StorageClass{},
@@ -93,6 +105,7 @@ func (s *Scheduler) read(letters []mailbox.Change, now time.Time) {
 	}
 	if what != 0 {
 		s.queue.wake(what, s.engine.Feasible, now)
+		s.batch.wake(s.engine.Feasible)
 	}
 }
 
@@ -105,12 +118,17 @@ func (s *Scheduler) readOne(l mailbox.Change, now time.Time) cause {
 		}
 		return when(s.engine.SetNode(obj), causeNode)
 	case *corev1.Pod:
-		return when(s.readPod(obj, l.Deleted, now), causePod)
+		return when(s.readMember(obj, l.Deleted, now), causePod)
 	case outcome:
 		if obj.err != nil {
 			s.forgetPreparation(obj.pod.UID)
 		}
 		return when(s.readOutcome(obj), causePod)
+	case *schedulingv1beta1.PodGroup:
+		s.readGroup(obj, l.Deleted)
+		return 0
+	case *unstructured.Unstructured:
+		return s.readQueue(obj, l.Deleted)
 	case prepared:
 		return when(s.readPrepared(obj, now), causePod)
 	case evicted:
@@ -137,6 +155,35 @@ func when(yes bool, c cause) cause {
 		return c
 	}
 	return 0
+}
+
+// readMember takes in a pod, and what that means to its group and queue.
+func (s *Scheduler) readMember(pod *corev1.Pod, deleted bool, now time.Time) bool {
+	if !isBatch(pod) && s.batch.members[pod.UID] == nil {
+		return s.readPod(pod, deleted, now)
+	}
+	waits := s.waits(pod, deleted)
+	if waits && (s.batch.members[pod.UID] != nil || s.queue.pods[pod.UID] == nil) {
+		w, fresh := s.queue.hold(pod, now)
+		if m := s.join(pod, w.sequence); fresh {
+			s.batch.ready(m.unit)
+		}
+	}
+	changed := s.readPod(pod, deleted, now)
+	switch {
+	case pod.Spec.NodeName != "" && s.engine.NodeOf(pod.UID) != "":
+		s.join(pod, 0)
+		s.settle(pod.UID)
+	case !waits:
+		s.leave(pod.UID)
+	}
+	return changed
+}
+
+// waits reports whether a pod is to be placed by this scheduler.
+func (s *Scheduler) waits(pod *corev1.Pod, deleted bool) bool {
+	return !deleted && pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed && pod.Spec.NodeName == "" &&
+		s.profileOf(pod) != nil && pod.DeletionTimestamp == nil && len(pod.Spec.SchedulingGates) == 0
 }
 
 // readPod reports whether anything changed that other pods' places depend on.

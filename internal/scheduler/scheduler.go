@@ -53,6 +53,7 @@ type Scheduler struct {
 	devices   *devices.World
 	spreading *spreading
 	budgets   budgets
+	batch     *batch
 	preparing map[types.UID]*preparation
 	evicting  map[types.UID]*waiting // victims that are not gone, and for whom they go
 	ready     []bind                 // prepared, to be bound
@@ -60,6 +61,7 @@ type Scheduler struct {
 	binds    chan bind
 	errands  *errands
 	tell     *teller
+	reports  *reporter
 	measured *measures
 	watching map[string]bool // groups of kinds that are watched since a pod needed them
 }
@@ -73,7 +75,7 @@ func New(c client.Client, ca cache.Cache, rec Recorder, opts Options) *Scheduler
 	s := &Scheduler{
 		client: c, cache: ca, recorder: rec, binders: opts.Binders, profiles: map[string]*config.Profile{},
 		mail: mailbox.New[mailbox.Change](), queue: newQueue(settings.InitialBackoff, settings.MaxBackoff),
-		storage: storage.New(), devices: devices.New(), spreading: newSpreading(), budgets: budgets{},
+		storage: storage.New(), devices: devices.New(), spreading: newSpreading(), budgets: budgets{}, batch: newBatch(), reports: newReporter(),
 		preparing: map[types.UID]*preparation{}, evicting: map[types.UID]*waiting{},
 		binds: make(chan bind, 256), errands: newErrands(), tell: newTeller(c), watching: map[string]bool{},
 	}
@@ -102,6 +104,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		g.Go(func() error { return s.bindAll(ctx) })
 	}
 	g.Go(func() error { return s.tell.run(ctx) })
+	g.Go(func() error { return s.reports.run(ctx) })
 	g.Go(func() error { return s.errands.run(ctx) })
 	g.Go(func() error { return s.loop(ctx) })
 	return g.Wait()
@@ -119,6 +122,13 @@ func (s *Scheduler) loop(ctx context.Context) error {
 		if err := s.bindReady(ctx); err != nil {
 			return nil
 		}
+		s.watchBatch(ctx, now)
+		if u := s.nextUnit(); u != nil {
+			if err := s.scheduleUnit(ctx, u); err != nil {
+				return nil
+			}
+			continue
+		}
 		if w := s.queue.pop(); w != nil {
 			if err := s.schedule(ctx, w); err != nil {
 				return nil
@@ -126,6 +136,7 @@ func (s *Scheduler) loop(ctx context.Context) error {
 			continue
 		}
 		s.measured.pending(s.queue)
+		s.reportQueues()
 		select {
 		case <-ctx.Done():
 			return nil
@@ -139,6 +150,9 @@ func (s *Scheduler) loop(ctx context.Context) error {
 // when nothing waits for a time.
 func (s *Scheduler) due(now time.Time) time.Duration {
 	left := s.queue.due(now)
+	if d := s.batch.due(now); d > 0 && (left == 0 || d < left) {
+		left = d
+	}
 	for _, p := range s.preparing {
 		until := p.deadline.Sub(now)
 		if until <= 0 {

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -27,6 +28,7 @@ type rig struct {
 	testing.TB
 	ctx context.Context
 	kubernetes.Interface
+	config *rest.Config
 }
 
 func start(t testing.TB) *rig { return startWith(t, scheduler.Options{}) }
@@ -60,7 +62,7 @@ func startWith(t testing.TB, opts scheduler.Options) *rig {
 		}
 		broadcaster.Shutdown()
 	})
-	return &rig{TB: t, ctx: ctx, Interface: typed}
+	return &rig{TB: t, ctx: ctx, Interface: typed, config: server.Config}
 }
 
 func (r *rig) addNode(name, cpu string, taints ...corev1.Taint) *corev1.Node {

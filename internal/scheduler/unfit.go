@@ -100,8 +100,8 @@ func (s *Scheduler) preempt(w *waiting, ask engine.Ask) (string, *string) {
 	}
 	w.nominated = found.Node
 	s.engine.Nominate(w.pod, found.Node)
-	for _, victim := range found.Victims {
-		s.evict(w, victim, found.Node)
+	for _, victim := range s.whole(found.Victims, corev1helper.PodPriority(w.pod)) {
+		s.evict(w, victim, found.Node, w.pod.Spec.SchedulerName+": preempting to accommodate a higher priority pod")
 	}
 	return "", &found.Node
 }
@@ -127,7 +127,7 @@ type evicted struct {
 	err    error
 }
 
-func (s *Scheduler) evict(w *waiting, victim *corev1.Pod, node string) {
+func (s *Scheduler) evict(w *waiting, victim *corev1.Pod, node, why string) {
 	if s.evicting[victim.UID] != nil {
 		return
 	}
@@ -137,16 +137,16 @@ func (s *Scheduler) evict(w *waiting, victim *corev1.Pod, node string) {
 	s.errands.give(func(ctx context.Context) {
 		ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 		defer cancel()
-		err := s.evictNow(ctx, by, victim, node)
+		err := s.evictNow(ctx, by, victim, node, why)
 		s.mail.Put(mailbox.Change{Object: evicted{victim.UID, err}})
 	})
 }
 
-func (s *Scheduler) evictNow(ctx context.Context, by, victim *corev1.Pod, node string) error {
+func (s *Scheduler) evictNow(ctx context.Context, by, victim *corev1.Pod, node, why string) error {
 	marked := victim.DeepCopy()
 	setCondition(&marked.Status, corev1.PodCondition{
 		Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: corev1.PodReasonPreemptionByScheduler,
-		Message:            by.Spec.SchedulerName + ": preempting to accommodate a higher priority pod",
+		Message:            why,
 		ObservedGeneration: victim.Generation, LastTransitionTime: metav1.Now(),
 	})
 	if err := s.client.Status().Patch(ctx, marked, client.StrategicMergeFrom(victim)); err != nil {

@@ -27,6 +27,27 @@ func (b *Budget) covers(pod *corev1.Pod) bool {
 	return !gone && b.Selector.Matches(labels.Set(pod.Labels))
 }
 
+// Protected reports whether a budget allows no more pods like this one to go.
+func Protected(pod *corev1.Pod, budgets []Budget) bool {
+	for i := range budgets {
+		if budgets[i].Allowed <= 0 && budgets[i].covers(pod) {
+			return true
+		}
+	}
+	return false
+}
+
+// Spend counts pods that will go against the budgets.
+func Spend(budgets []Budget, pods []*corev1.Pod) {
+	for i := range budgets {
+		for _, p := range pods {
+			if budgets[i].covers(p) {
+				budgets[i].Allowed--
+			}
+		}
+	}
+}
+
 // Preemption is a place that a pod can have when others go.
 type Preemption struct {
 	Node       string
