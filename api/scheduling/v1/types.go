@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
@@ -79,3 +80,15 @@ type QueueStatus struct {
 	// queue uses, from 0 to 1, divided by its weight.
 	DominantShare string `json:"dominantShare,omitempty"`
 }
+
+// DeepCopy returns a copy that shares nothing with q.
+func (q *Queue) DeepCopy() *Queue {
+	out := *q
+	q.ObjectMeta.DeepCopyInto(&out.ObjectMeta)
+	out.Spec.Quota, out.Spec.Limit = q.Spec.Quota.DeepCopy(), q.Spec.Limit.DeepCopy()
+	out.Status.Usage = q.Status.Usage.DeepCopy()
+	return &out
+}
+
+// DeepCopyObject implements runtime.Object.
+func (q *Queue) DeepCopyObject() runtime.Object { return q.DeepCopy() }

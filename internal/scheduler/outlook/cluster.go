@@ -6,12 +6,15 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	schedulingv1beta1 "k8s.io/api/scheduling/v1beta1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	batchv1 "github.com/sinawi/sinawi/api/scheduling/v1"
 	"github.com/sinawi/sinawi/internal/scheduler/devices"
 	"github.com/sinawi/sinawi/internal/scheduler/engine"
+	"github.com/sinawi/sinawi/internal/scheduler/fair"
 	"github.com/sinawi/sinawi/internal/scheduler/storage"
 )
 
@@ -26,6 +29,8 @@ type Cluster struct {
 	pods       map[types.UID]*corev1.Pod
 	namespaces map[string]map[string]string
 	budgets    []*policyv1.PodDisruptionBudget
+	groups     map[types.NamespacedName]*schedulingv1beta1.PodGroup
+	book       *fair.Book
 }
 
 // New makes a picture of objects: nodes, pods, namespaces, disruption budgets, and
@@ -34,6 +39,7 @@ func New(objects []client.Object) *Cluster {
 	c := &Cluster{
 		storage: storage.New(), devices: devices.New(), profile: engine.DefaultProfile(),
 		nodes: map[string]*corev1.Node{}, pods: map[types.UID]*corev1.Pod{}, namespaces: map[string]map[string]string{},
+		groups: map[types.NamespacedName]*schedulingv1beta1.PodGroup{}, book: fair.NewBook(),
 	}
 	c.engine = engine.New(func(namespace string) map[string]string { return c.namespaces[namespace] })
 	var pods []*corev1.Pod
@@ -48,6 +54,13 @@ func New(objects []client.Object) *Cluster {
 			pods = append(pods, o)
 		case *policyv1.PodDisruptionBudget:
 			c.budgets = append(c.budgets, o)
+		case *schedulingv1beta1.PodGroup:
+			c.groups[client.ObjectKeyFromObject(o)] = o
+		case *batchv1.Queue:
+			c.book.Set(fair.Queue{
+				Name: o.Name, Cohort: o.Spec.Cohort, Weight: o.Spec.Weight,
+				Quota: fair.AmountsOf(o.Spec.Quota), Limit: fair.AmountsOf(o.Spec.Limit),
+			})
 		default:
 			_ = c.storage.Set(obj, false) || c.devices.Set(obj, false)
 		}
@@ -58,6 +71,7 @@ func New(objects []client.Object) *Cluster {
 		case ended(pod):
 		case pod.Spec.NodeName != "":
 			c.count(pod, pod.Spec.NodeName)
+			c.charge(pod)
 		case pod.Status.NominatedNodeName != "":
 			c.engine.Nominate(pod, pod.Status.NominatedNodeName)
 		}

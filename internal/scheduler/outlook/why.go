@@ -25,7 +25,9 @@ type Answer struct {
 	Scheduler string `json:"scheduler,omitempty"`
 	// Problem stands in the way on every node.
 	Problem string `json:"problem,omitempty"`
-	Nodes   []Node `json:"nodes"`
+	// Held is why its group or its queue keeps it waiting, whatever nodes say.
+	Held  string `json:"held,omitempty"`
+	Nodes []Node `json:"nodes"`
 	// Preemption is whose place it can take by its priority.
 	Preemption *Preemption `json:"preemption,omitempty"`
 	// Smallest is the node where the least would have to change.
@@ -100,6 +102,7 @@ func (c *Cluster) Why(pod *corev1.Pod) Answer {
 	if s := pod.Spec.SchedulerName; s != "" && s != corev1.DefaultSchedulerName {
 		out.Scheduler = s
 	}
+	out.Held = c.heldBack(pod)
 	if pod.Spec.NodeName != "" {
 		c.forget(pod.UID)
 		defer c.count(pod, pod.Spec.NodeName)
