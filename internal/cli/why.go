@@ -12,13 +12,16 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	resourcev1 "k8s.io/api/resource/v1"
+	schedulingv1beta1 "k8s.io/api/scheduling/v1beta1"
 	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	batchv1 "github.com/sinawi/sinawi/api/scheduling/v1"
 	"github.com/sinawi/sinawi/internal/cli/sentences"
 	"github.com/sinawi/sinawi/internal/scheduler/outlook"
 )
@@ -115,12 +118,42 @@ func picture(ctx context.Context, c client.Client) ([]client.Object, error) {
 			return nil, fmt.Errorf("read the cluster: %w", err)
 		}
 	}
+	batch, err := batchPicture(ctx, c)
+	return append(out, batch...), err
+}
+
+// batchPicture reads pod groups and queues, which not every server has.
+func batchPicture(ctx context.Context, c client.Client) ([]client.Object, error) {
+	var out []client.Object
+	absent := func(err error) bool { return err == nil || apierrors.IsNotFound(err) || meta.IsNoMatchError(err) }
+	groups := &schedulingv1beta1.PodGroupList{}
+	if err := c.List(ctx, groups); !absent(err) {
+		return nil, fmt.Errorf("read pod groups: %w", err)
+	}
+	for i := range groups.Items {
+		out = append(out, &groups.Items[i])
+	}
+	queues := &unstructured.UnstructuredList{}
+	queues.SetGroupVersionKind(batchv1.QueueKind())
+	if err := c.List(ctx, queues); !absent(err) {
+		return nil, fmt.Errorf("read queues: %w", err)
+	}
+	for i := range queues.Items {
+		q := &batchv1.Queue{}
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(queues.Items[i].Object, q); err != nil {
+			return nil, fmt.Errorf("read queue %s: %w", queues.Items[i].GetName(), err)
+		}
+		out = append(out, q)
+	}
 	return out, nil
 }
 
 func (a *app) showWhy(answer outlook.Answer) {
 	s := sentences.Speaker(a.language)
 	fmt.Fprintln(a.Out, s.Verdict(answer))
+	if answer.Held != "" {
+		fmt.Fprintln(a.Out, a.say("Its group or queue holds it: ", "그룹이나 큐가 붙잡고 있습니다: ")+answer.Held)
+	}
 	if len(answer.Nodes) > 0 {
 		fmt.Fprintln(a.Out)
 		a.showNodes(answer)
