@@ -102,6 +102,7 @@ func validatingPolicyBindings() Resource {
 	r := row[arv1.ValidatingAdmissionPolicyBinding, arv1.ValidatingAdmissionPolicyBindingList](
 		arv1.SchemeGroupVersion, "ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings")
 	r.ClusterScoped = true
+	r.Categories = []string{"api-extensions"}
 	r.Columns = policyBindingColumns()
 	r.Cells = cells(func(b *arv1.ValidatingAdmissionPolicyBinding) []any {
 		return []any{b.Name, b.Spec.PolicyName, paramRef(b.Spec.ParamRef), since(b.CreationTimestamp)}
@@ -132,6 +133,7 @@ func mutatingPolicyBindings() Resource {
 	r := row[arv1.MutatingAdmissionPolicyBinding, arv1.MutatingAdmissionPolicyBindingList](
 		arv1.SchemeGroupVersion, "MutatingAdmissionPolicyBinding", "mutatingadmissionpolicybindings")
 	r.ClusterScoped = true
+	r.Categories = []string{"api-extensions"}
 	r.Columns = policyBindingColumns()
 	r.Cells = cells(func(b *arv1.MutatingAdmissionPolicyBinding) []any {
 		return []any{b.Name, b.Spec.PolicyName, paramRef(b.Spec.ParamRef), since(b.CreationTimestamp)}
