@@ -35,6 +35,8 @@ func TestUse(t *testing.T) {
 		{"identity", identity},
 		{"sinawi", ownCommands},
 		{"outlook", outlook},
+		{"kubectl", useKubectl},
+		{"demos", demos},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

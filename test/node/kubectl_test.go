@@ -1,0 +1,127 @@
+package node
+
+import (
+	"fmt"
+	"strings"
+)
+
+// useKubectl does with kubectl what needs containers that run.
+func useKubectl(m *machine) {
+	// Conformance: [sig-cli] Kubectl client Kubectl run pod should create a pod from an image when restart is Never
+	runOnce(m)
+	// Conformance: [sig-cli] Kubectl logs logs should be able to retrieve and filter logs
+	filterLogs(m)
+}
+
+// demos are applications out of Kubernetes' examples, and how they go away again.
+func demos(m *machine) {
+	updateDemo(m)
+	// Conformance: [sig-cli] Kubectl client Kubectl expose should create services for rc
+	exposeController(m)
+}
+
+func runOnce(m *machine) {
+	contains(m, m.kubectl("run", "once", "--restart=Never", "--image=sinawi.local/busybox:1", "--image-pull-policy=Never", "--", "echo", "ran"), "pod/once created")
+	m.same("restart policy", m.field("pod/once", ".spec.restartPolicy"), "Never")
+	m.same("image", m.field("pod/once", ".spec.containers[0].image"), "sinawi.local/busybox:1")
+	m.is("pod/once", ".status.phase", "Succeeded")
+	m.same("logs", m.kubectl("logs", "once"), "ran\n")
+	m.kubectl("delete", "pod", "once", "--timeout=100s")
+}
+
+func filterLogs(m *machine) {
+	m.apply(pod("writer", `  containers: [{name: c, BUSYBOX, command: [sh, -c, 'for i in 1 2 3 4 5 6 7 8 9 10; do echo "line $i of many"; done; sleep 100000']}]`))
+	m.ready("writer")
+	m.eventually("all lines", func() string {
+		out := m.kubectl("logs", "writer", "c")
+		if strings.Count(out, "\n") == 10 {
+			return ""
+		}
+		return out
+	})
+	m.same("the last line", m.kubectl("logs", "writer", "c", "--tail=1"), "line 10 of many\n")
+	m.same("one byte", m.kubectl("logs", "writer", "c", "--limit-bytes=1"), "l")
+	stamped := m.kubectl("logs", "writer", "c", "--tail=1", "--timestamps")
+	stamp, rest, _ := strings.Cut(stamped, " ")
+	m.same("behind the time", rest, "line 10 of many\n")
+	m.same("since the last", m.kubectl("logs", "writer", "c", "--since-time="+stamp, "--tail=1"), "line 10 of many\n")
+	m.same("since tomorrow", m.kubectl("logs", "writer", "c", "--since-time=2999-01-01T00:00:00Z"), "")
+	m.same("of the last day", fmt.Sprint(strings.Count(m.kubectl("logs", "writer", "c", "--since=24h"), "\n")), "10")
+	m.same("with the pod's name", m.kubectl("logs", "-l", "app=writer", "--prefix", "--tail=1"), "[pod/writer/c] line 10 of many\n")
+	m.kubectl("delete", "pod", "writer", "--timeout=100s")
+}
+
+// replicated is a replication controller whose pods answer on port 8080 with a text.
+func replicated(name, text string, replicas int) string {
+	rc := fmt.Sprintf(`apiVersion: v1
+kind: ReplicationController
+metadata: {name: %[1]s, labels: {demo: %[1]s}}
+spec:
+  replicas: %[3]d
+  selector: {demo: %[1]s}
+  template:
+    metadata: {labels: {demo: %[1]s}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+      - {name: c, BUSYBOX, command: [sh, -c, 'mkdir /www; echo %[2]s > /www/index.html; exec httpd -f -p 8080 -h /www'], ports: [{containerPort: 8080}], readinessProbe: {httpGet: {port: 8080}, periodSeconds: 1}}
+---
+`, name, text, replicas)
+	return strings.ReplaceAll(rc, "BUSYBOX", "image: 'sinawi.local/busybox:1', imagePullPolicy: Never")
+}
+
+// allAnswer asks every pod of a controller, through the server's proxy.
+func (m *machine) allAnswer(demo, text string, pods int) {
+	m.Helper()
+	m.is("rc/"+demo, ".status.readyReplicas", fmt.Sprint(pods))
+	names := strings.Fields(m.kubectl("get", "pods", "-l", "demo="+demo, "--field-selector=status.phase=Running",
+		"-o", `go-template={{range .items}}{{if not .metadata.deletionTimestamp}}{{.metadata.name}} {{end}}{{end}}`))
+	m.same("pods of "+demo, fmt.Sprint(len(names)), fmt.Sprint(pods))
+	for _, name := range names {
+		m.same(name, m.kubectl("get", "--raw", "/api/v1/namespaces/"+m.namespace+"/pods/"+name+":8080/proxy/"), text+"\n")
+	}
+}
+
+func updateDemo(m *machine) {
+	// Conformance: [sig-cli] Kubectl client Update Demo should create and stop a replication controller
+	file := m.file(replicated("nautilus", "nautilus", 2))
+	m.kubectl("create", "-f", file)
+	m.allAnswer("nautilus", "nautilus", 2)
+	// Conformance: [sig-cli] Kubectl client Update Demo should scale a replication controller
+	for _, n := range []int{1, 2} {
+		m.kubectl("scale", "rc", "nautilus", fmt.Sprintf("--replicas=%d", n), "--timeout=100s")
+		m.is("rc/nautilus", ".status.replicas", fmt.Sprint(n))
+		m.allAnswer("nautilus", "nautilus", n)
+	}
+	m.kubectl("delete", "--grace-period=0", "--force", "-f", file)
+	m.kubectl("wait", "pods", "-l", "demo=nautilus", "--for=delete", "--timeout=100s")
+	contains(m, m.kubectl("get", "rc,svc", "-l", "demo=nautilus"), "No resources found")
+}
+
+func exposeController(m *machine) {
+	m.apply(replicated("primary", "primary", 1))
+	m.allAnswer("primary", "primary", 1)
+	reaches := func(service, port string) {
+		m.Helper()
+		m.eventually(service+" leads to the pod", func() string {
+			got := m.kubectl("get", "endpoints", service, "-o", "jsonpath={.subsets[*].addresses[*].targetRef.name} {.subsets[*].ports[*].port}")
+			if strings.Contains(got, "primary-") && strings.HasSuffix(got, " 8080") {
+				return ""
+			}
+			return got
+		})
+		m.same("port", m.field("service/"+service, ".spec.ports[0].port"), port)
+		m.eventually(service+" answers", func() string {
+			out, err := m.Sinawi(m.ctx, m.inNamespace([]string{"get", "--raw", "/api/v1/namespaces/" + m.namespace + "/services/" + service + ":" + port + "/proxy/"})...)
+			if err == nil && out == "primary\n" {
+				return ""
+			}
+			return fmt.Sprintf("%q, %v", out, err)
+		})
+	}
+	m.kubectl("expose", "rc", "primary", "--name=rm2", "--port=1234", "--target-port=8080")
+	reaches("rm2", "1234")
+	m.kubectl("expose", "service", "rm2", "--name=rm3", "--port=2345", "--target-port=8080")
+	reaches("rm3", "2345")
+	m.kubectl("delete", "rc/primary", "service/rm2", "service/rm3", "--timeout=100s")
+}
