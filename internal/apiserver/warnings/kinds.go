@@ -118,7 +118,7 @@ func headlessService(s *corev1.Service) []string {
 // Node warns of a node.
 func Node(n *corev1.Node) []string {
 	var l list
-	if n.Spec.ConfigSource != nil { //nolint:staticcheck // it is what the warning is about
+	if n.Spec.ConfigSource != nil {
 		l.add(field.NewPath("spec", "configSource"), "the feature is removed")
 	}
 	if n.Spec.DoNotUseExternalID != "" {

@@ -144,13 +144,6 @@ func PersistentVolumeClaim(c *corev1.PersistentVolumeClaim) []string {
 	return l
 }
 
-// ClaimTemplate warns of a claim that a workload makes.
-func ClaimTemplate(s *corev1.PersistentVolumeClaimSpec, at *field.Path) []string {
-	var l list
-	l.claim(s, at)
-	return l
-}
-
 // PersistentVolume warns of a volume.
 func PersistentVolume(v *corev1.PersistentVolume) []string {
 	var l list
