@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -106,16 +107,15 @@ func (s *Scheduler) fits(u *unit, t *trial, before func(int, engine.Ask) bool) m
 
 // retake chooses what a queue takes back for a unit to fit.
 func (s *Scheduler) retake(u *unit, t *trial) ([]*corev1.Pod, map[types.UID]string) {
+	// What leaves already need not be taken back once more.
+	leaving := s.takeAway(s.leaving())
+	defer s.bringBack(leaving)
 	holdings, pods := s.holdings()
 	may := func(fair.Holding) bool { return true }
 	if s.batch.policy[u.queue] == batchv1.ReclaimLowerPriority {
 		may = fair.Below(u.priority())
 	}
 	ask := s.request(u)
-	order, need := s.batch.book.Reclaim(u.queue, u.key, ask, holdings, may)
-	if need < 0 || len(order) == 0 {
-		return nil, nil
-	}
 	without := func(gone []int) map[types.UID]string {
 		var all []away
 		for _, h := range gone {
@@ -126,6 +126,13 @@ func (s *Scheduler) retake(u *unit, t *trial) ([]*corev1.Pod, map[types.UID]stri
 			return nil
 		}
 		return s.fits(u, t, nil)
+	}
+	if nodes := without(nil); nodes != nil {
+		return []*corev1.Pod{}, nodes
+	}
+	order, need := s.batch.book.Reclaim(u.queue, u.key, ask, holdings, may)
+	if need < 0 || len(order) == 0 {
+		return nil, nil
 	}
 	k := gang.Fewest(max(need, 1), len(order), func(k int) bool { return without(order[:k]) != nil })
 	if k < 0 {
@@ -145,6 +152,16 @@ func (s *Scheduler) retake(u *unit, t *trial) ([]*corev1.Pod, map[types.UID]stri
 		victims = append(victims, pods[h]...)
 	}
 	return victims, nodes
+}
+
+// leaving are the pods of queues that are being deleted.
+func (s *Scheduler) leaving() (out []*corev1.Pod) {
+	for _, m := range s.batch.members {
+		if m.placed && m.unit.queue != "" && m.pod.DeletionTimestamp != nil {
+			out = append(out, m.pod)
+		}
+	}
+	return out
 }
 
 // holdings are what the queues use, each gang as a whole.
@@ -236,7 +253,7 @@ func (s *Scheduler) evictFor(u *unit, t *trial, victims []*corev1.Pod, nodes map
 	if u.queue != "" {
 		s.batch.book.Reserve(u.queue, u.key, s.request(u))
 	}
-	u.failures = 0
+	u.failures, u.until = 0, time.Time{}
 	var by *waiting
 	for _, w := range t.pods {
 		if node := nodes[w.pod.UID]; node != "" {

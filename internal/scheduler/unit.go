@@ -26,6 +26,9 @@ func (s *Scheduler) nextUnit() *unit {
 			continue
 		}
 		u := l.units[0]
+		if s.unread(u) {
+			continue
+		}
 		v := s.verdict(u)
 		if v.Standing == fair.Waits || v.Standing == fair.Unknown || v.Standing == fair.Lent && !s.mayRetake(u) {
 			s.sayWaits(l, v)
@@ -36,10 +39,10 @@ func (s *Scheduler) nextUnit() *unit {
 			best, first = u, turn
 		}
 	}
-	if l := s.batch.lines[""]; l != nil && len(l.units) > 0 && (best == nil || earlier(l.units[0], best)) {
+	if l := s.batch.lines[""]; l != nil && len(l.units) > 0 && !s.unread(l.units[0]) && (best == nil || earlier(l.units[0], best)) {
 		best = l.units[0]
 	}
-	if best == nil || best.key.group.Name != "" && s.batch.needs[watchGroups] {
+	if best == nil {
 		return nil
 	}
 	if len(s.queue.active) > 0 {
@@ -51,6 +54,9 @@ func (s *Scheduler) nextUnit() *unit {
 	}
 	return best
 }
+
+// unread reports whether a unit's group is not known yet.
+func (s *Scheduler) unread(u *unit) bool { return u.key.group.Name != "" && s.batch.needs[watchGroups] }
 
 func earlier(a, b *unit) bool {
 	return cmp.Or(-cmp.Compare(a.priority(), b.priority()), cmp.Compare(a.sequence, b.sequence)) < 0

@@ -220,3 +220,20 @@ func TestReclaimTakesTheLeastImportantFirst(t *testing.T) {
 		t.Errorf("got %v and %d from pods that may not be taken", order, need)
 	}
 }
+
+func TestTurns(t *testing.T) {
+	order := []Turn{ // each comes before the next
+		{Begun: true, Standing: Borrows, Share: 9, Priority: -1, Sequence: 9}, // the rest of a gang that lost a binding
+		{Standing: Within, Share: 0.5, Sequence: 8},
+		{Standing: Within, Share: 0.6, Priority: 1, Sequence: 7},
+		{Standing: Borrows, Share: 0.1, Priority: 5, Sequence: 6},
+		{Standing: Borrows, Share: 0.2, Priority: 5, Sequence: 1},
+		{Standing: Borrows, Share: 0.2, Priority: 4, Sequence: 0},
+		{Standing: Borrows, Share: 0.2, Priority: 4, Sequence: 2},
+	}
+	for i := range order[1:] {
+		if order[i].Compare(order[i+1]) >= 0 {
+			t.Errorf("%+v does not come before %+v", order[i], order[i+1])
+		}
+	}
+}
