@@ -18,6 +18,8 @@ func demos(m *machine) {
 	updateDemo(m)
 	// Conformance: [sig-cli] Kubectl client Kubectl expose should create services for rc
 	exposeController(m)
+	// Conformance: [sig-cli] Kubectl client Guestbook application should create and stop a working application
+	guestbook(m)
 }
 
 func runOnce(m *machine) {
@@ -124,4 +126,86 @@ func exposeController(m *machine) {
 	m.kubectl("expose", "service", "rm2", "--name=rm3", "--port=2345", "--target-port=8080")
 	reaches("rm3", "2345")
 	m.kubectl("delete", "rc/primary", "service/rm2", "service/rm3", "--timeout=100s")
+}
+
+// book is a frontend that asks a backend behind a service, as the guestbook does. It finds
+// it by its environment: names are tried elsewhere.
+const book = `apiVersion: v1
+kind: Service
+metadata: {name: entries, labels: {app: guestbook}}
+spec: {selector: {tier: backend}, ports: [{port: 80, targetPort: 8080}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: frontend, labels: {app: guestbook}}
+spec: {selector: {tier: frontend}, ports: [{port: 80, targetPort: 8080}]}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: backend, labels: {app: guestbook}}
+spec:
+  replicas: 1
+  selector: {matchLabels: {app: guestbook, tier: backend}}
+  template:
+    metadata: {labels: {app: guestbook, tier: backend}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+      - name: c
+        BUSYBOX
+        command:
+        - sh
+        - -c
+        - |
+          mkdir -p /www/cgi-bin && touch /entries
+          { echo '#!/bin/sh'; echo 'echo "Content-Type: text/plain"'; echo 'echo'; echo '[ -z "$QUERY_STRING" ] || echo "$QUERY_STRING" >> /entries'; echo 'cat /entries'; } > /www/cgi-bin/book
+          chmod +x /www/cgi-bin/book
+          exec httpd -f -p 8080 -h /www
+        readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: frontend, labels: {app: guestbook}}
+spec:
+  replicas: 3
+  selector: {matchLabels: {app: guestbook, tier: frontend}}
+  template:
+    metadata: {labels: {app: guestbook, tier: frontend}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+      - name: c
+        BUSYBOX
+        command:
+        - sh
+        - -c
+        - |
+          mkdir -p /www/cgi-bin
+          { echo '#!/bin/sh'; echo 'echo "Content-Type: text/plain"'; echo 'echo'; echo 'exec wget -qO- "http://$ENTRIES_SERVICE_HOST/cgi-bin/book?$QUERY_STRING"'; } > /www/cgi-bin/book
+          chmod +x /www/cgi-bin/book
+          exec httpd -f -p 8080 -h /www
+        readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}
+`
+
+func guestbook(m *machine) {
+	file := m.file(strings.ReplaceAll(book, "BUSYBOX", "image: 'sinawi.local/busybox:1'\n        imagePullPolicy: Never"))
+	m.kubectl("create", "-f", file)
+	m.kubectl("rollout", "status", "deployment/backend", "--timeout=100s")
+	m.kubectl("rollout", "status", "deployment/frontend", "--timeout=100s")
+	path := "/api/v1/namespaces/" + m.namespace + "/services/frontend/proxy/cgi-bin/book"
+	says := func(query, want string) {
+		m.Helper()
+		m.eventually("the guestbook says "+want, func() string {
+			out, err := m.Sinawi(m.ctx, m.inNamespace([]string{"get", "--raw", path + query})...)
+			if err == nil && strings.Contains(out, want) {
+				return ""
+			}
+			return fmt.Sprintf("%q, %v", out, err)
+		})
+	}
+	says("?TestEntry", "TestEntry")
+	says("", "TestEntry") // another frontend, the same backend
+	m.kubectl("delete", "--grace-period=0", "--force", "-f", file)
+	m.kubectl("wait", "pods", "-l", "app=guestbook", "--for=delete", "--timeout=100s")
+	contains(m, m.kubectl("get", "deployments,services", "-l", "app=guestbook"), "No resources found")
 }
