@@ -101,6 +101,8 @@ func TestImportListRemove(t *testing.T) {
 	}
 	if s, err := r.Images.ImageStatus(ctx, &cri.ImageStatusRequest{Image: &cri.ImageSpec{Image: "app:1"}}); err != nil || s.Image == nil {
 		t.Errorf("CRI does not see the imported image: %v, %v", s, err)
+	} else if !s.Image.Pinned {
+		t.Error("what was brought by hand may be collected")
 	}
 	if got := listed(t, ctx, r); !slices.Contains(got, "docker.io/library/app:1") || !slices.Contains(got, image.PauseName) {
 		t.Errorf("the images are %v", got)

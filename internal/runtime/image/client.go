@@ -28,6 +28,8 @@ const connectWait = 10 * time.Second
 const (
 	pinnedLabel = "io.cri-containerd.pinned"
 	pinned      = "pinned"
+	// ownLabel marks the images that the runtime itself needs.
+	ownLabel = "sinawi.dev/own"
 )
 
 // Image is one name of an image in a runtime.
@@ -39,7 +41,7 @@ type Image struct {
 	// Size counts what is stored compressed, in bytes, for this machine's platform.
 	Size    int64
 	Created time.Time
-	// Pinned images are the runtime's own.
+	// Pinned images are never collected: the runtime's own, and those imported.
 	Pinned bool
 }
 
@@ -60,10 +62,10 @@ func Import(ctx context.Context, socket string, archive io.Reader) ([]string, er
 		return nil, err
 	}
 	defer c.Close()
-	return importWith(ctx, c, archive, "")
+	return importWith(ctx, c, archive, false)
 }
 
-func importWith(ctx context.Context, c *client.Client, archive io.Reader, pin string) ([]string, error) {
+func importWith(ctx context.Context, c *client.Client, archive io.Reader, own bool) ([]string, error) {
 	ctx = namespaces.WithNamespace(ctx, Namespace)
 	// Without a lease what is written so far could be collected half way.
 	ctx, done, err := c.WithLease(ctx)
@@ -82,7 +84,7 @@ func importWith(ctx context.Context, c *client.Client, archive io.Reader, pin st
 	}
 	var names []string
 	for _, i := range imported {
-		name, err := settle(ctx, c, i, pin)
+		name, err := settle(ctx, c, i, own)
 		if err != nil {
 			return names, err
 		}
@@ -95,16 +97,18 @@ func importWith(ctx context.Context, c *client.Client, archive io.Reader, pin st
 }
 
 // settle gives the image its full name, unpacks it and returns the name.
-func settle(ctx context.Context, c *client.Client, i images.Image, pin string) (string, error) {
+func settle(ctx context.Context, c *client.Client, i images.Image, own bool) (string, error) {
 	ref, err := reference.ParseDockerRef(i.Name)
 	if err != nil {
 		return "", fmt.Errorf("import image %q: %w", i.Name, err)
 	}
 	full := i
 	full.Name = ref.String()
-	full.Labels = map[string]string{}
-	if pin != "" {
-		full.Labels[pinnedLabel] = pin
+	// What somebody brought by hand may be had from nowhere else: collection, when the
+	// disk is full, must not take it.
+	full.Labels = map[string]string{pinnedLabel: pinned}
+	if own {
+		full.Labels[ownLabel] = "true"
 	}
 	store := c.ImageService()
 	if _, err := store.Create(ctx, full); errdefs.IsAlreadyExists(err) {
@@ -140,7 +144,7 @@ func ensure(ctx context.Context, socket, name string, archive io.Reader) error {
 			return nil
 		}
 	}
-	_, err = importWith(ctx, c, archive, pinned)
+	_, err = importWith(ctx, c, archive, true)
 	return err
 }
 
@@ -219,7 +223,7 @@ func Remove(ctx context.Context, socket, name string) error {
 	if err != nil {
 		return fmt.Errorf("remove image %s: %w", ref, err)
 	}
-	if i.Labels[pinnedLabel] == pinned {
+	if i.Labels[ownLabel] != "" {
 		return fmt.Errorf("remove image %s: pods need it to run", ref)
 	}
 	// Its id and digest go too once no other tag holds them.
