@@ -92,7 +92,11 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		err = context.Cause(ctx)
 	}
 	if err != nil {
-		etcd.Close()
+		select {
+		case <-broken.done: // it would wait for goroutines that are no more
+		default:
+			etcd.Close()
+		}
 		return nil, errors.Join(fmt.Errorf("start etcd in %s: %w", opts.Dir, err), lock.Close())
 	}
 	return &Store{etcd: etcd, client: v3client.New(etcd.Server), lock: lock, broken: broken}, nil
