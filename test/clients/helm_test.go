@@ -71,7 +71,7 @@ func ownChart(c *cluster, helm, undo string) {
 func metricsServer(c *cluster, helm string) {
 	chart := filepath.Join(module(c.TB.(*testing.T), "sigs.k8s.io/metrics-server@v0.9.0"), "charts", "metrics-server")
 	args := []string{"metrics", chart, "--namespace", "kube-system", "--wait", "--timeout", "2m", "--set", strings.Join([]string{
-		"readinessProbe.initialDelaySeconds=1", "readinessProbe.periodSeconds=1",
+		"image.tag=v0.9.0", "readinessProbe.initialDelaySeconds=1", "readinessProbe.periodSeconds=1",
 		"defaultArgs={--cert-dir=/tmp,--kubelet-preferred-address-types=InternalIP,--kubelet-use-node-status-port,--metric-resolution=10s}",
 	}, ",")}
 	c.run(helm, append([]string{"install"}, args...)...)

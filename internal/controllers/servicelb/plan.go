@@ -83,6 +83,10 @@ func has(s *corev1.Service, port corev1.ServicePort) bool {
 }
 
 func older(a, b *corev1.Service) bool {
+	// Within one second there is no older one; who has an address keeps it.
+	if has, other := len(a.Status.LoadBalancer.Ingress) > 0, len(b.Status.LoadBalancer.Ingress) > 0; has != other {
+		return has
+	}
 	return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), strings.Compare(string(a.UID), string(b.UID))) < 0
 }
 
