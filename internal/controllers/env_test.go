@@ -27,7 +27,7 @@ import (
 
 // patience bounds every wait of a test; nothing is asserted about how long a
 // wait takes.
-const patience = 30 * time.Second
+const patience = 3 * time.Minute
 
 // env is an API server with all controllers running. There are no nodes but
 // those a test makes, and pods run only as far as a test writes their status.

@@ -5,8 +5,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/sinawi/sinawi/internal/runtime/image"
 )
 
 // helms are the programs, with the flag that undoes an upgrade that fails.
@@ -19,19 +17,9 @@ var helms = []struct{ name, pkg, undo string }{
 // back, uninstall, with hooks, tests and charts that bring definitions.
 func TestHelm(t *testing.T) {
 	c := start(t)
-	server := program(t, "metrics-server")
-	binary, err := os.ReadFile(server)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.load(image.Spec{
-		Files:      []image.File{{Path: "/metrics-server", Data: binary, Mode: 0o755}, {Path: "/tmp/", Mode: 0o1777}},
-		Entrypoint: []string{"/metrics-server"},
-	}, "registry.k8s.io/metrics-server/metrics-server:v0.9.0")
 	for _, h := range helms {
 		helm := program(t, h.pkg)
 		t.Run(h.name+" own chart", func(t *testing.T) { ownChart(c.on(t), helm, h.undo) })
-		t.Run(h.name+" metrics-server", func(t *testing.T) { metricsServer(c.on(t), helm) })
 		t.Run(h.name+" descheduler", func(t *testing.T) { descheduler(c.on(t), helm) })
 		t.Run(h.name+" cert-manager", func(t *testing.T) { certManagerChart(c.on(t), helm) })
 	}
@@ -64,31 +52,6 @@ func ownChart(c *cluster, helm, undo string) {
 	left := c.kubectl("get", "deployments,services,configmaps,pods", "-n", "market", "-l", "app.kubernetes.io/instance=web")
 	contains(c, left, "No resources found")
 	c.kubectl("delete", "namespace", "market", "--timeout", "2m")
-}
-
-// metricsServer installs the chart with the program that it is for, in a pod: an
-// aggregated API that reads this node's metrics.
-func metricsServer(c *cluster, helm string) {
-	chart := filepath.Join(module(c.TB.(*testing.T), "sigs.k8s.io/metrics-server@v0.9.0"), "charts", "metrics-server")
-	args := []string{"metrics", chart, "--namespace", "kube-system", "--wait", "--timeout", "2m", "--set", strings.Join([]string{
-		"image.tag=v0.9.0", "readinessProbe.initialDelaySeconds=1", "readinessProbe.periodSeconds=1",
-		"defaultArgs={--cert-dir=/tmp,--kubelet-preferred-address-types=InternalIP,--kubelet-use-node-status-port,--metric-resolution=10s}",
-	}, ",")}
-	c.run(helm, append([]string{"install"}, args...)...)
-	c.kubectl("wait", "--for=condition=Available", "apiservice/v1beta1.metrics.k8s.io", "--timeout=2m")
-	contains(c, c.kubectl("get", "apiservice", "v1beta1.metrics.k8s.io", "-o", "jsonpath={.spec.service.name}"), "metrics-metrics-server")
-	c.eventually("the node's metrics from a pod", func() string {
-		out, err := c.Kubectl(c.ctx, "get", "--raw", "/apis/metrics.k8s.io/v1beta1/nodes/n1")
-		if err == nil && strings.Contains(out, `"usage"`) {
-			return ""
-		}
-		return out
-	})
-	c.run(helm, append([]string{"upgrade", "--set", "replicas=2"}, args...)...)
-	contains(c, c.kubectl("get", "deployment", "metrics-metrics-server", "-n", "kube-system"), "2/2")
-	c.run(helm, "rollback", "metrics", "1", "--wait", "--timeout", "2m", "--namespace", "kube-system")
-	contains(c, c.kubectl("get", "deployment", "metrics-metrics-server", "-n", "kube-system"), "1/1")
-	c.run(helm, "uninstall", "metrics", "--wait", "--namespace", "kube-system")
 }
 
 func descheduler(c *cluster, helm string) {
