@@ -27,7 +27,7 @@ import (
 
 // patience bounds every wait of a test; nothing is asserted about how long a
 // wait takes.
-const patience = 3 * time.Minute
+const patience = 30 * time.Second
 
 // env is an API server with all controllers running. There are no nodes but
 // those a test makes, and pods run only as far as a test writes their status.
@@ -192,6 +192,15 @@ func (e *env) node(name string) *corev1.Node {
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	e.create(node)
 	return node
+}
+
+// bind puts a pod on a node, as the scheduler would.
+func (e *env) bind(pod corev1.Pod, node string) {
+	e.Helper()
+	to := &corev1.Binding{Target: corev1.ObjectReference{Kind: "Node", Name: node}}
+	if err := e.SubResource("binding").Create(e.ctx, &pod, to); err != nil {
+		e.Fatalf("bind %s: %v", pod.Name, err)
+	}
 }
 
 // pods lists the pods with a label.

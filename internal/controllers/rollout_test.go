@@ -153,10 +153,14 @@ func TestStuckRolloutKeepsOldPodsAndSaysSo(t *testing.T) {
 
 func TestRecreateWaitsForOldPods(t *testing.T) {
 	e := start(t)
+	e.node("one")
 	d := newDeployment("web", 2)
 	d.Spec.Strategy = appsv1.DeploymentStrategy{Type: appsv1.RecreateDeploymentStrategyType}
 	e.create(d)
 	for _, pod := range e.awaitPods(2, "app", "web") {
+		// A pod that ends before any node has it is failed by the pod collector,
+		// and a failed pod is none to wait for.
+		e.bind(pod, "one")
 		change(e, &pod, func(p *corev1.Pod) { p.Finalizers = []string{"example.com/hold"} })
 		e.setPhase(pod, corev1.PodRunning, true)
 	}
@@ -171,6 +175,9 @@ func TestRecreateWaitsForOldPods(t *testing.T) {
 	}
 	for _, pod := range old {
 		change(e, &pod, func(p *corev1.Pod) { p.Finalizers = nil })
+		if err := e.Delete(e.ctx, &pod, client.GracePeriodSeconds(0)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for _, pod := range e.awaitPods(2, "app", "web") {
 		if image := pod.Spec.Containers[0].Image; image != "image:2" {
