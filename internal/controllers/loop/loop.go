@@ -117,6 +117,17 @@ func (l *Loop) WatchChannel(events <-chan event.GenericEvent, mapper func(client
 	}))
 }
 
+// Begin enqueues a key once, whatever is watched: it is reconciled when the
+// caches are in step. It is for an object that must exist although nothing else
+// would ask for it.
+func (l *Loop) Begin(key Key) {
+	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+	l.sources = append(l.sources, source.Func(func(_ context.Context, q queue) error {
+		q.Add(reconcile.Request{NamespacedName: key})
+		return nil
+	}))
+}
+
 // Self is the key of the object itself.
 func Self(obj client.Object) []Key { return []Key{client.ObjectKeyFromObject(obj)} }
 

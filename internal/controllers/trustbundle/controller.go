@@ -43,17 +43,12 @@ func New(deps loop.Deps, ca []byte) *Controller {
 		}
 		return loop.Self(obj)
 	})
+	c.loop.Begin(loop.Key{Name: c.name}) // nothing else asks for a bundle that was never there
 	return c
 }
 
 // Run reconciles until ctx ends.
-func (c *Controller) Run(ctx context.Context) error {
-	// Nothing brings the bundle back that was never there.
-	if err := c.create(ctx); err != nil && ctx.Err() == nil {
-		return err
-	}
-	return c.loop.Run(ctx)
-}
+func (c *Controller) Run(ctx context.Context) error { return c.loop.Run(ctx) }
 
 func (c *Controller) create(ctx context.Context) error {
 	err := c.Client.Create(ctx, &certificatesv1.ClusterTrustBundle{
