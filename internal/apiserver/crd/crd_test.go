@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -157,6 +158,20 @@ func TestCustomResources(t *testing.T) {
 	if err != nil || scaled.GetKind() != "Scale" {
 		t.Errorf("scale: %v, %v", scaled, err)
 	}
+}
+
+// Nobody but the server knows of the watch caches that the handler of custom
+// resources opens: they end with it.
+func TestWatchCachesEndWithTheServer(t *testing.T) {
+	t.Run("serve", func(t *testing.T) {
+		if _, err := define(t, apitest.Start(t)).List(t.Context(), metav1.ListOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	})
+	eventually(t, "no watch cache runs", func(context.Context) (bool, error) {
+		stacks := make([]byte, 16<<20)
+		return !strings.Contains(string(stacks[:runtime.Stack(stacks, true)]), "cacher.(*Cacher)"), nil
+	})
 }
 
 func TestDiscoveryAndDocuments(t *testing.T) {

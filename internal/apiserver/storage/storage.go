@@ -6,6 +6,8 @@ package storage
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -56,6 +58,9 @@ type Backend struct {
 	feed        *feed.Feed
 	transformer func(schema.GroupResource) value.Transformer
 	counts      flowcontrol.StorageObjectCountTracker
+
+	mu   sync.Mutex // guards the field below
+	open map[*func()]struct{}
 }
 
 // compactor forgets old revisions; etcd3 keeps its type to itself.
@@ -79,7 +84,7 @@ const (
 	eventsHistoryWindow = 75 * time.Second
 )
 
-// New returns a backend on client. Close stops its compactor.
+// New returns a backend on client, to be closed.
 func New(client *clientv3.Client, codecs serializer.CodecFactory, changes *feed.Feed, opts Options) *Backend {
 	k := &kubernetes.Client{Client: client}
 	k.Kubernetes = k
@@ -91,11 +96,37 @@ func New(client *clientv3.Client, codecs serializer.CodecFactory, changes *feed.
 		feed:        changes,
 		transformer: opts.Transformer,
 		counts:      opts.Counts,
+		open:        map[*func()]struct{}{},
 	}
 }
 
-// Close stops compaction. The client belongs to the store.
-func (b *Backend) Close() { b.compactor.Stop() }
+// Close stops compaction and every storage that its maker left open: upstream's
+// handler of custom resources keeps the end of its own to itself. The client
+// belongs to the store.
+func (b *Backend) Close() {
+	b.compactor.Stop()
+	b.mu.Lock()
+	left := slices.Collect(maps.Keys(b.open))
+	b.mu.Unlock()
+	for _, end := range left {
+		(*end)()
+	}
+}
+
+// owned returns a function that ends a storage once, and that Close calls too.
+func (b *Backend) owned(end func()) func() {
+	key := new(func())
+	*key = sync.OnceFunc(func() {
+		end()
+		b.mu.Lock()
+		delete(b.open, key)
+		b.mu.Unlock()
+	})
+	b.mu.Lock()
+	b.open[key] = struct{}{}
+	b.mu.Unlock()
+	return *key
+}
 
 // For returns the options with which a registry makes the storage of r.
 func (b *Backend) For(r Resource) (generic.RESTOptions, error) {
@@ -184,7 +215,7 @@ func (b *Backend) decorator(r Resource) generic.StorageDecorator {
 			cancel()
 		}
 		delegator := cacher.NewCacheDelegator(c, raw)
-		return steady.Watches(delegator), sync.OnceFunc(func() {
+		return steady.Watches(delegator), b.owned(func() {
 			delegator.Stop()
 			c.Stop()
 			closeRaw()
