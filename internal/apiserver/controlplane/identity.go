@@ -123,16 +123,22 @@ type holders struct{ host *plug.Host }
 // get reads from the watch cache, and from the store where the cache has
 // nothing: a token is often used the moment after its holder was made.
 func get[T runtime.Object](ctx context.Context, h *plug.Host, resource, namespace, name string) (T, error) {
+	obj, err := read[T](ctx, h, resource, namespace, name, "0")
+	if apierrors.IsNotFound(err) {
+		return read[T](ctx, h, resource, namespace, name, "")
+	}
+	return obj, err
+}
+
+// read gets an object at a resource version: "0" is what the watch cache has,
+// "" the present one.
+func read[T runtime.Object](ctx context.Context, h *plug.Host, resource, namespace, name, version string) (T, error) {
 	var none T
 	store := h.Store("", resource)
 	if store == nil {
 		return none, apierrors.NewNotFound(corev1.Resource(resource), name)
 	}
-	ctx = genericapirequest.WithNamespace(ctx, namespace)
-	obj, err := store.Get(ctx, name, &metav1.GetOptions{ResourceVersion: "0"})
-	if apierrors.IsNotFound(err) {
-		obj, err = store.Get(ctx, name, &metav1.GetOptions{})
-	}
+	obj, err := store.Get(genericapirequest.WithNamespace(ctx, namespace), name, &metav1.GetOptions{ResourceVersion: version})
 	if err != nil {
 		return none, err
 	}
@@ -155,6 +161,8 @@ func (l holders) Node(ctx context.Context, name string) (*corev1.Node, error) {
 	return get[*corev1.Node](ctx, l.host, "nodes", "", name)
 }
 
+// Secret reads from the store: a token is written into its secret and used the
+// moment after, when the watch cache may still show the secret without it.
 func (l holders) Secret(ctx context.Context, namespace, name string) (*corev1.Secret, error) {
-	return get[*corev1.Secret](ctx, l.host, "secrets", namespace, name)
+	return read[*corev1.Secret](ctx, l.host, "secrets", namespace, name, "")
 }
