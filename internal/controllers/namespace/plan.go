@@ -23,6 +23,11 @@ func (l leftover) empty() bool {
 	return l.discovery == nil && len(l.failed) == 0 && len(l.remaining) == 0
 }
 
+// String is the same for two passes that found the same.
+func (l leftover) String() string {
+	return fmt.Sprint(l.discovery, l.failed, l.remaining, l.finalizer)
+}
+
 // conditions describes what keeps the namespace from going.
 func conditions(have []corev1.NamespaceCondition, l leftover, now metav1.Time) []corev1.NamespaceCondition {
 	discovery := ""
