@@ -146,6 +146,11 @@ func TestNamespaceIsEmptiedAndGoes(t *testing.T) {
 	})
 	change(e, held, func(c *corev1.ConfigMap) { c.Finalizers = nil })
 	e.gone(held)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the namespace: %+v", ns.Status)
+		}
+	})
 	e.gone(ns)
 }
 
