@@ -41,8 +41,8 @@ func (b *bench) footprint(n int) func(context.Context) error {
 		if n == 0 {
 			aim = "≤ 250 MB"
 		}
-		b.table.add(fmt.Sprintf("memory (PSS), %d pods", n), fmt.Sprintf("%.0f MB (%s)", float64(memory)/1e6, list(own)), aim)
-		b.table.add(fmt.Sprintf("idle CPU, %d pods", n), fmt.Sprintf("%.2f %% of a core", share), "")
+		b.table.Add(fmt.Sprintf("memory (PSS), %d pods", n), fmt.Sprintf("%.0f MB (%s)", float64(memory)/1e6, list(own)), aim)
+		b.table.Add(fmt.Sprintf("idle CPU, %d pods", n), fmt.Sprintf("%.2f %% of a core", share), "")
 		return nil
 	}
 }

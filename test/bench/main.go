@@ -23,6 +23,7 @@ import (
 	"github.com/sinawi/sinawi/internal/demo"
 	"github.com/sinawi/sinawi/lab"
 	"github.com/sinawi/sinawi/test/bench/api"
+	"github.com/sinawi/sinawi/test/bench/figures"
 )
 
 // limit bounds a whole run.
@@ -47,7 +48,7 @@ func main() {
 type bench struct {
 	node   *lab.Node
 	client kubernetes.Interface
-	table  table
+	table  figures.Table
 	idle   time.Duration
 	load   time.Duration
 }
@@ -69,13 +70,13 @@ func run(ctx context.Context, only string, idle, load time.Duration) error {
 			return err
 		}
 	}
-	return b.table.write(os.Stdout)
+	return b.table.Write(os.Stdout)
 }
 
 // measureAPI measures the API server in a process of its own.
 func (b *bench) measureAPI(ctx context.Context, program, parts string) error {
 	return api.Run(ctx, api.Options{
-		Program: program, Idle: b.idle, Load: b.load, Add: b.table.add, Say: say,
+		Program: program, Idle: b.idle, Load: b.load, Add: b.table.Add, Say: say,
 		Only: strings.FieldsFunc(parts, func(r rune) bool { return r == ',' }),
 	})
 }
@@ -136,7 +137,7 @@ func (b *bench) start(ctx context.Context) error {
 	if err := <-ended; err != nil {
 		return err
 	}
-	b.table.add("exec → API ready", seconds(api), "")
-	b.table.add("exec → Node Ready", seconds(ready), "≤ 2.5 s")
+	b.table.Add("exec → API ready", figures.Seconds(api), "")
+	b.table.Add("exec → Node Ready", figures.Seconds(ready), "≤ 2.5 s")
 	return demo.ImportImage(ctx, b.node.Dir.RuntimeSocket())
 }

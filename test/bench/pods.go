@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/sinawi/sinawi/internal/demo"
+	"github.com/sinawi/sinawi/test/bench/figures"
 )
 
 const (
@@ -48,8 +49,8 @@ func (b *bench) sequential(ctx context.Context) error {
 			return err
 		}
 	}
-	b.table.add("pod create → Ready, one by one, p50", milliseconds(percentile(took, 50)), "≤ 200 ms")
-	b.table.add("pod create → Ready, one by one, p90", milliseconds(percentile(took, 90)), "")
+	b.table.Add("pod create → Ready, one by one, p50", figures.Milliseconds(figures.Percentile(took, 50)), "≤ 200 ms")
+	b.table.Add("pod create → Ready, one by one, p90", figures.Milliseconds(figures.Percentile(took, 90)), "")
 	return nil
 }
 
@@ -96,7 +97,7 @@ func (b *bench) burst(ctx context.Context) error {
 	if err := awaitPods(ctx, w, pods, ready, func(*corev1.Pod) { last = time.Since(began) }); err != nil {
 		return err
 	}
-	b.table.add(fmt.Sprintf("burst of %d pods", pods), fmt.Sprintf("%.1f pods/s", pods/last.Seconds()), "≥ 12 pods/s")
+	b.table.Add(fmt.Sprintf("burst of %d pods", pods), fmt.Sprintf("%.1f pods/s", pods/last.Seconds()), "≥ 12 pods/s")
 	began = time.Now()
 	if err := b.client.CoreV1().Pods(namespace).DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{LabelSelector: "app=bench"}); err != nil {
 		return err
@@ -104,7 +105,7 @@ func (b *bench) burst(ctx context.Context) error {
 	if err := awaitPods(ctx, w, pods, nil, nil); err != nil {
 		return err
 	}
-	b.table.add(fmt.Sprintf("%d pods deleted", pods), seconds(time.Since(began)), "")
+	b.table.Add(fmt.Sprintf("%d pods deleted", pods), figures.Seconds(time.Since(began)), "")
 	return nil
 }
 
@@ -133,6 +134,6 @@ func (b *bench) deployment(ctx context.Context) error {
 	if err := awaitPods(ctx, w, pods, ready, nil); err != nil {
 		return err
 	}
-	b.table.add(fmt.Sprintf("deployment of %d → all ready", pods), seconds(time.Since(began)), "")
+	b.table.Add(fmt.Sprintf("deployment of %d → all ready", pods), figures.Seconds(time.Since(began)), "")
 	return nil
 }

@@ -51,8 +51,8 @@ func (b *bench) requests(ctx context.Context) error {
 			return err
 		}
 		how := map[bool]string{true: "kept connections", false: "a new connection each"}[keepAlive]
-		b.table.add("requests straight to a pod, "+how, fmt.Sprintf("%.0f /s", direct), "")
-		b.table.add("requests through the service, "+how, fmt.Sprintf("%.0f /s (%.2f of straight)", through, through/direct), "")
+		b.table.Add("requests straight to a pod, "+how, fmt.Sprintf("%.0f /s", direct), "")
+		b.table.Add("requests through the service, "+how, fmt.Sprintf("%.0f /s (%.2f of straight)", through, through/direct), "")
 	}
 	return nil
 }

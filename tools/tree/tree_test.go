@@ -157,7 +157,7 @@ func forbidden(dir, imp string) string {
 		return fmt.Sprintf("the components %s and %s meet only through API objects", from, to)
 	case slices.Contains(components, from) && (to == "cli" || to == "cluster"):
 		return "components do not know who starts them"
-	case (strings.HasPrefix(target, "test/") && path.Dir(target) != dir) || (strings.HasPrefix(target, "lab") && !testing):
+	case (strings.HasPrefix(target, "test/") && !strings.HasPrefix(dir+"/", path.Dir(target)+"/")) || (strings.HasPrefix(target, "lab") && !testing):
 		return "only tests import the lab and black box tests"
 	}
 	return ""
@@ -178,6 +178,8 @@ func TestForbidden(t *testing.T) {
 		{"cmd/sinawi", module + "/internal/cluster", false},
 		{"internal/dns", module + "/test/node", true},
 		{"test/bench", module + "/test/bench/api", false},
+		{"test/bench/scale", module + "/test/bench/figures", false},
+		{"cmd/sinawi", module + "/test/bench/figures", true},
 		{"internal/dns", "k8s.io/kubernetes/pkg/apis/core", true},
 		{"internal/dns", "k8s.io/api/core/v1", false},
 	} {

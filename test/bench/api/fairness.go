@@ -9,6 +9,8 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sinawi/sinawi/test/bench/figures"
 )
 
 // The two users. Neither is an administrator: those are not queued.
@@ -27,7 +29,7 @@ func (b *bench) fairness(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.Add(what+" alone, p50 / p99", milliseconds(percentile(alone, 50))+" / "+milliseconds(percentile(alone, 99)), "")
+	b.Add(what+" alone, p50 / p99", figures.Milliseconds(figures.Percentile(alone, 50))+" / "+figures.Milliseconds(figures.Percentile(alone, 99)), "")
 
 	greed, stop := context.WithCancel(ctx)
 	defer stop()
@@ -63,7 +65,7 @@ func (b *bench) fairness(ctx context.Context) error {
 		return err
 	}
 	b.Add(fmt.Sprintf("%s beside %d parallel lists, p50 / p99", what, parallel), fmt.Sprintf("%s / %s (%d gets, %d lists, %d refused)",
-		milliseconds(percentile(beside, 50)), milliseconds(percentile(beside, 99)), len(beside), lists.Load(), refused.Load()), "")
+		figures.Milliseconds(figures.Percentile(beside, 50)), figures.Milliseconds(figures.Percentile(beside, 99)), len(beside), lists.Load(), refused.Load()), "")
 	return nil
 }
 

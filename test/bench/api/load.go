@@ -13,6 +13,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+
+	"github.com/sinawi/sinawi/test/bench/figures"
 )
 
 const (
@@ -225,7 +227,7 @@ func (b *bench) lists(ctx context.Context) error {
 			took = append(took, time.Since(began))
 		}
 		b.Add(fmt.Sprintf("list of %d pods, %s, p50", b.stored, t.name), fmt.Sprintf("%s (%s CPU in the server)",
-			milliseconds(percentile(took, 50)), milliseconds((b.server.cpu()-before)/times)), "")
+			figures.Milliseconds(figures.Percentile(took, 50)), figures.Milliseconds((b.server.cpu()-before)/times)), "")
 	}
 	return nil
 }

@@ -6,6 +6,8 @@ import (
 	"os"
 	"slices"
 	"time"
+
+	"github.com/sinawi/sinawi/test/bench/figures"
 )
 
 // Options of a run.
@@ -88,7 +90,7 @@ func (b *bench) starts(ctx context.Context) error {
 			b.server = s
 		}
 	}
-	b.Add("server without agent: exec → API ready, p50", fmt.Sprintf("%s (%s CPU)", milliseconds(percentile(took, 50)), milliseconds(percentile(cpu, 50))), "≤ 500 ms")
+	b.Add("server without agent: exec → API ready, p50", fmt.Sprintf("%s (%s CPU)", figures.Milliseconds(figures.Percentile(took, 50)), figures.Milliseconds(figures.Percentile(cpu, 50))), "≤ 500 ms")
 	return nil
 }
 
@@ -122,21 +124,4 @@ func sleep(ctx context.Context, d time.Duration) error {
 	case <-time.After(d):
 		return nil
 	}
-}
-
-func milliseconds(d time.Duration) string {
-	ms := float64(d) / float64(time.Millisecond)
-	if ms < 10 {
-		return fmt.Sprintf("%.1f ms", ms)
-	}
-	return fmt.Sprintf("%.0f ms", ms)
-}
-
-// percentile of durations, by nearest rank; 0 of none.
-func percentile(d []time.Duration, p int) time.Duration {
-	if len(d) == 0 {
-		return 0
-	}
-	sorted := slices.Sorted(slices.Values(d))
-	return sorted[(len(sorted)*p+99)/100-1]
 }

@@ -15,6 +15,8 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+
+	"github.com/sinawi/sinawi/test/bench/figures"
 )
 
 const (
@@ -74,9 +76,9 @@ func (b *bench) report(all []*watcher, written rate, lag time.Duration) {
 	what := fmt.Sprintf("watches: %d watchers, %d writes/s", watchers, writesSecond)
 	b.Add(what+", written", written.String(), "")
 	b.Add(what+", dropped watchers", fmt.Sprintf("%d (%d of %d events missed)", dropped, missed, written.done*watchers), "0")
-	b.Add(what+", write → event, p50 / p99", milliseconds(percentile(took, 50))+" / "+milliseconds(percentile(took, 99)), "")
+	b.Add(what+", write → event, p50 / p99", figures.Milliseconds(figures.Percentile(took, 50))+" / "+figures.Milliseconds(figures.Percentile(took, 99)), "")
 	b.Add(what+", server's CPU time for an event", fmt.Sprintf("%.1f µs (the last came %s after the last write)",
-		float64(b.server.cpu()-written.began)/float64(time.Microsecond)/float64(max(1, len(took))), milliseconds(lag)), "")
+		float64(b.server.cpu()-written.began)/float64(time.Microsecond)/float64(max(1, len(took))), figures.Milliseconds(lag)), "")
 }
 
 // paced gives numbers at a steady rate for a while.

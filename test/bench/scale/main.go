@@ -17,6 +17,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/sinawi/sinawi/test/bench/figures"
 )
 
 // options are the flags.
@@ -63,7 +65,7 @@ func main() {
 }
 
 func run(ctx context.Context, o options) error {
-	var t table
+	t := figures.Table{Told: func(what, measured string) { progress("%s: %s", what, measured) }}
 	var err error
 	if part(o, "workloads") {
 		err = workloads(ctx, o, &t)
@@ -72,7 +74,7 @@ func run(ctx context.Context, o options) error {
 		err = shapes(ctx, o, &t)
 	}
 	// What was measured before something went wrong is worth seeing.
-	return errors.Join(err, t.write(os.Stdout))
+	return errors.Join(err, t.Write(os.Stdout))
 }
 
 func part(o options, name string) bool { return slices.Contains(strings.Split(o.parts, ","), name) }

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sinawi/sinawi/lab/hollow"
+	"github.com/sinawi/sinawi/test/bench/figures"
 )
 
 // shape is one of the loads that upstream's scheduler_perf measures: pods that
@@ -47,7 +48,7 @@ func all() []shape {
 	}
 }
 
-func shapes(ctx context.Context, o options, t *table) error {
+func shapes(ctx context.Context, o options, t *figures.Table) error {
 	for _, s := range all() {
 		if o.only != "" && o.only != s.name {
 			continue
@@ -63,7 +64,7 @@ func shapes(ctx context.Context, o options, t *table) error {
 			return err
 		}
 		if err != nil {
-			t.add("shape "+s.name, "failed: "+err.Error(), "")
+			t.Add("shape "+s.name, "failed: "+err.Error(), "")
 		}
 	}
 	return nil
@@ -115,7 +116,7 @@ func (b *bench) shape(ctx context.Context, s shape) error {
 		return err
 	}
 	took, used := time.Since(began), b.server.cpu()-cpu
-	b.table.add(fmt.Sprintf("shape %s, %d nodes, %d+%d pods", s.name, b.shapeNodes, before, b.shapePods),
+	b.table.Add(fmt.Sprintf("shape %s, %d nodes, %d+%d pods", s.name, b.shapeNodes, before, b.shapePods),
 		fmt.Sprintf("%.0f /s, %.2f CPU-ms a pod", float64(b.shapePods)/took.Seconds(), 1e3*used.Seconds()/float64(b.shapePods)), "")
 	return <-failed
 }

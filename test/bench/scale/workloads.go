@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/sinawi/sinawi/lab/hollow"
+	"github.com/sinawi/sinawi/test/bench/figures"
 )
 
 // bench is one server with its simulated nodes.
@@ -22,13 +23,13 @@ type bench struct {
 	options
 	server *server
 	pods   *counter
-	table  *table
+	table  *figures.Table
 }
 
 const namespace = corev1.NamespaceDefault
 
 // withFleet runs measure on a new server with nodes that live.
-func withFleet(ctx context.Context, o options, t *table, fleet hollow.Options, measure func(context.Context, *bench) error) (err error) {
+func withFleet(ctx context.Context, o options, t *figures.Table, fleet hollow.Options, measure func(context.Context, *bench) error) (err error) {
 	s, err := startServer(ctx, o)
 	if err != nil {
 		return err
@@ -58,8 +59,8 @@ func withFleet(ctx context.Context, o options, t *table, fleet hollow.Options, m
 		}
 	}()
 	if before > 0 && !fleet.Still {
-		t.add("server without nodes, PSS", megabytes(before), "")
-		t.add("nodes registered", fmt.Sprintf("%.0f /s", float64(fleet.Nodes)/registered.Seconds()), "")
+		t.Add("server without nodes, PSS", megabytes(before), "")
+		t.Add("nodes registered", fmt.Sprintf("%.0f /s", float64(fleet.Nodes)/registered.Seconds()), "")
 	}
 	if err := b.settle(ctx, fleet.Nodes); err != nil {
 		return err
@@ -91,7 +92,7 @@ func (b *bench) settle(ctx context.Context, nodes int) error {
 	}
 }
 
-func workloads(ctx context.Context, o options, t *table) error {
+func workloads(ctx context.Context, o options, t *figures.Table) error {
 	return withFleet(ctx, o, t, hollow.Options{Nodes: o.nodes, Still: o.still}, func(ctx context.Context, b *bench) error {
 		steps := []func(context.Context) error{b.idleNodes, b.oneDeployment}
 		if !o.still {
@@ -115,8 +116,8 @@ func (b *bench) idleNodes(ctx context.Context) error {
 	}
 	used, took := b.server.cpu()-cpu, time.Since(began)
 	share := used.Seconds() / took.Seconds()
-	b.table.add(fmt.Sprintf("%d idle nodes, PSS", b.nodes), megabytes(b.server.memory()), "")
-	b.table.add(fmt.Sprintf("%d idle nodes, CPU", b.nodes), fmt.Sprintf("%.1f %% of a core, %.0f µs a node and second",
+	b.table.Add(fmt.Sprintf("%d idle nodes, PSS", b.nodes), megabytes(b.server.memory()), "")
+	b.table.Add(fmt.Sprintf("%d idle nodes, CPU", b.nodes), fmt.Sprintf("%.1f %% of a core, %.0f µs a node and second",
 		100*share, 1e6*share/float64(b.nodes)), "")
 	b.server.resetPeak()
 	return nil
@@ -148,14 +149,14 @@ func (b *bench) measured(ctx context.Context, what string, pods int, create func
 		return err
 	}
 	n := float64(pods)
-	b.table.add(what+", bound", fmt.Sprintf("%.0f /s (%.1f s, longest stand-still %.2f s)", n/bound.Seconds(), bound.Seconds(), longest.Seconds()), b.aim())
-	b.table.add(what+", server CPU to bound", fmt.Sprintf("%.2f ms a pod", 1e3*boundCPU.Seconds()/n), "")
+	b.table.Add(what+", bound", fmt.Sprintf("%.0f /s (%.1f s, longest stand-still %.2f s)", n/bound.Seconds(), bound.Seconds(), longest.Seconds()), b.aim())
+	b.table.Add(what+", server CPU to bound", fmt.Sprintf("%.2f ms a pod", 1e3*boundCPU.Seconds()/n), "")
 	if !b.still {
-		b.table.add(what+", running", fmt.Sprintf("%.0f /s (%.1f s)", n/running.Seconds(), running.Seconds()), "")
-		b.table.add(what+", server CPU to running", fmt.Sprintf("%.2f ms a pod", 1e3*all.Seconds()/n), "")
+		b.table.Add(what+", running", fmt.Sprintf("%.0f /s (%.1f s)", n/running.Seconds(), running.Seconds()), "")
+		b.table.Add(what+", server CPU to running", fmt.Sprintf("%.2f ms a pod", 1e3*all.Seconds()/n), "")
 	}
 	b.latencies(what, p)
-	b.table.add(what+", server PSS", fmt.Sprintf("%s at most, %s after", megabytes(b.server.resetPeak()), megabytes(b.server.memory())), "≤ 500 MB")
+	b.table.Add(what+", server PSS", fmt.Sprintf("%s at most, %s after", megabytes(b.server.resetPeak()), megabytes(b.server.memory())), "≤ 500 MB")
 	return nil
 }
 
@@ -167,9 +168,9 @@ func (b *bench) aim() string {
 }
 
 func (b *bench) latencies(what string, p *probe) {
-	b.table.add(what+", API meanwhile", fmt.Sprintf("get p50 %s p99 %s, update p50 %s p99 %s (%d asked, %d failed)",
-		milliseconds(percentile(p.reads, 50)), milliseconds(percentile(p.reads, 99)),
-		milliseconds(percentile(p.writes, 50)), milliseconds(percentile(p.writes, 99)), len(p.reads)+len(p.writes), p.failed), "")
+	b.table.Add(what+", API meanwhile", fmt.Sprintf("get p50 %s p99 %s, update p50 %s p99 %s (%d asked, %d failed)",
+		figures.Milliseconds(figures.Percentile(p.reads, 50)), figures.Milliseconds(figures.Percentile(p.reads, 99)),
+		figures.Milliseconds(figures.Percentile(p.writes, 50)), figures.Milliseconds(figures.Percentile(p.writes, 99)), len(p.reads)+len(p.writes), p.failed), "")
 }
 
 func (b *bench) oneDeployment(ctx context.Context) error {
@@ -239,10 +240,10 @@ func (b *bench) rollout(ctx context.Context) error {
 	p.end()
 	wait()
 	what := fmt.Sprintf("rollout of %d", b.options.pods)
-	b.table.add(what, fmt.Sprintf("%.1f s, %.0f pods/s replaced, longest stand-still %.2f s, %.2f CPU-ms a pod", took.Seconds(),
+	b.table.Add(what, fmt.Sprintf("%.1f s, %.0f pods/s replaced, longest stand-still %.2f s, %.2f CPU-ms a pod", took.Seconds(),
 		float64(b.options.pods)/took.Seconds(), longest.Seconds(), 1e3*used.Seconds()/float64(b.options.pods)), "no stall")
 	b.latencies(what, p)
-	b.table.add(what+", server PSS", fmt.Sprintf("%s at most", megabytes(b.server.resetPeak())), "")
+	b.table.Add(what+", server PSS", fmt.Sprintf("%s at most", megabytes(b.server.resetPeak())), "")
 	return nil
 }
 
@@ -289,7 +290,7 @@ func (b *bench) deleteAll(ctx context.Context) error {
 	if _, err := b.pods.await(ctx, "all are gone", func(t tally) bool { return t.exist == 0 }); err != nil {
 		return err
 	}
-	b.table.add(fmt.Sprintf("%d pods deleted", had), fmt.Sprintf("%.0f /s", float64(had)/time.Since(began).Seconds()), "")
+	b.table.Add(fmt.Sprintf("%d pods deleted", had), fmt.Sprintf("%.0f /s", float64(had)/time.Since(began).Seconds()), "")
 	return nil
 }
 
