@@ -1,15 +1,15 @@
 // Package scheduler assigns pods to nodes: it watches pods and nodes, asks the
-// engine (package engine, pure) for a place, and binds. It owns the queue of
-// pods that wait, the writes that make room or volumes for them, and the words
-// that tell a user why one waits.
+// engine (package engine, pure) for a place, and binds. It owns the writes that
+// make room or volumes for pods, and the words that tell a user why one waits.
 //
 //	watches ──► mailbox ──► loop: engine + queue ──► binders ──► API server
 //	                ▲              │                    │
 //	                │              └──► errands: evict, bind volumes, allocate
 //	                └────────── what became of it ──────┘
 //
-// One goroutine, the loop, owns engine and queue, and what is known of volumes
-// (package storage) and devices (package devices), so none has a lock. A fixed
+// One goroutine, the loop, owns engine and queue (package backlog), groups and
+// fair queues (package batch), and what is known of volumes (package storage) and
+// devices (package devices), so none has a lock. A fixed
 // number of binders and errand runners write to the API server. A pod that is
 // being bound counts as placed at once; if a write fails it is taken back and
 // tried again after a pause.

@@ -6,6 +6,7 @@ import (
 
 	"k8s.io/component-base/metrics"
 
+	"github.com/sinawi/sinawi/internal/scheduler/backlog"
 	"github.com/sinawi/sinawi/internal/scheduler/engine"
 )
 
@@ -55,11 +56,11 @@ func newMeasures(register func(metrics.Registerable) error) *measures {
 	return m
 }
 
-func (m *measures) pending(q *queue) {
-	m.waiting.WithLabelValues("active").Set(float64(len(q.active)))
-	m.waiting.WithLabelValues("backoff").Set(float64(len(q.backoff)))
-	m.waiting.WithLabelValues("unschedulable").Set(float64(q.parkedPods()))
-	m.waiting.WithLabelValues("gated").Set(float64(len(q.gated)))
+func (m *measures) pending(n backlog.Counts) {
+	m.waiting.WithLabelValues("active").Set(float64(n.Active))
+	m.waiting.WithLabelValues("backoff").Set(float64(n.Backoff))
+	m.waiting.WithLabelValues("unschedulable").Set(float64(n.Parked))
+	m.waiting.WithLabelValues("gated").Set(float64(n.Gated))
 }
 
 func (m *measures) algorithm(began time.Time) { m.search.Observe(time.Since(began).Seconds()) }
@@ -78,11 +79,11 @@ func (m *measures) refused(rules []engine.Rule, profile string) {
 // mostAttempts is where attempts are no longer told apart.
 const mostAttempts = 15
 
-func (m *measures) bound(w *waiting, now time.Time) {
-	attempts := strconv.Itoa(w.attempts)
-	if w.attempts > mostAttempts {
+func (m *measures) bound(w *backlog.Waiting, now time.Time) {
+	attempts := strconv.Itoa(w.Attempts)
+	if w.Attempts > mostAttempts {
 		attempts = strconv.Itoa(mostAttempts) + "+"
 	}
-	m.sli.WithLabelValues(attempts).Observe(now.Sub(w.since).Seconds())
-	m.tries.Observe(float64(w.attempts))
+	m.sli.WithLabelValues(attempts).Observe(now.Sub(w.Since).Seconds())
+	m.tries.Observe(float64(w.Attempts))
 }

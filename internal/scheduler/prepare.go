@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sinawi/sinawi/internal/mailbox"
+	"github.com/sinawi/sinawi/internal/scheduler/backlog"
 	"github.com/sinawi/sinawi/internal/scheduler/devices"
 	"github.com/sinawi/sinawi/internal/scheduler/storage"
 )
@@ -23,7 +24,7 @@ import (
 // preparation is a pod that has a node, whose volumes or devices are being
 // bound there. It counts as placed.
 type preparation struct {
-	waiting  *waiting
+	waiting  *backlog.Waiting
 	node     string
 	work     work
 	deadline time.Time
@@ -37,12 +38,12 @@ type prepared struct {
 	err error
 }
 
-func (s *Scheduler) prepare(w *waiting, node string, work work, deadline time.Time) {
+func (s *Scheduler) prepare(w *backlog.Waiting, node string, work work, deadline time.Time) {
 	p := &preparation{waiting: w, node: node, work: work, deadline: deadline, selected: map[types.NamespacedName]bool{}}
-	s.storage.Assume(w.pod, work.volumes)
-	s.devices.Assume(w.pod, work.devices)
-	s.preparing[w.pod.UID] = p
-	pod, writes := w.pod, s.volumeWrites(work.volumes)
+	s.storage.Assume(w.Pod, work.volumes)
+	s.devices.Assume(w.Pod, work.devices)
+	s.preparing[w.Pod.UID] = p
+	pod, writes := w.Pod, s.volumeWrites(work.volumes)
 	s.errands.give(func(ctx context.Context) {
 		ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 		defer cancel()
@@ -119,7 +120,7 @@ func (s *Scheduler) writeClaim(ctx context.Context, pod *corev1.Pod, c devices.C
 // readPrepared reports whether a place became free again.
 func (s *Scheduler) readPrepared(r prepared, now time.Time) bool {
 	p := r.of
-	if s.preparing[p.waiting.pod.UID] != p {
+	if s.preparing[p.waiting.Pod.UID] != p {
 		return false // given up, or the pod is gone
 	}
 	if r.err != nil {
@@ -147,8 +148,8 @@ func (s *Scheduler) check(p *preparation, now time.Time) {
 	case err != nil:
 		s.giveUp(p, err, now)
 	case done:
-		delete(s.preparing, p.waiting.pod.UID)
-		s.ready = append(s.ready, bind{pod: p.waiting.pod, node: p.node})
+		delete(s.preparing, p.waiting.Pod.UID)
+		s.ready = append(s.ready, bind{pod: p.waiting.Pod, node: p.node})
 	}
 }
 
@@ -199,7 +200,7 @@ func keysOf(d storage.Decision) []types.NamespacedName {
 
 // giveUp takes a pod off the node it was prepared for, to be tried again.
 func (s *Scheduler) giveUp(p *preparation, err error, now time.Time) {
-	pod := p.waiting.pod
+	pod := p.waiting.Pod
 	s.forgetPreparation(pod.UID)
 	s.engine.RemovePod(pod.UID)
 	s.storage.RemovePod(pod.UID)

@@ -12,12 +12,16 @@ import (
 	schedulingv1beta1 "k8s.io/api/scheduling/v1beta1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	batchv1 "github.com/sinawi/sinawi/api/scheduling/v1"
 	"github.com/sinawi/sinawi/internal/mailbox"
+	"github.com/sinawi/sinawi/internal/scheduler/backlog"
+	"github.com/sinawi/sinawi/internal/scheduler/batch"
 )
 
 // watch makes every change of what scheduling looks at a letter in the mailbox,
@@ -50,8 +54,8 @@ func (s *Scheduler) watch(ctx context.Context) error {
 const (
 	watchStorage = "volumes"
 	watchDevices = "devices"
-	watchGroups  = "pod groups"
-	watchQueues  = "queues"
+	watchGroups  = string(batch.Groups)
+	watchQueues  = string(batch.Queues)
 )
 
 func kindsOf(group string) []client.Object {
@@ -94,91 +98,132 @@ func (s *Scheduler) watchAlso(ctx context.Context, group string) error {
 	return nil
 }
 
-// read takes in what happened, then wakes pods that it may have helped.
-func (s *Scheduler) read(letters []mailbox.Change, now time.Time) {
-	var what cause
-	for _, l := range letters {
-		what |= s.readOne(l, now)
+// watchBatch watches pod groups and queues once the first pod has one. What
+// cannot be watched, for no server offers it yet, is tried again after a while.
+func (s *Scheduler) watchBatch(ctx context.Context, now time.Time) {
+	needs := s.batch.Needs()
+	if len(needs) == 0 || s.watchNext.After(now) {
+		return
 	}
-	if what&(causeStorage|causeDevices) != 0 {
-		s.checkPreparations(now)
-	}
-	if what != 0 {
-		s.queue.wake(what, s.engine.Feasible, now)
-		s.batch.wake(s.engine.Feasible)
+	s.watchNext = time.Time{}
+	for _, kinds := range needs {
+		if err := s.watchAlso(ctx, string(kinds)); err != nil {
+			s.watchNext = now.Add(watchAgain)
+			for _, u := range s.batch.WaitingFor(kinds) {
+				s.sayUnit(u, fmt.Sprintf("%s cannot be read: %v", kinds, err))
+			}
+			continue
+		}
+		s.batch.Known(kinds)
 	}
 }
 
-func (s *Scheduler) readOne(l mailbox.Change, now time.Time) cause {
+// watchAgain is the pause between attempts to watch what is not served.
+const watchAgain = 2 * time.Second
+
+// read takes in what happened, then wakes pods that it may have helped.
+func (s *Scheduler) read(letters []mailbox.Change, now time.Time) {
+	var what backlog.Cause
+	for _, l := range letters {
+		what |= s.readOne(l, now)
+	}
+	if what&(backlog.CauseStorage|backlog.CauseDevices) != 0 {
+		s.checkPreparations(now)
+	}
+	if what != 0 {
+		s.queue.Wake(what, s.engine.Feasible, now)
+		s.batch.Wake(s.engine.Feasible)
+	}
+}
+
+func (s *Scheduler) readOne(l mailbox.Change, now time.Time) backlog.Cause {
 	switch obj := l.Object.(type) {
 	case *corev1.Node:
 		if l.Deleted {
 			s.engine.RemoveNode(obj.Name)
-			return causeNode
+			return backlog.CauseNode
 		}
-		return when(s.engine.SetNode(obj), causeNode)
+		return when(s.engine.SetNode(obj), backlog.CauseNode)
 	case *corev1.Pod:
-		return when(s.readMember(obj, l.Deleted, now), causePod)
+		return when(s.readMember(obj, l.Deleted, now), backlog.CausePod)
 	case outcome:
 		if obj.err != nil {
 			s.forgetPreparation(obj.pod.UID)
 		}
-		return when(s.readOutcome(obj), causePod)
+		return when(s.readOutcome(obj), backlog.CausePod)
 	case *schedulingv1beta1.PodGroup:
-		s.readGroup(obj, l.Deleted)
+		s.batch.SetGroup(obj, l.Deleted)
 		return 0
 	case *unstructured.Unstructured:
 		return s.readQueue(obj, l.Deleted)
 	case prepared:
-		return when(s.readPrepared(obj, now), causePod)
+		return when(s.readPrepared(obj, now), backlog.CausePod)
 	case evicted:
-		return when(s.readEvicted(obj), causePod)
+		return when(s.readEvicted(obj), backlog.CausePod)
 	case *corev1.Namespace:
 		s.engine.NamespaceChanged(obj.Name)
-		return causePod
+		return backlog.CausePod
 	case *policyv1.PodDisruptionBudget:
 		s.budgets.set(obj, l.Deleted)
 		return 0
 	}
 	switch {
 	case s.storage.Set(l.Object, l.Deleted):
-		return causeStorage
+		return backlog.CauseStorage
 	case s.devices.Set(l.Object, l.Deleted):
-		return causeDevices
+		return backlog.CauseDevices
 	}
 	s.spreading.set(l.Object, l.Deleted)
 	return 0
 }
 
-func when(yes bool, c cause) cause {
+func when(yes bool, c backlog.Cause) backlog.Cause {
 	if yes {
 		return c
 	}
 	return 0
 }
 
+// readQueue takes in a queue.
+func (s *Scheduler) readQueue(obj *unstructured.Unstructured, deleted bool) backlog.Cause {
+	if deleted {
+		s.batch.RemoveQueue(obj.GetName())
+		return backlog.CausePod
+	}
+	var q batchv1.Queue
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(obj.Object, &q); err != nil {
+		return 0 // its definition does not let such a one in
+	}
+	s.batch.SetQueue(&q)
+	return backlog.CausePod
+}
+
 // readMember takes in a pod, and what that means to its group and queue.
 func (s *Scheduler) readMember(pod *corev1.Pod, deleted bool, now time.Time) bool {
-	if !isBatch(pod) && s.batch.members[pod.UID] == nil {
+	if !s.batch.Has(pod) {
 		return s.readPod(pod, deleted, now)
 	}
 	waits := s.waits(pod, deleted)
-	if waits && (s.batch.members[pod.UID] != nil || s.queue.pods[pod.UID] == nil) {
-		w, fresh := s.queue.hold(pod, now)
-		if m := s.join(pod, w.sequence); fresh {
-			s.batch.ready(m.unit)
+	if waits && (s.batch.Member(pod.UID) != nil || s.queue.Of(pod.UID) == nil) {
+		w, fresh := s.queue.Hold(pod, now)
+		if m := s.batch.Join(pod, w.Sequence); fresh {
+			s.batch.Ready(m.Unit)
 		}
 	}
 	changed := s.readPod(pod, deleted, now)
 	switch {
 	case pod.Spec.NodeName != "" && s.engine.NodeOf(pod.UID) != "":
-		s.join(pod, 0)
+		s.batch.Join(pod, 0)
 		s.settle(pod.UID)
 	case !waits:
-		s.leave(pod.UID)
+		s.batch.Leave(pod.UID)
 	}
 	return changed
 }
+
+// settle tells the batch whether a pod has a node now. It is called after
+// whatever may have changed that.
+func (s *Scheduler) settle(uid types.UID) { s.batch.Settle(uid, s.engine.NodeOf(uid) != "") }
 
 // waits reports whether a pod is to be placed by this scheduler.
 func (s *Scheduler) waits(pod *corev1.Pod, deleted bool) bool {
@@ -193,29 +238,29 @@ func (s *Scheduler) readPod(pod *corev1.Pod, deleted bool, now time.Time) bool {
 	case ended:
 		s.evictionOver(pod.UID)
 		s.forgetPreparation(pod.UID)
-		freed := s.queue.remove(pod.UID)
+		freed := s.queue.Remove(pod.UID)
 		s.storage.RemovePod(pod.UID)
 		return s.engine.RemovePod(pod.UID) || freed
 	case pod.Spec.NodeName != "":
 		s.forgetPreparation(pod.UID)
-		if w := s.queue.pods[pod.UID]; w != nil {
+		if w := s.queue.Of(pod.UID); w != nil {
 			s.measured.bound(w, now)
 		}
-		freed := s.queue.remove(pod.UID)
+		freed := s.queue.Remove(pod.UID)
 		s.storage.SetPod(pod)
 		return s.engine.SetPod(pod, pod.Spec.NodeName) || freed
 	case s.profileOf(pod) == nil || pod.DeletionTimestamp != nil:
 		freed := s.engine.RemoveNomination(pod.UID)
-		return s.queue.remove(pod.UID) || freed
+		return s.queue.Remove(pod.UID) || freed
 	case len(pod.Spec.SchedulingGates) > 0:
-		s.queue.gate(pod.UID)
+		s.queue.Gate(pod.UID)
 		return false
 	}
-	w := s.queue.set(pod, now)
+	w := s.queue.Set(pod, now)
 	switch {
 	case pod.Status.NominatedNodeName != "":
 		s.engine.Nominate(pod, pod.Status.NominatedNodeName)
-	case w.nominated == "":
+	case w.Nominated == "":
 		return s.engine.RemoveNomination(pod.UID)
 	}
 	return false

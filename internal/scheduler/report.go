@@ -7,17 +7,15 @@ import (
 	"log/slog"
 	"sync"
 
-	corev1 "k8s.io/api/core/v1"
 	schedulingv1beta1 "k8s.io/api/scheduling/v1beta1"
 	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	batchv1 "github.com/sinawi/sinawi/api/scheduling/v1"
-	"github.com/sinawi/sinawi/internal/scheduler/fair"
+	"github.com/sinawi/sinawi/internal/scheduler/batch"
 )
 
 // reporter writes the status of pod groups and queues. Only the latest of each is
@@ -65,20 +63,20 @@ func (r *reporter) run(ctx context.Context) error {
 }
 
 // sayUnit tells the pods of a unit that wait why they do.
-func (s *Scheduler) sayUnit(u *unit, message string) {
-	for _, w := range s.waitingOf(u) {
+func (s *Scheduler) sayUnit(u *batch.Unit, message string) {
+	for _, w := range s.batch.Waiting(u) {
 		s.say(w, message, nil)
 	}
 }
 
 // refuse tells a unit's pods and its group why it has no place.
-func (s *Scheduler) refuse(u *unit, message string) {
-	if message == "" || message == u.told {
+func (s *Scheduler) refuse(u *batch.Unit, message string) {
+	if message == "" || message == u.Told {
 		return
 	}
-	u.told = message
+	u.Told = message
 	s.sayUnit(u, message)
-	if g := s.batch.groups[u.key.group]; g != nil {
+	if g := s.batch.GroupOf(u); g != nil {
 		s.reportGroup(g, metav1.Condition{
 			Type: schedulingv1beta1.PodGroupInitiallyScheduled, Status: metav1.ConditionFalse,
 			Reason: schedulingv1beta1.PodGroupReasonUnschedulable, Message: message, ObservedGeneration: g.Generation,
@@ -87,9 +85,9 @@ func (s *Scheduler) refuse(u *unit, message string) {
 }
 
 // reportScheduled says of a group that enough of it is placed. That stays true.
-func (s *Scheduler) reportScheduled(u *unit) {
-	if g := s.batch.groups[u.key.group]; g != nil && !u.scheduled {
-		u.scheduled = true
+func (s *Scheduler) reportScheduled(u *batch.Unit) {
+	if g := s.batch.GroupOf(u); g != nil && !u.Scheduled {
+		u.Scheduled = true
 		s.reportGroup(g, metav1.Condition{
 			Type: schedulingv1beta1.PodGroupInitiallyScheduled, Status: metav1.ConditionTrue,
 			Reason: "Scheduled", Message: "All required pods of the group have a node", ObservedGeneration: g.Generation,
@@ -114,31 +112,9 @@ func (s *Scheduler) reportGroup(g *schedulingv1beta1.PodGroup, c metav1.Conditio
 	})
 }
 
-// sayWaits tells the units of a line that wait for their queue: the first for
-// what, the others for their turn.
-func (s *Scheduler) sayWaits(l *line, v fair.Verdict) {
-	s.refuse(l.units[0], v.Words(l.queue))
-	for _, u := range l.fresh {
-		if u != l.units[0] && u.index >= 0 {
-			s.sayUnit(u, fair.WaitsForTurn(l.queue))
-		}
-	}
-	l.fresh = nil
-}
-
 // reportQueues writes the status of the queues that have changed.
 func (s *Scheduler) reportQueues() {
-	b := s.batch
-	for name := range b.dirty {
-		delete(b.dirty, name)
-		if !b.book.Known(name) {
-			continue
-		}
-		n := b.counts[name]
-		status := batchv1.QueueStatus{
-			PendingPods: n.pods, PendingGroups: n.groups, AdmittedPods: n.admitted,
-			Usage: list(b.book.Usage(name)), DominantShare: fmt.Sprintf("%.3f", b.book.Share(name)),
-		}
+	for name, status := range s.batch.Changed() {
 		s.reports.put(name, func(ctx context.Context) error {
 			data, err := json.Marshal(map[string]any{"status": status})
 			if err != nil {
@@ -150,20 +126,4 @@ func (s *Scheduler) reportQueues() {
 			return s.client.Status().Patch(ctx, q, client.RawPatch(types.MergePatchType, data))
 		})
 	}
-}
-
-// list writes amounts as quantities.
-func list(a fair.Amounts) corev1.ResourceList {
-	out := corev1.ResourceList{}
-	for name, n := range a {
-		switch name {
-		case corev1.ResourceCPU:
-			out[name] = *resource.NewMilliQuantity(n, resource.DecimalSI)
-		case corev1.ResourceMemory, corev1.ResourceEphemeralStorage:
-			out[name] = *resource.NewQuantity(n, resource.BinarySI)
-		default:
-			out[name] = *resource.NewQuantity(n, resource.DecimalSI)
-		}
-	}
-	return out
 }

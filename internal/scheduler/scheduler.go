@@ -14,6 +14,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sinawi/sinawi/internal/mailbox"
+	"github.com/sinawi/sinawi/internal/scheduler/backlog"
+	"github.com/sinawi/sinawi/internal/scheduler/batch"
 	"github.com/sinawi/sinawi/internal/scheduler/config"
 	"github.com/sinawi/sinawi/internal/scheduler/devices"
 	"github.com/sinawi/sinawi/internal/scheduler/engine"
@@ -48,15 +50,16 @@ type Scheduler struct {
 	mail *mailbox.Mailbox[mailbox.Change] // of nodes, pods, outcomes, and objects that pods wait for
 	// The loop alone uses what follows.
 	engine    *engine.Engine
-	queue     *queue
+	queue     *backlog.Queue
 	storage   *storage.World
 	devices   *devices.World
 	spreading *spreading
 	budgets   budgets
-	batch     *batch
+	batch     *batch.Batch
 	preparing map[types.UID]*preparation
-	evicting  map[types.UID]*waiting // victims that are not gone, and for whom they go
-	ready     []bind                 // prepared, to be bound
+	watchNext time.Time                      // when watching what batch needs is tried again
+	evicting  map[types.UID]*backlog.Waiting // victims that are not gone, and for whom they go
+	ready     []bind                         // prepared, to be bound
 
 	binds    chan bind
 	errands  *errands
@@ -74,11 +77,12 @@ func New(c client.Client, ca cache.Cache, rec Recorder, opts Options) *Scheduler
 	}
 	s := &Scheduler{
 		client: c, cache: ca, recorder: rec, binders: opts.Binders, profiles: map[string]*config.Profile{},
-		mail: mailbox.New[mailbox.Change](), queue: newQueue(settings.InitialBackoff, settings.MaxBackoff),
-		storage: storage.New(), devices: devices.New(), spreading: newSpreading(), budgets: budgets{}, batch: newBatch(), reports: newReporter(),
-		preparing: map[types.UID]*preparation{}, evicting: map[types.UID]*waiting{},
+		mail: mailbox.New[mailbox.Change](), queue: backlog.New(settings.InitialBackoff, settings.MaxBackoff),
+		storage: storage.New(), devices: devices.New(), spreading: newSpreading(), budgets: budgets{}, reports: newReporter(),
+		preparing: map[types.UID]*preparation{}, evicting: map[types.UID]*backlog.Waiting{},
 		binds: make(chan bind, 256), errands: newErrands(), tell: newTeller(c), watching: map[string]bool{},
 	}
+	s.batch = batch.New(s.queue)
 	for i := range settings.Profiles {
 		p := settings.Profiles[i]
 		if i == 0 && opts.SchedulerName != "" {
@@ -123,19 +127,19 @@ func (s *Scheduler) loop(ctx context.Context) error {
 			return nil
 		}
 		s.watchBatch(ctx, now)
-		if u := s.nextUnit(); u != nil {
+		if u := s.batch.Next(s.refuse, s.sayUnit); u != nil {
 			if err := s.scheduleUnit(ctx, u); err != nil {
 				return nil
 			}
 			continue
 		}
-		if w := s.queue.pop(); w != nil {
+		if w := s.queue.Pop(); w != nil {
 			if err := s.schedule(ctx, w); err != nil {
 				return nil
 			}
 			continue
 		}
-		s.measured.pending(s.queue)
+		s.measured.pending(s.queue.Counts())
 		s.reportQueues()
 		select {
 		case <-ctx.Done():
@@ -149,8 +153,11 @@ func (s *Scheduler) loop(ctx context.Context) error {
 // due does what the time has come for, and returns how long nothing is due, or 0
 // when nothing waits for a time.
 func (s *Scheduler) due(now time.Time) time.Duration {
-	left := s.queue.due(now)
-	if d := s.batch.due(now); d > 0 && (left == 0 || d < left) {
+	left := s.queue.Due(now)
+	if d := s.batch.Due(now); d > 0 && (left == 0 || d < left) {
+		left = d
+	}
+	if d := s.watchNext.Sub(now); d > 0 && (left == 0 || d < left) {
 		left = d
 	}
 	for _, p := range s.preparing {
@@ -185,13 +192,13 @@ func (s *Scheduler) profileOf(pod *corev1.Pod) *config.Profile {
 
 // schedule finds a place for one pod and hands it to a binder, or parks it. The
 // only error is the context's.
-func (s *Scheduler) schedule(ctx context.Context, w *waiting) error {
-	if s.engine.NodeOf(w.pod.UID) != "" {
+func (s *Scheduler) schedule(ctx context.Context, w *backlog.Waiting) error {
+	if s.engine.NodeOf(w.Pod.UID) != "" {
 		return nil // being bound already
 	}
-	profile := s.profileOf(w.pod)
+	profile := s.profileOf(w.Pod)
 	began := time.Now()
-	ask, plans, problem := s.ask(ctx, w.pod, profile)
+	ask, plans, problem := s.ask(ctx, w.Pod, profile)
 	if problem != "" {
 		s.unschedulable(w, ask, problem, plans, began)
 		return nil
@@ -204,15 +211,15 @@ func (s *Scheduler) schedule(ctx context.Context, w *waiting) error {
 	}
 	work, err := plans.decide(s.engine.Node(node))
 	if err != nil {
-		s.queue.retry(w.pod.UID, began)
+		s.queue.Retry(w.Pod.UID, began)
 		return nil
 	}
-	s.engine.SetPod(w.pod, node)
-	s.storage.SetPod(w.pod)
-	s.queue.fitted(w, s.engine.Feasible)
+	s.engine.SetPod(w.Pod, node)
+	s.storage.SetPod(w.Pod)
+	s.queue.Fitted(w, s.engine.Feasible)
 	s.measured.attempt("scheduled", profile.Name, began)
 	if work.empty() {
-		s.ready = append(s.ready, bind{pod: w.pod, node: node})
+		s.ready = append(s.ready, bind{pod: w.Pod, node: node})
 		return s.bindReady(ctx)
 	}
 	s.prepare(w, node, work, began.Add(profile.BindTimeout))

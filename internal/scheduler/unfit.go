@@ -16,33 +16,34 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sinawi/sinawi/internal/mailbox"
+	"github.com/sinawi/sinawi/internal/scheduler/backlog"
 	"github.com/sinawi/sinawi/internal/scheduler/config"
 	"github.com/sinawi/sinawi/internal/scheduler/engine"
 )
 
 // unschedulable parks a pod that has a problem on every node.
-func (s *Scheduler) unschedulable(w *waiting, ask engine.Ask, problem string, p plans, now time.Time) {
+func (s *Scheduler) unschedulable(w *backlog.Waiting, ask engine.Ask, problem string, p plans, now time.Time) {
 	nodes := s.engine.Nodes()
 	message := fmt.Sprintf("0/%d nodes are available: %s. preemption: 0/%d nodes are available: %d Preemption is not helpful for scheduling.", nodes, problem, nodes, nodes)
-	helps := causeNode | causeStorage
+	helps := backlog.CauseNode | backlog.CauseStorage
 	if p.failed == engine.RuleDevices {
-		helps = causeNode | causeDevices
+		helps = backlog.CauseNode | backlog.CauseDevices
 	}
 	s.measured.refused([]engine.Rule{p.failed}, ask.Profile.Name)
 	s.measured.attempt("unschedulable", ask.Profile.Name, now)
-	s.queue.parkApart(w, s.engine.KeyOf(ask), helps, now)
+	s.queue.ParkApart(w, s.engine.KeyOf(ask), helps, now)
 	s.say(w, message, nil)
 }
 
 // unfit parks a pod that no node can take, after it has tried to make room.
-func (s *Scheduler) unfit(w *waiting, ask engine.Ask, profile *config.Profile, _ plans, now time.Time) {
+func (s *Scheduler) unfit(w *backlog.Waiting, ask engine.Ask, profile *config.Profile, _ plans, now time.Time) {
 	x := s.engine.Explain(ask)
 	s.measured.refused(x.Rules(), profile.Name)
 	s.measured.attempt("unschedulable", profile.Name, now)
 	if len(ask.Extras) == 0 {
-		s.queue.park(w, s.engine.KeyOf(ask))
+		s.queue.Park(w, s.engine.KeyOf(ask))
 	} else {
-		s.queue.parkApart(w, s.engine.KeyOf(ask), helpful(x.Rules()), now)
+		s.queue.ParkApart(w, s.engine.KeyOf(ask), backlog.Helpful(x.Rules()), now)
 	}
 	message := x.Message()
 	if profile.NoPreemption || s.engine.Nodes() == 0 {
@@ -58,50 +59,50 @@ func (s *Scheduler) unfit(w *waiting, ask engine.Ask, profile *config.Profile, _
 
 // say tells a pod's user why it waits, when that is news. nominated is where it
 // may go soon, "" that it is nowhere, nil that this has not changed.
-func (s *Scheduler) say(w *waiting, message string, nominated *string) {
-	if nominated != nil && *nominated == w.pod.Status.NominatedNodeName {
+func (s *Scheduler) say(w *backlog.Waiting, message string, nominated *string) {
+	if nominated != nil && *nominated == w.Pod.Status.NominatedNodeName {
 		nominated = nil
 	}
-	if w.told == message && nominated == nil {
+	if w.Told == message && nominated == nil {
 		return
 	}
-	if w.told != message {
-		slog.Debug("pod does not fit", "pod", client.ObjectKeyFromObject(w.pod), "why", message)
-		s.recorder.Eventf(w.pod, nil, corev1.EventTypeWarning, "FailedScheduling", "Scheduling", "%s", message)
+	if w.Told != message {
+		slog.Debug("pod does not fit", "pod", client.ObjectKeyFromObject(w.Pod), "why", message)
+		s.recorder.Eventf(w.Pod, nil, corev1.EventTypeWarning, "FailedScheduling", "Scheduling", "%s", message)
 	}
-	w.told = message
-	s.tell.unschedulable(w.pod, message, nominated)
+	w.Told = message
+	s.tell.unschedulable(w.Pod, message, nominated)
 }
 
 // preempt evicts the least that makes room for a pod, if anything can. It returns
 // why not, and where the pod waits for its room.
-func (s *Scheduler) preempt(w *waiting, ask engine.Ask) (string, *string) {
-	if p := w.pod.Spec.PreemptionPolicy; p != nil && *p == corev1.PreemptNever {
+func (s *Scheduler) preempt(w *backlog.Waiting, ask engine.Ask) (string, *string) {
+	if p := w.Pod.Spec.PreemptionPolicy; p != nil && *p == corev1.PreemptNever {
 		return "not eligible due to preemptionPolicy=Never.", nil
 	}
-	if w.evicting > 0 || s.victimsLeave(w.pod) {
+	if w.Evicting > 0 || s.victimsLeave(w.Pod) {
 		return "not eligible due to a terminating pod on the nominated node.", nil
 	}
 	s.measured.preemptions.Inc()
 	found, why := s.engine.Preempt(ask, s.budgets.list())
 	nowhere := ""
 	if found == nil {
-		w.nominated = ""
-		s.engine.RemoveNomination(w.pod.UID)
+		w.Nominated = ""
+		s.engine.RemoveNomination(w.Pod.UID)
 		return why.Message(), &nowhere
 	}
 	s.measured.victims.Observe(float64(len(found.Victims)))
-	for _, lesser := range s.engine.NominatedTo(found.Node, corev1helper.PodPriority(w.pod)) {
+	for _, lesser := range s.engine.NominatedTo(found.Node, corev1helper.PodPriority(w.Pod)) {
 		s.engine.RemoveNomination(lesser.UID)
-		if other := s.queue.pods[lesser.UID]; other != nil {
-			other.nominated = ""
-			s.tell.unschedulable(other.pod, other.told, &nowhere)
+		if other := s.queue.Of(lesser.UID); other != nil {
+			other.Nominated = ""
+			s.tell.unschedulable(other.Pod, other.Told, &nowhere)
 		}
 	}
-	w.nominated = found.Node
-	s.engine.Nominate(w.pod, found.Node)
-	for _, victim := range s.whole(found.Victims, corev1helper.PodPriority(w.pod)) {
-		s.evict(w, victim, found.Node, w.pod.Spec.SchedulerName+": preempting to accommodate a higher priority pod")
+	w.Nominated = found.Node
+	s.engine.Nominate(w.Pod, found.Node)
+	for _, victim := range s.batch.Whole(found.Victims, corev1helper.PodPriority(w.Pod)) {
+		s.evict(w, victim, found.Node, w.Pod.Spec.SchedulerName+": preempting to accommodate a higher priority pod")
 	}
 	return "", &found.Node
 }
@@ -127,13 +128,13 @@ type evicted struct {
 	err    error
 }
 
-func (s *Scheduler) evict(w *waiting, victim *corev1.Pod, node, why string) {
+func (s *Scheduler) evict(w *backlog.Waiting, victim *corev1.Pod, node, why string) {
 	if s.evicting[victim.UID] != nil {
 		return
 	}
 	s.evicting[victim.UID] = w
-	w.evicting++
-	by := w.pod
+	w.Evicting++
+	by := w.Pod
 	s.errands.give(func(ctx context.Context) {
 		ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 		defer cancel()
@@ -178,7 +179,7 @@ func (s *Scheduler) evictionOver(victim types.UID) bool {
 		return false
 	}
 	delete(s.evicting, victim)
-	w.evicting--
+	w.Evicting--
 	return true
 }
 

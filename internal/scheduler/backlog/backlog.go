@@ -1,0 +1,369 @@
+// Package backlog holds the pods that wait for a node: whose turn it is, which
+// pause after a failure, and which wait for something to happen that can help
+// them. It has no lock and no clock.
+package backlog
+
+import (
+	"cmp"
+	"container/heap"
+	"maps"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/types"
+	corev1helper "k8s.io/component-helpers/scheduling/corev1"
+
+	"github.com/sinawi/sinawi/internal/scheduler/engine"
+)
+
+// Cause is what happened to the cluster, as a set.
+type Cause uint8
+
+// The causes.
+const (
+	CauseNode    Cause = 1 << iota // a node came or changed
+	CausePod                       // a pod on a node came, changed or went
+	CauseStorage                   // claims, volumes, classes, what nodes can attach
+	CauseDevices                   // claims, classes, slices
+)
+
+// Waiting is a pod that has no node yet. It is in exactly one place of the
+// queue: active, backing off, parked, or being bound.
+type Waiting struct {
+	Pod       *corev1.Pod
+	Since     time.Time // when it was first seen
+	Sequence  uint64    // its turn among equals
+	Attempts  int
+	Told      string // the message that its condition carries
+	Nominated string // where it preempted
+	Evicting  int    // its victims that are not gone
+
+	failures int       // that lengthen its pause
+	until    time.Time // end of its pause
+	index    int       // where it is in its heap, or -1
+	backing  bool
+	parked   bool
+	key      engine.Key
+	lot      *lot  // that it is parked in, or came from and is trying for
+	helps    Cause // what may let it fit, when it is not in a lot
+}
+
+// lot is where pods of one class are parked that rules of the class alone keep
+// from fitting. When the class becomes feasible one of them tries, and when that
+// one fits the next: not all at once for the one place that came free.
+type lot struct {
+	key    engine.Key
+	pods   byTurn
+	trying *Waiting
+}
+
+// Queue holds the pods that wait. It has no lock and no clock.
+type Queue struct {
+	pods    map[types.UID]*Waiting
+	active  byTurn
+	backoff byUntil
+	lots    map[engine.Key]*lot
+	apart   map[types.UID]*Waiting // parked for reasons that are a pod's alone
+	gated   map[types.UID]bool
+	next    uint64
+
+	initialPause, maxPause time.Duration
+}
+
+// New returns an empty queue. Pauses grow from the first to the second.
+func New(initialPause, maxPause time.Duration) *Queue {
+	return &Queue{
+		pods: map[types.UID]*Waiting{}, lots: map[engine.Key]*lot{}, apart: map[types.UID]*Waiting{}, gated: map[types.UID]bool{},
+		initialPause: initialPause, maxPause: maxPause,
+	}
+}
+
+// Set takes in a pod that waits, or its new state. A pod that is known keeps
+// its place unless what it asks for changed.
+func (q *Queue) Set(pod *corev1.Pod, now time.Time) *Waiting {
+	w, fresh := q.Hold(pod, now)
+	if fresh {
+		heap.Push(&q.active, w)
+	}
+	return w
+}
+
+// Hold takes in a pod as Set does, but leaves it to its unit to be tried. It
+// reports whether the pod is new.
+func (q *Queue) Hold(pod *corev1.Pod, now time.Time) (w *Waiting, fresh bool) {
+	delete(q.gated, pod.UID)
+	w = q.pods[pod.UID]
+	if w == nil {
+		q.next++
+		w = &Waiting{Pod: pod, Since: now, Sequence: q.next, index: -1}
+		q.pods[pod.UID] = w
+		return w, true
+	}
+	old := w.Pod
+	w.Pod = pod
+	if w.parked && asksOtherwise(old, pod) {
+		q.leaveLot(w)
+		q.unpark(w)
+	}
+	return w, false
+}
+
+// asksOtherwise reports whether a pod may fit for what changed about itself.
+func asksOtherwise(a, b *corev1.Pod) bool {
+	return a.Generation != b.Generation || !maps.Equal(a.Labels, b.Labels) ||
+		!equality.Semantic.DeepEqual(a.Status.ResourceClaimStatuses, b.Status.ResourceClaimStatuses)
+}
+
+// Gate takes in a pod that is not to be tried until its gates are gone.
+func (q *Queue) Gate(uid types.UID) {
+	q.Remove(uid)
+	q.gated[uid] = true
+}
+
+// Remove forgets a pod, and reports whether others of its class may have their
+// turn for that.
+func (q *Queue) Remove(uid types.UID) bool {
+	delete(q.gated, uid)
+	w := q.pods[uid]
+	if w == nil {
+		return false
+	}
+	delete(q.pods, uid)
+	switch {
+	case w.parked:
+		q.takeOut(w)
+	case w.index < 0: // being bound
+	case w.backing:
+		heap.Remove(&q.backoff, w.index)
+	default:
+		heap.Remove(&q.active, w.index)
+	}
+	return q.leaveLot(w)
+}
+
+// Pop returns the pod whose turn it is, or nil.
+func (q *Queue) Pop() *Waiting {
+	if len(q.active) == 0 {
+		return nil
+	}
+	w := heap.Pop(&q.active).(*Waiting)
+	w.Attempts++
+	return w
+}
+
+// Park puts a pod aside until its class becomes feasible.
+func (q *Queue) Park(w *Waiting, key engine.Key) {
+	q.leaveLot(w)
+	l := q.lots[key]
+	if l == nil {
+		l = &lot{key: key}
+		q.lots[key] = l
+	}
+	w.parked, w.key, w.lot = true, key, l
+	heap.Push(&l.pods, w)
+}
+
+// ParkApart puts a pod aside until one of the causes comes.
+func (q *Queue) ParkApart(w *Waiting, key engine.Key, helps Cause, now time.Time) {
+	q.leaveLot(w)
+	w.parked, w.key, w.helps = true, key, helps
+	w.failures++
+	w.until = now.Add(q.Pause(w.failures))
+	q.apart[w.Pod.UID] = w
+}
+
+func (q *Queue) takeOut(w *Waiting) {
+	w.parked = false
+	if l := w.lot; l != nil && w.index >= 0 {
+		heap.Remove(&l.pods, w.index)
+		w.lot = nil
+		q.dropLot(l)
+		return
+	}
+	delete(q.apart, w.Pod.UID)
+}
+
+func (q *Queue) dropLot(l *lot) {
+	if len(l.pods) == 0 && l.trying == nil {
+		delete(q.lots, l.key)
+	}
+}
+
+// leaveLot ends a pod's try for its lot, and reports whether it was trying.
+func (q *Queue) leaveLot(w *Waiting) bool {
+	l := w.lot
+	if l == nil || l.trying != w {
+		return false
+	}
+	l.trying, w.lot = nil, nil
+	q.dropLot(l)
+	return true
+}
+
+func (q *Queue) unpark(w *Waiting) {
+	if w.parked {
+		q.takeOut(w)
+	}
+	heap.Push(&q.active, w)
+}
+
+// Wake lets pods try again that what happened may have helped: one of each class
+// that has become feasible, and those that wait for just that, after their pause.
+func (q *Queue) Wake(what Cause, feasible func(engine.Key) bool, now time.Time) {
+	for key, l := range q.lots {
+		if l.trying == nil && feasible(key) {
+			q.lead(l)
+		}
+	}
+	for _, w := range q.apart {
+		if w.helps&what == 0 {
+			continue
+		}
+		q.takeOut(w)
+		if w.until.After(now) {
+			w.backing = true
+			heap.Push(&q.backoff, w)
+		} else {
+			heap.Push(&q.active, w)
+		}
+	}
+}
+
+// lead lets the first pod of a lot try.
+func (q *Queue) lead(l *lot) {
+	if len(l.pods) == 0 {
+		return
+	}
+	w := heap.Pop(&l.pods).(*Waiting)
+	w.parked = false
+	l.trying = w
+	heap.Push(&q.active, w)
+}
+
+// Fitted tells that a pod has a place, so the next of its class may try.
+func (q *Queue) Fitted(w *Waiting, feasible func(engine.Key) bool) {
+	l := w.lot
+	if !q.leaveLot(w) || len(l.pods) == 0 || !feasible(l.key) {
+		return
+	}
+	q.lead(l)
+}
+
+// Retry puts a pod whose binding failed aside for a while.
+func (q *Queue) Retry(uid types.UID, now time.Time) {
+	w := q.pods[uid]
+	if w == nil || w.index >= 0 || w.parked {
+		return
+	}
+	w.failures++
+	w.until = now.Add(q.Pause(w.failures))
+	w.backing = true
+	heap.Push(&q.backoff, w)
+}
+
+// Pause is how long to wait after so many failures: it doubles, within bounds.
+func (q *Queue) Pause(failures int) time.Duration {
+	return min(q.initialPause<<min(failures-1, 10), q.maxPause)
+}
+
+// MaxPause is the longest pause.
+func (q *Queue) MaxPause() time.Duration { return q.maxPause }
+
+// Due moves pods whose pause is over, and returns how long the next one still
+// has, or 0 when none is waiting.
+func (q *Queue) Due(now time.Time) time.Duration {
+	for len(q.backoff) > 0 {
+		w := q.backoff[0]
+		if left := w.until.Sub(now); left > 0 {
+			return left
+		}
+		heap.Pop(&q.backoff)
+		w.backing = false
+		heap.Push(&q.active, w)
+	}
+	return 0
+}
+
+// Of returns a pod that waits, or nil.
+func (q *Queue) Of(uid types.UID) *Waiting { return q.pods[uid] }
+
+// First is the pod whose turn it is, or nil. It stays where it is.
+func (q *Queue) First() *Waiting {
+	if len(q.active) == 0 {
+		return nil
+	}
+	return q.active[0]
+}
+
+// Counts are how many pods wait in each part of a queue.
+type Counts struct{ Active, Backoff, Parked, Gated int }
+
+// Counts returns how many pods wait for what.
+func (q *Queue) Counts() Counts {
+	out := Counts{Active: len(q.active), Backoff: len(q.backoff), Parked: len(q.apart), Gated: len(q.gated)}
+	for _, l := range q.lots {
+		out.Parked += len(l.pods)
+	}
+	return out
+}
+
+// Helpful is what may let a pod fit that was refused by the rules.
+func Helpful(rules []engine.Rule) Cause {
+	out := CauseNode
+	for _, r := range rules {
+		switch r {
+		case engine.RuleVolumeBinding, engine.RuleVolumeZone:
+			out |= CauseStorage
+		case engine.RuleVolumeLimits, engine.RuleVolumeSharing:
+			out |= CauseStorage | CausePod
+		case engine.RuleDevices:
+			out |= CauseDevices | CausePod
+		case engine.RulePorts, engine.RuleResources, engine.RuleSpread, engine.RuleInterPod:
+			out |= CausePod
+		}
+	}
+	return out
+}
+
+// byTurn orders pods by priority, then by who came first.
+type byTurn []*Waiting
+
+func (h byTurn) Len() int { return len(h) }
+func (h byTurn) Less(i, j int) bool {
+	return cmp.Or(
+		cmp.Compare(corev1helper.PodPriority(h[j].Pod), corev1helper.PodPriority(h[i].Pod)),
+		cmp.Compare(h[i].Sequence, h[j].Sequence),
+	) < 0
+}
+func (h byTurn) Swap(i, j int) { swap(h, i, j) }
+func (h *byTurn) Push(x any)   { push((*[]*Waiting)(h), x.(*Waiting)) }
+func (h *byTurn) Pop() any     { return pop((*[]*Waiting)(h)) }
+
+// byUntil orders pods by when their pause ends.
+type byUntil []*Waiting
+
+func (h byUntil) Len() int           { return len(h) }
+func (h byUntil) Less(i, j int) bool { return h[i].until.Before(h[j].until) }
+func (h byUntil) Swap(i, j int)      { swap(h, i, j) }
+func (h *byUntil) Push(x any)        { push((*[]*Waiting)(h), x.(*Waiting)) }
+func (h *byUntil) Pop() any          { return pop((*[]*Waiting)(h)) }
+
+func swap(h []*Waiting, i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].index, h[j].index = i, j
+}
+
+func push(h *[]*Waiting, w *Waiting) {
+	w.index = len(*h)
+	*h = append(*h, w)
+}
+
+func pop(h *[]*Waiting) *Waiting {
+	old := *h
+	w := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	w.index = -1
+	return w
+}

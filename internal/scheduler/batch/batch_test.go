@@ -1,0 +1,112 @@
+package batch
+
+import (
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	schedulingv1beta1 "k8s.io/api/scheduling/v1beta1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	batchv1 "github.com/sinawi/sinawi/api/scheduling/v1"
+	"github.com/sinawi/sinawi/internal/scheduler/backlog"
+)
+
+// world is a batch with the backlog that it reads.
+type world struct {
+	*Batch
+	queue *backlog.Queue
+	told  map[string]string // by queue, what its first unit was told
+}
+
+func newWorld() *world {
+	q := backlog.New(time.Second, 10*time.Second)
+	return &world{Batch: New(q), queue: q, told: map[string]string{}}
+}
+
+func (w *world) add(name, group, queue string) {
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "ns", UID: types.UID(name)}}
+	pod.Spec.Containers = []corev1.Container{{Resources: corev1.ResourceRequirements{
+		Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1")}}}}
+	if group != "" {
+		pod.Spec.SchedulingGroup = &corev1.PodSchedulingGroup{PodGroupName: &group}
+	}
+	if queue != "" {
+		pod.Labels = map[string]string{batchv1.QueueLabel: queue}
+	}
+	held, _ := w.queue.Hold(pod, time.Unix(0, 0))
+	w.Ready(w.Join(pod, held.Sequence).Unit)
+}
+
+func (w *world) addQueue(name, cpu string) {
+	q := &batchv1.Queue{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	q.Spec.Quota = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(cpu)}
+	w.SetQueue(q)
+}
+
+func (w *world) next() *Unit {
+	return w.Next(func(u *Unit, message string) { w.told[u.Queue] = message }, func(*Unit, string) {})
+}
+
+func TestNothingIsPlacedByWhatIsNotKnown(t *testing.T) {
+	w := newWorld()
+	w.add("a", "", "q")
+	if len(w.Needs()) != 1 || w.Needs()[0] != Queues || w.next() != nil {
+		t.Fatalf("needs %v; a unit of a queue has its turn before queues are known", w.Needs())
+	}
+	w.Known(Queues)
+	if w.next() != nil || w.told["q"] != `there is no queue "q"` {
+		t.Fatalf("told %q", w.told["q"])
+	}
+	w.addQueue("q", "1")
+	if u := w.next(); u == nil || u.Queue != "q" {
+		t.Fatal("the unit has no turn though its queue has room")
+	}
+}
+
+func TestAPlacedPodIsChargedToItsQueue(t *testing.T) {
+	w := newWorld()
+	w.addQueue("q", "1")
+	w.add("a", "", "q")
+	w.add("b", "", "q")
+	w.Known(Queues)
+	first := w.next()
+	w.Settle("a", true)
+	w.Placed(first)
+	if u := w.next(); u != nil || w.told["q"] == "" {
+		t.Fatal("a second pod has its turn in a full queue")
+	}
+	if s := w.Changed()["q"]; s.AdmittedPods != 1 || s.PendingPods != 1 || s.DominantShare != "1.000" {
+		t.Errorf("status: %+v", s)
+	}
+	if w.Changed() != nil {
+		t.Error("a status is told of twice")
+	}
+	w.Settle("a", false)
+	w.Leave("a")
+	if u := w.next(); u == nil || w.Waiting(u)[0].Pod.Name != "b" {
+		t.Error("what came free is not given to who waits")
+	}
+}
+
+func TestAGangNeedsItsLeast(t *testing.T) {
+	w := newWorld()
+	w.add("a", "g", "")
+	w.Known(Groups)
+	u := w.next()
+	if _, why := w.Least(u); why != `waiting for pod group "g" to be created` {
+		t.Errorf("told %q", why)
+	}
+	g := &schedulingv1beta1.PodGroup{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "g"}}
+	g.Spec.SchedulingPolicy.Gang = &schedulingv1beta1.GangSchedulingPolicy{MinCount: 2}
+	w.SetGroup(g, false)
+	if _, why := w.Least(u); why != `pod group "g" waits for its pods: 1 of at least 2 are there` {
+		t.Errorf("told %q", why)
+	}
+	w.add("b", "g", "")
+	if need, why := w.Least(u); need != 2 || why != "" {
+		t.Errorf("needs %d %q, want both", need, why)
+	}
+}
