@@ -3,60 +3,29 @@ package api
 import (
 	"bytes"
 	"context"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
-	"time"
-
-	"k8s.io/client-go/tools/clientcmd"
-	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/sinawi/sinawi/internal/apiserver/apitest"
-	"github.com/sinawi/sinawi/lab"
+	"github.com/sinawi/sinawi/lab/labtest"
 )
 
 // kubectl runs the real program against one server.
 type kubectl struct {
 	t       *testing.T
-	program string
-	first   []string // arguments that come before all others
-	config  string
-	home    string
+	program *labtest.Kubectl
 }
 
 func newKubectl(t *testing.T) *kubectl {
 	t.Helper()
-	program, err := exec.LookPath("kubectl")
-	var first []string
-	if err != nil { // the one that is built in is the same code, of our own release
-		if program, err = lab.FindProgram(); err != nil {
-			t.Fatal(err)
-		}
-		first = []string{"kubectl"}
-	}
-	s := apitest.Start(t)
-	k := &kubectl{t: t, program: program, first: first, home: t.TempDir()}
-	k.config = filepath.Join(k.home, "config")
-	c := clientcmdapi.NewConfig()
-	c.Clusters["c"] = &clientcmdapi.Cluster{Server: s.Config.Host, CertificateAuthorityData: s.Config.CAData}
-	c.AuthInfos["u"] = &clientcmdapi.AuthInfo{ClientCertificateData: s.Config.CertData, ClientKeyData: s.Config.KeyData}
-	c.Contexts["x"] = &clientcmdapi.Context{Cluster: "c", AuthInfo: "u"}
-	c.CurrentContext = "x"
-	if err := clientcmd.WriteToFile(*c, k.config); err != nil {
-		t.Fatal(err)
-	}
-	return k
+	return &kubectl{t: t, program: labtest.NewKubectl(t, apitest.Start(t).Config, "")}
 }
 
 func (k *kubectl) run(stdin string, args ...string) (string, error) {
 	k.t.Helper()
-	ctx, cancel := context.WithTimeout(k.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(k.t.Context(), labtest.Patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, k.program, slices.Concat(k.first, args)...)
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+k.config, "HOME="+k.home, "KUBECACHEDIR="+k.home)
+	cmd := k.program.Command(ctx, args...)
 	cmd.Stdin = strings.NewReader(stdin)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out

@@ -54,33 +54,33 @@ spec:
 // TestOperator runs cert-manager's controllers, two of them, over their definitions:
 // one is elected and issues certificates; when it is killed the other goes on.
 func TestOperator(t *testing.T) {
-	c := start(t)
 	binary := program(t, "certmanager")
+	c := start(t)
 	crds := filepath.Join(module(t, "github.com/cert-manager/cert-manager@v1.21.2"), "deploy", "crds")
-	c.kubectl("apply", "--server-side", "-f", crds)
-	c.kubectl("wait", "--for=condition=Established", "crd/certificates.cert-manager.io", "crd/certificaterequests.cert-manager.io", "crd/issuers.cert-manager.io", "--timeout=1m")
+	c.Kubectl("apply", "--server-side", "-f", crds)
+	c.Kubectl("wait", "--for=condition=Established", "crd/certificates.cert-manager.io", "crd/certificaterequests.cert-manager.io", "crd/issuers.cert-manager.io", "--timeout=1m")
 	first := c.operator(binary, "first")
 	c.leads("first")
 	second := c.operator(binary, "second")
 
-	c.apply(authority)
-	c.kubectl("wait", "--for=condition=Ready", "certificate/root", "certificate/web", "issuer/ca", "--timeout=2m")
-	contains(c, c.kubectl("get", "certificates"), "READY", "SECRET", "True") // the definition's own columns
+	c.Apply(authority)
+	c.Kubectl("wait", "--for=condition=Ready", "certificate/root", "certificate/web", "issuer/ca", "--timeout=2m")
+	c.Contains(c.Kubectl("get", "certificates"), "READY", "SECRET", "True") // the definition's own columns
 	serial := c.certificate("web").SerialNumber
 
 	if err := first.Process.Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	c.leads("second")
-	c.kubectl("delete", "secret", "web")
-	c.eventually("a new certificate", func() string {
-		_, err := c.clientset().CoreV1().Secrets("default").Get(c.ctx, "web", metav1.GetOptions{})
+	c.Kubectl("delete", "secret", "web")
+	c.Eventually("a new certificate", func() string {
+		_, err := c.clientset().CoreV1().Secrets("default").Get(c.Ctx, "web", metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
 			return "the secret is not there"
 		}
 		return ""
 	})
-	c.kubectl("wait", "--for=condition=Ready", "certificate/web", "--timeout=2m")
+	c.Kubectl("wait", "--for=condition=Ready", "certificate/web", "--timeout=2m")
 	if c.certificate("web").SerialNumber.Cmp(serial) == 0 {
 		t.Error("the certificate is the same as before")
 	}
@@ -112,8 +112,8 @@ func (c *cluster) operator(binary, identity string) *exec.Cmd {
 
 func (c *cluster) leads(identity string) {
 	c.Helper()
-	c.eventually(identity+" leads", func() string {
-		out, err := c.Kubectl(c.ctx, "get", "lease", "cert-manager-controller", "-n", "kube-system", "-o", "jsonpath={.spec.holderIdentity}")
+	c.Eventually(identity+" leads", func() string {
+		out, err := c.Node.Kubectl(c.Ctx, "get", "lease", "cert-manager-controller", "-n", "kube-system", "-o", "jsonpath={.spec.holderIdentity}")
 		if err == nil && strings.TrimSpace(out) == identity {
 			return ""
 		}
@@ -124,7 +124,7 @@ func (c *cluster) leads(identity string) {
 // certificate is the certificate in a secret, which must be signed by its CA.
 func (c *cluster) certificate(secret string) *x509.Certificate {
 	c.Helper()
-	s, err := c.clientset().CoreV1().Secrets("default").Get(c.ctx, secret, metav1.GetOptions{})
+	s, err := c.clientset().CoreV1().Secrets("default").Get(c.Ctx, secret, metav1.GetOptions{})
 	if err != nil {
 		c.Fatal(err)
 	}

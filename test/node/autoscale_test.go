@@ -28,39 +28,39 @@ spec:
 // autoscale has a deployment follow its load, up and down, by what the node
 // itself measures.
 func autoscale(m *machine) {
-	m.apply(worker)
-	m.kubectl("rollout", "status", "deployment/worker", "--timeout=100s")
-	pod := strings.TrimPrefix(strings.TrimSpace(m.kubectl("get", "pods", "-l", "app=worker", "-o", "name")), "pod/")
+	m.Apply(worker)
+	m.Kubectl("rollout", "status", "deployment/worker", "--timeout=100s")
+	pod := strings.TrimPrefix(strings.TrimSpace(m.Kubectl("get", "pods", "-l", "app=worker", "-o", "name")), "pod/")
 
-	m.eventually("usage of pods", func() string {
-		out := m.kubectl("top", "pods", "--containers")
+	m.Eventually("usage of pods", func() string {
+		out := m.Kubectl("top", "pods", "--containers")
 		if fields := strings.Fields(out); len(fields) != 8 || fields[4] != pod || fields[5] != "c" {
 			return out
 		}
 		return ""
 	})
-	contains(m, m.kubectl("top", "nodes"), "NAME", "CPU(cores)", "MEMORY(bytes)", "n1")
-	contains(m, m.kubectl("get", "podmetrics"), "CPU", "MEMORY", "WINDOW", pod)
+	m.Contains(m.Kubectl("top", "nodes"), "NAME", "CPU(cores)", "MEMORY(bytes)", "n1")
+	m.Contains(m.Kubectl("get", "podmetrics"), "CPU", "MEMORY", "WINDOW", pod)
 
-	m.kubectl("autoscale", "deployment", "worker", "--cpu=50%", "--min=1", "--max=3")
-	m.kubectl("patch", "hpa", "worker", "--type=merge", "-p",
+	m.Kubectl("autoscale", "deployment", "worker", "--cpu=50%", "--min=1", "--max=3")
+	m.Kubectl("patch", "hpa", "worker", "--type=merge", "-p",
 		`{"spec":{"behavior":{"scaleDown":{"stabilizationWindowSeconds":0,"policies":[{"type":"Percent","value":100,"periodSeconds":15}]}}}}`)
-	m.kubectl("wait", "hpa/worker", "--for=condition=ScalingActive", "--timeout=100s")
+	m.Kubectl("wait", "hpa/worker", "--for=condition=ScalingActive", "--timeout=100s")
 
-	m.kubectl("exec", pod, "--", "touch", "/tmp/busy")
+	m.Kubectl("exec", pod, "--", "touch", "/tmp/busy")
 	begin := time.Now()
 	m.is("deployment/worker", ".status.readyReplicas", "3")
 	m.Logf("three pods are ready %.1f s after the load began", time.Since(begin).Seconds())
-	m.eventually("words of the autoscaler", func() string {
-		events := m.kubectl("get", "events", "--field-selector=involvedObject.kind=HorizontalPodAutoscaler")
+	m.Eventually("words of the autoscaler", func() string {
+		events := m.Kubectl("get", "events", "--field-selector=involvedObject.kind=HorizontalPodAutoscaler")
 		if !strings.Contains(events, "New size: 3; reason: cpu resource utilization (percentage of request) above target") {
 			return events
 		}
 		return ""
 	})
-	m.kubectl("wait", "hpa/worker", "--for=condition=AbleToScale", "--timeout=100s")
-	contains(m, m.kubectl("get", "hpa", "worker"), "Deployment/worker", "cpu: ", "/50%")
+	m.Kubectl("wait", "hpa/worker", "--for=condition=AbleToScale", "--timeout=100s")
+	m.Contains(m.Kubectl("get", "hpa", "worker"), "Deployment/worker", "cpu: ", "/50%")
 
-	m.kubectl("exec", pod, "--", "rm", "/tmp/busy")
+	m.Kubectl("exec", pod, "--", "rm", "/tmp/busy")
 	m.is("deployment/worker", ".spec.replicas", "1")
 }

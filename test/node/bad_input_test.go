@@ -10,7 +10,7 @@ import (
 // and the reason.
 func TestRefused(t *testing.T) {
 	m := newMachine(t, "--disable=agent")
-	m.up()
+	m.Up()
 	pod := func(name, body string) string {
 		return "apiVersion: v1\nkind: Pod\nmetadata: {name: " + name + "}\nspec:\n" + body
 	}
@@ -47,7 +47,7 @@ spec:
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m := m.on(t)
-			contains(m, m.refused("kubectl", "create", "-f", m.file(tt.manifest)), tt.told...)
+			m.Contains(m.Refused("kubectl", "create", "-f", m.File(tt.manifest)), tt.told...)
 		})
 	}
 }
@@ -56,8 +56,8 @@ spec:
 // describe explains it, and the pod can be deleted.
 func TestStates(t *testing.T) {
 	m := newMachine(t)
-	m.up()
-	m.importBusyBox()
+	m.Up()
+	m.ImportBusyBox()
 	const busybox = "image: sinawi.local/busybox:1, imagePullPolicy: Never"
 	tests := []struct {
 		name, spec string
@@ -77,17 +77,17 @@ func TestStates(t *testing.T) {
 		{"too-big", "containers: [{name: c, " + busybox + ", resources: {requests: {cpu: 1000}}}]", "", []string{"FailedScheduling", "Insufficient cpu"}},
 	}
 	for _, tt := range tests {
-		m.apply(fmt.Sprintf("apiVersion: v1\nkind: Pod\nmetadata: {name: %s}\nspec:\n  terminationGracePeriodSeconds: 1\n  %s\n", tt.name, tt.spec))
+		m.Apply(fmt.Sprintf("apiVersion: v1\nkind: Pod\nmetadata: {name: %s}\nspec:\n  terminationGracePeriodSeconds: 1\n  %s\n", tt.name, tt.spec))
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			m := m.on(t)
-			m.eventually(tt.name, func() string {
-				got := m.kubectl("get", "pod", tt.name, "-o", "jsonpath={.status.containerStatuses[0].state.waiting.reason}")
+			m.Eventually(tt.name, func() string {
+				got := m.Kubectl("get", "pod", tt.name, "-o", "jsonpath={.status.containerStatuses[0].state.waiting.reason}")
 				if tt.reason != "" && (got == "" || !strings.Contains("|"+tt.reason+"|", "|"+got+"|")) {
 					return fmt.Sprintf("waits for %q, want %s", got, tt.reason)
 				}
-				out := m.kubectl("describe", "pod", tt.name)
+				out := m.Kubectl("describe", "pod", tt.name)
 				for _, part := range tt.described {
 					if !strings.Contains(out, part) {
 						return fmt.Sprintf("described as follows, without %q:\n%s", part, out)
@@ -97,6 +97,6 @@ func TestStates(t *testing.T) {
 			})
 		})
 	}
-	contains(m, m.sinawi("status"), "pod default/crashing: container c keeps ending", "pod default/too-big: fits no node")
-	m.kubectl("delete", "pods", "--all", "--timeout=60s")
+	m.Contains(m.Sinawi("status"), "pod default/crashing: container c keeps ending", "pod default/too-big: fits no node")
+	m.Kubectl("delete", "pods", "--all", "--timeout=60s")
 }

@@ -14,10 +14,10 @@ func TestUpErrors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if out, err := m.Up(m.ctx); err == nil {
+	if out, err := m.Node.Up(m.Ctx); err == nil {
 		t.Fatalf("up on a used port succeeded:\n%s", out)
 	} else {
-		contains(m, out, "port 6443 is in use", "--api-port")
+		m.Contains(out, "port 6443 is in use", "--api-port")
 	}
 	busy.Close()
 	for _, tt := range []struct {
@@ -30,21 +30,21 @@ func TestUpErrors(t *testing.T) {
 		{[]string{"--node-name=Not_A_Name"}, []string{"Not_A_Name", "--node-name"}},
 		{[]string{"--disable=everything"}, []string{"no such part"}},
 	} {
-		contains(m, m.refused(append([]string{"up", "-d", "--data-dir=" + string(m.Dir)}, tt.args...)...), tt.told...)
+		m.Contains(m.Refused(append([]string{"up", "-d", "--data-dir=" + string(m.Dir)}, tt.args...)...), tt.told...)
 	}
 
-	m.up()
-	if out, err := m.Up(m.ctx); err == nil {
+	m.Up()
+	if out, err := m.Node.Up(m.Ctx); err == nil {
 		t.Error("up succeeded twice on one data directory")
 	} else {
-		contains(m, out, "already runs", "sinawi down", "--data-dir")
+		m.Contains(out, "already runs", "sinawi down", "--data-dir")
 	}
-	m.sinawi("down")
-	out := m.refused("up", "-d", "--disable=agent", "--node-name=n1", "--pod-cidr=10.99.0.0/16")
-	contains(m, out, "was set up with --pod-cidr 10.42.0.0/16")
-	m.up() // and what it held is still there
-	contains(m, m.kubectl("get", "namespaces"), "kube-system")
-	contains(m, m.refused("down", "--data-dir="+filepath.Join(t.TempDir(), "other")), "there is no sinawi in")
+	m.Sinawi("down")
+	out := m.Refused("up", "-d", "--disable=agent", "--node-name=n1", "--pod-cidr=10.99.0.0/16")
+	m.Contains(out, "was set up with --pod-cidr 10.42.0.0/16")
+	m.Up() // and what it held is still there
+	m.Contains(m.Kubectl("get", "namespaces"), "kube-system")
+	m.Contains(m.Refused("down", "--data-dir="+filepath.Join(t.TempDir(), "other")), "there is no sinawi in")
 }
 
 // TestHelp: every command explains itself, with an example.
@@ -52,9 +52,9 @@ func TestHelp(t *testing.T) {
 	m := newMachine(t)
 	for _, command := range []string{"up", "down", "status", "doctor", "demo", "logs", "image", "image import", "image ls", "image rm", "version", "server"} {
 		args := append(strings.Fields(command), "--help")
-		contains(m, m.sinawi(args...), "Usage:", "Examples:", "sinawi "+command)
+		m.Contains(m.Sinawi(args...), "Usage:", "Examples:", "sinawi "+command)
 	}
-	contains(m, m.refused("upp"), "unknown command", "up")
-	contains(m, m.sinawi("version", "-o", "json"), `"kubernetes": "v1.37`)
-	contains(m, m.refused("status"), "no server runs", "sinawi up")
+	m.Contains(m.Refused("upp"), "unknown command", "up")
+	m.Contains(m.Sinawi("version", "-o", "json"), `"kubernetes": "v1.37`)
+	m.Contains(m.Refused("status"), "no server runs", "sinawi up")
 }

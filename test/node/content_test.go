@@ -63,26 +63,26 @@ const contentPod = `  hostname: box
 func content(m *machine) {
 	dir := filepath.Join(m.TempDir(), "made")
 	spec := strings.NewReplacer("HOSTDIR", dir, "BUSYBOX_", "image: sinawi.local/busybox:1\n    imagePullPolicy: Never").Replace(contentPod)
-	m.apply(contentObjects + pod("full", spec))
+	m.Apply(contentObjects + pod("full", spec))
 	m.ready("full")
-	contains(m, m.kubectl("logs", "full"), "\nJOINED=plain-$(COLOUR)-$(PLAIN)\n", "\nCOLOUR=blue\n", "\nAFTER=blue\n", "\nWORD=horse\n", "\nME=full\n",
+	m.Contains(m.Kubectl("logs", "full"), "\nJOINED=plain-$(COLOUR)-$(PLAIN)\n", "\nCOLOUR=blue\n", "\nAFTER=blue\n", "\nWORD=horse\n", "\nME=full\n",
 		"\nWHERE=10.42.", "\nNODE=n1\n", "\nLABEL=full\n", "\nCM_colour=blue\n", "HOSTNAME=box", "KUBERNETES_SERVICE_HOST=10.43.0.1")
 	in := func(script string) string {
 		m.Helper()
-		return m.kubectl("exec", "full", "--", "sh", "-c", script)
+		return m.Kubectl("exec", "full", "--", "sh", "-c", script)
 	}
 	m.same("secret", in("cat /hidden/deep/word; stat -Lc ' %a' /hidden/deep/word"), "horse 400\n")
 	m.same("projected", in("cat /all/colour /all/word; echo; cat /all/labels; echo; cut -d. -f1 /all/token | head -c 3"), "bluehorse\napp=\"full\"\neyJ")
-	contains(m, in("mount | grep ' /memory '; df -k /memory | tail -1"), "tmpfs", " 1024 ")
-	contains(m, m.denied("exec", "full", "--", "touch", "/hidden/x"), "Read-only file system")
+	m.Contains(in("mount | grep ' /memory '; df -k /memory | tail -1"), "tmpfs", " 1024 ")
+	m.Contains(m.Denied("exec", "full", "--", "touch", "/hidden/x"), "Read-only file system")
 	in("echo from inside > /host/seen")
 	if seen, err := os.ReadFile(filepath.Join(dir, "seen")); err != nil || string(seen) != "from inside\n" {
 		m.Errorf("hostPath: got %q, %v", seen, err)
 	}
-	m.kubectl("patch", "configmap", "config", "-p", `{"data":{"file.txt":"second\n","more":"m"}}`)
-	m.kubectl("patch", "secret", "hidden", "-p", `{"stringData":{"word":"staple"}}`)
-	m.kubectl("label", "pod", "full", "extra=yes")
-	m.eventually("changes reach the volumes", func() string {
+	m.Kubectl("patch", "configmap", "config", "-p", `{"data":{"file.txt":"second\n","more":"m"}}`)
+	m.Kubectl("patch", "secret", "hidden", "-p", `{"stringData":{"word":"staple"}}`)
+	m.Kubectl("label", "pod", "full", "extra=yes")
+	m.Eventually("changes reach the volumes", func() string {
 		got := in("cat /config/file.txt /config/more /hidden/deep/word /all/word /all/labels")
 		if got == "second\nmstaplestaple"+"app=\"full\"\nextra=\"yes\"" {
 			return ""
@@ -111,14 +111,14 @@ func names(m *machine) {
 	peer := func(n string) string {
 		return strings.Replace(pod(n, "  hostname: "+n+"\n  subdomain: peers\n  containers: [{name: c, BUSYBOX, command: [sleep, '100000']}]"), "app: "+n, "app: peer", 1)
 	}
-	m.apply(namesObjects + peer("north") + peer("south"))
+	m.Apply(namesObjects + peer("north") + peer("south"))
 	m.ready("north", "south")
 	ip := func(n string) string { return m.field("pod/"+n, ".status.podIP") }
-	suffix := "." + m.namespace + ".svc.cluster.local"
+	suffix := "." + m.Namespace + ".svc.cluster.local"
 	// busybox ends with an error when it finds no IPv6 address: only words count.
 	ask := func(args ...string) func() string {
 		return func() string {
-			out, _ := m.Sinawi(m.ctx, m.inNamespace(append([]string{"exec", "north", "--", "nslookup"}, args...))...)
+			out, _ := m.Node.Sinawi(m.Ctx, m.InNamespace(append([]string{"exec", "north", "--", "nslookup"}, args...))...)
 			return out
 		}
 	}
@@ -131,13 +131,13 @@ func names(m *machine) {
 		{[]string{"elsewhere" + suffix}, []string{"canonical name = kubernetes.default.svc.cluster.local", "10.43.0.1"}},
 		{[]string{"-type=srv", "_web._tcp.peers" + suffix}, []string{"80 north.peers" + suffix, "80 south.peers" + suffix}},
 		{[]string{ip("south")}, []string{"name = south.peers" + suffix}},
-		{[]string{strings.ReplaceAll(ip("south"), ".", "-") + "." + m.namespace + ".pod.cluster.local"}, []string{ip("south")}},
+		{[]string{strings.ReplaceAll(ip("south"), ".", "-") + "." + m.Namespace + ".pod.cluster.local"}, []string{ip("south")}},
 		{[]string{"nobody" + suffix}, []string{"NXDOMAIN"}},
 	} {
-		m.eventually(strings.Join(tt.query, " "), func() string { return missing(ask(tt.query...)(), tt.want...) })
+		m.Eventually(strings.Join(tt.query, " "), func() string { return missing(ask(tt.query...)(), tt.want...) })
 	}
-	m.same("own full name", m.kubectl("exec", "north", "--", "hostname", "-f"), "north.peers"+suffix+"\n")
-	contains(m, m.kubectl("exec", "north", "--", "cat", "/etc/resolv.conf"), "search "+m.namespace+".svc.cluster.local svc.cluster.local cluster.local", "nameserver 10.43.0.10", "options ndots:5")
+	m.same("own full name", m.Kubectl("exec", "north", "--", "hostname", "-f"), "north.peers"+suffix+"\n")
+	m.Contains(m.Kubectl("exec", "north", "--", "cat", "/etc/resolv.conf"), "search "+m.Namespace+".svc.cluster.local svc.cluster.local cluster.local", "nameserver 10.43.0.10", "options ndots:5")
 }
 
 const reachObjects = `
@@ -163,13 +163,13 @@ func reach(m *machine) {
 	server := func(n string) string {
 		return strings.Replace(pod(n, "  containers: [{name: c, BUSYBOX, command: [sh, -c, 'hostname > /tmp/name; exec httpd -f -p 8080 -h /tmp'], ports: [{name: web, containerPort: 8080}], readinessProbe: {httpGet: {port: web, path: /name}, periodSeconds: 1}}]"), "app: "+n, "tier: back", 1)
 	}
-	m.apply(reachObjects + server("a") + server("b") + server("c") + sleeper("client"))
+	m.Apply(reachObjects + server("a") + server("b") + server("c") + sleeper("client"))
 	m.ready("a", "b", "c", "client")
 	m.is("service/open", ".status.loadBalancer.ingress[0].ip", m.IP.String())
 	cluster, port := m.field("service/front", ".spec.clusterIP"), m.field("service/front", ".spec.ports[0].nodePort")
 	inside := func(url string) map[string]bool {
 		m.Helper()
-		out := m.kubectl("exec", "client", "--", "sh", "-c", "for i in $(seq 30); do wget -qO- "+url+"; done")
+		out := m.Kubectl("exec", "client", "--", "sh", "-c", "for i in $(seq 30); do wget -qO- "+url+"; done")
 		return set(strings.Fields(out))
 	}
 	outside := func(url string) map[string]bool {
@@ -188,7 +188,7 @@ func reach(m *machine) {
 		"name from a pod":                inside("http://front/name"),
 		"cluster address from a pod":     inside("http://" + cluster + "/name"),
 		"node port from a pod":           inside("http://" + m.IP.String() + ":" + port + "/name"),
-		"own service from a server":      set(strings.Fields(m.kubectl("exec", "a", "--", "sh", "-c", "for i in $(seq 30); do wget -qO- http://front/name; done"))),
+		"own service from a server":      set(strings.Fields(m.Kubectl("exec", "a", "--", "sh", "-c", "for i in $(seq 30); do wget -qO- http://front/name; done"))),
 		"cluster address from the node":  outside("http://" + cluster + "/name"),
 		"node port from the node":        outside("http://" + m.IP.String() + ":" + port + "/name"),
 		"node port from another machine": m.fromHost("http://" + m.IP.String() + ":" + port + "/name"),
@@ -206,8 +206,8 @@ func reach(m *machine) {
 	if seen := outside("http://" + m.field("service/sticky", ".spec.clusterIP") + "/name"); len(seen) != 1 {
 		m.Errorf("affinity from the node: 30 requests reached %v", seen)
 	}
-	m.kubectl("delete", "pod", "a", "b", "c")
-	m.eventually("a service with no pods refuses", func() string {
+	m.Kubectl("delete", "pod", "a", "b", "c")
+	m.Eventually("a service with no pods refuses", func() string {
 		out, err := m.get("http://" + cluster + "/name")
 		if err != nil && strings.Contains(err.Error(), "refused") {
 			return ""

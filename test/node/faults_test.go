@@ -55,14 +55,14 @@ func TestKill(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m := newMachine(t)
-			m.up()
-			m.importBusyBox()
+			m.Up()
+			m.ImportBusyBox()
 			end := t.TempDir()
-			m.apply(fmt.Sprintf(steady, end))
-			m.kubectl("wait", "pod/steady", "pod/ending", "--for=condition=Ready", "--timeout=60s")
+			m.Apply(fmt.Sprintf(steady, end))
+			m.Kubectl("wait", "pod/steady", "pod/ending", "--for=condition=Ready", "--timeout=60s")
 			pid := m.pidOf("steady")
 			for _, part := range tt.kill {
-				if err := m.Kill(m.ctx, part); err != nil {
+				if err := m.Kill(m.Ctx, part); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -70,28 +70,28 @@ func TestKill(t *testing.T) {
 			serverKilled := tt.kill[len(tt.kill)-1] == lab.Server
 			if serverKilled {
 				time.Sleep(time.Second) // the container ends meanwhile
-				m.up()
+				m.Up()
 			}
-			m.kubectl("wait", "pod/ending", "--for=jsonpath={.status.phase}=Failed", "--timeout=60s")
-			code := m.kubectl("get", "pod", "ending", "-o", "jsonpath={.status.containerStatuses[0].state.terminated.exitCode}")
+			m.Kubectl("wait", "pod/ending", "--for=jsonpath={.status.phase}=Failed", "--timeout=60s")
+			code := m.Kubectl("get", "pod", "ending", "-o", "jsonpath={.status.containerStatuses[0].state.terminated.exitCode}")
 			if code != "5" {
 				t.Errorf("exit code of a container that ended meanwhile: got %s, want 5", code)
 			}
-			m.kubectl("wait", "pod/steady", "--for=condition=Ready", "--timeout=60s")
+			m.Kubectl("wait", "pod/steady", "--for=condition=Ready", "--timeout=60s")
 			if now := m.pidOf("steady"); now != pid {
 				t.Errorf("the container is another process: got %d, was %d", now, pid)
 			}
-			if n := m.kubectl("get", "pod", "steady", "-o", "jsonpath={.status.containerStatuses[0].restartCount}"); n != "0" {
+			if n := m.Kubectl("get", "pod", "steady", "-o", "jsonpath={.status.containerStatuses[0].restartCount}"); n != "0" {
 				t.Errorf("restarts: got %s, want 0", n)
 			}
-			m.eventually("exec works again", func() string {
-				out, err := m.Kubectl(m.ctx, "exec", "steady", "--", "echo", "alive")
+			m.Eventually("exec works again", func() string {
+				out, err := m.Node.Kubectl(m.Ctx, "exec", "steady", "--", "echo", "alive")
 				if err == nil && out == "alive\n" {
 					return ""
 				}
 				return fmt.Sprint(out, err)
 			})
-			contains(m, m.kubectl("logs", "steady"), "began")
+			m.Contains(m.Kubectl("logs", "steady"), "began")
 		})
 	}
 }
@@ -99,7 +99,7 @@ func TestKill(t *testing.T) {
 // pidOf is the id of the process of a pod's only container, found in its cgroup.
 func (m *machine) pidOf(pod string) int {
 	m.Helper()
-	uid := m.kubectl("get", "pod", pod, "-o", "jsonpath={.metadata.uid}")
+	uid := m.Kubectl("get", "pod", pod, "-o", "jsonpath={.metadata.uid}")
 	for _, line := range m.processList() {
 		fields := strings.SplitN(line, " ", 2)
 		if strings.Contains(fields[1], uid) && strings.HasPrefix(fields[1], "sleep 100000") {

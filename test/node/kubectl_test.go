@@ -23,34 +23,34 @@ func demos(m *machine) {
 }
 
 func runOnce(m *machine) {
-	contains(m, m.kubectl("run", "once", "--restart=Never", "--image=sinawi.local/busybox:1", "--image-pull-policy=Never", "--", "echo", "ran"), "pod/once created")
+	m.Contains(m.Kubectl("run", "once", "--restart=Never", "--image=sinawi.local/busybox:1", "--image-pull-policy=Never", "--", "echo", "ran"), "pod/once created")
 	m.same("restart policy", m.field("pod/once", ".spec.restartPolicy"), "Never")
 	m.same("image", m.field("pod/once", ".spec.containers[0].image"), "sinawi.local/busybox:1")
 	m.is("pod/once", ".status.phase", "Succeeded")
-	m.same("logs", m.kubectl("logs", "once"), "ran\n")
-	m.kubectl("delete", "pod", "once", "--timeout=100s")
+	m.same("logs", m.Kubectl("logs", "once"), "ran\n")
+	m.Kubectl("delete", "pod", "once", "--timeout=100s")
 }
 
 func filterLogs(m *machine) {
-	m.apply(pod("writer", `  containers: [{name: c, BUSYBOX, command: [sh, -c, 'for i in 1 2 3 4 5 6 7 8 9 10; do echo "line $i of many"; done; sleep 100000']}]`))
+	m.Apply(pod("writer", `  containers: [{name: c, BUSYBOX, command: [sh, -c, 'for i in 1 2 3 4 5 6 7 8 9 10; do echo "line $i of many"; done; sleep 100000']}]`))
 	m.ready("writer")
-	m.eventually("all lines", func() string {
-		out := m.kubectl("logs", "writer", "c")
+	m.Eventually("all lines", func() string {
+		out := m.Kubectl("logs", "writer", "c")
 		if strings.Count(out, "\n") == 10 {
 			return ""
 		}
 		return out
 	})
-	m.same("the last line", m.kubectl("logs", "writer", "c", "--tail=1"), "line 10 of many\n")
-	m.same("one byte", m.kubectl("logs", "writer", "c", "--limit-bytes=1"), "l")
-	stamped := m.kubectl("logs", "writer", "c", "--tail=1", "--timestamps")
+	m.same("the last line", m.Kubectl("logs", "writer", "c", "--tail=1"), "line 10 of many\n")
+	m.same("one byte", m.Kubectl("logs", "writer", "c", "--limit-bytes=1"), "l")
+	stamped := m.Kubectl("logs", "writer", "c", "--tail=1", "--timestamps")
 	stamp, rest, _ := strings.Cut(stamped, " ")
 	m.same("behind the time", rest, "line 10 of many\n")
-	m.same("since the last", m.kubectl("logs", "writer", "c", "--since-time="+stamp, "--tail=1"), "line 10 of many\n")
-	m.same("since tomorrow", m.kubectl("logs", "writer", "c", "--since-time=2999-01-01T00:00:00Z"), "")
-	m.same("of the last day", fmt.Sprint(strings.Count(m.kubectl("logs", "writer", "c", "--since=24h"), "\n")), "10")
-	m.same("with the pod's name", m.kubectl("logs", "-l", "app=writer", "--prefix", "--tail=1"), "[pod/writer/c] line 10 of many\n")
-	m.kubectl("delete", "pod", "writer", "--timeout=100s")
+	m.same("since the last", m.Kubectl("logs", "writer", "c", "--since-time="+stamp, "--tail=1"), "line 10 of many\n")
+	m.same("since tomorrow", m.Kubectl("logs", "writer", "c", "--since-time=2999-01-01T00:00:00Z"), "")
+	m.same("of the last day", fmt.Sprint(strings.Count(m.Kubectl("logs", "writer", "c", "--since=24h"), "\n")), "10")
+	m.same("with the pod's name", m.Kubectl("logs", "-l", "app=writer", "--prefix", "--tail=1"), "[pod/writer/c] line 10 of many\n")
+	m.Kubectl("delete", "pod", "writer", "--timeout=100s")
 }
 
 // replicated is a replication controller whose pods answer on port 8080 with a text.
@@ -76,56 +76,56 @@ spec:
 func (m *machine) allAnswer(demo, text string, pods int) {
 	m.Helper()
 	m.is("rc/"+demo, ".status.readyReplicas", fmt.Sprint(pods))
-	names := strings.Fields(m.kubectl("get", "pods", "-l", "demo="+demo, "--field-selector=status.phase=Running",
+	names := strings.Fields(m.Kubectl("get", "pods", "-l", "demo="+demo, "--field-selector=status.phase=Running",
 		"-o", `go-template={{range .items}}{{if not .metadata.deletionTimestamp}}{{.metadata.name}} {{end}}{{end}}`))
 	m.same("pods of "+demo, fmt.Sprint(len(names)), fmt.Sprint(pods))
 	for _, name := range names {
-		m.same(name, m.kubectl("get", "--raw", "/api/v1/namespaces/"+m.namespace+"/pods/"+name+":8080/proxy/"), text+"\n")
+		m.same(name, m.Kubectl("get", "--raw", "/api/v1/namespaces/"+m.Namespace+"/pods/"+name+":8080/proxy/"), text+"\n")
 	}
 }
 
 func updateDemo(m *machine) {
 	// Conformance: [sig-cli] Kubectl client Update Demo should create and stop a replication controller
-	file := m.file(replicated("nautilus", "nautilus", 2))
-	m.kubectl("create", "-f", file)
+	file := m.File(replicated("nautilus", "nautilus", 2))
+	m.Kubectl("create", "-f", file)
 	m.allAnswer("nautilus", "nautilus", 2)
 	// Conformance: [sig-cli] Kubectl client Update Demo should scale a replication controller
 	for _, n := range []int{1, 2} {
-		m.kubectl("scale", "rc", "nautilus", fmt.Sprintf("--replicas=%d", n), "--timeout=100s")
+		m.Kubectl("scale", "rc", "nautilus", fmt.Sprintf("--replicas=%d", n), "--timeout=100s")
 		m.is("rc/nautilus", ".status.replicas", fmt.Sprint(n))
 		m.allAnswer("nautilus", "nautilus", n)
 	}
-	m.kubectl("delete", "--grace-period=0", "--force", "-f", file)
-	m.kubectl("wait", "pods", "-l", "demo=nautilus", "--for=delete", "--timeout=100s")
-	contains(m, m.kubectl("get", "rc,svc", "-l", "demo=nautilus"), "No resources found")
+	m.Kubectl("delete", "--grace-period=0", "--force", "-f", file)
+	m.Kubectl("wait", "pods", "-l", "demo=nautilus", "--for=delete", "--timeout=100s")
+	m.Contains(m.Kubectl("get", "rc,svc", "-l", "demo=nautilus"), "No resources found")
 }
 
 func exposeController(m *machine) {
-	m.apply(replicated("primary", "primary", 1))
+	m.Apply(replicated("primary", "primary", 1))
 	m.allAnswer("primary", "primary", 1)
 	reaches := func(service, port string) {
 		m.Helper()
-		m.eventually(service+" leads to the pod", func() string {
-			got := m.kubectl("get", "endpoints", service, "-o", "jsonpath={.subsets[*].addresses[*].targetRef.name} {.subsets[*].ports[*].port}")
+		m.Eventually(service+" leads to the pod", func() string {
+			got := m.Kubectl("get", "endpoints", service, "-o", "jsonpath={.subsets[*].addresses[*].targetRef.name} {.subsets[*].ports[*].port}")
 			if strings.Contains(got, "primary-") && strings.HasSuffix(got, " 8080") {
 				return ""
 			}
 			return got
 		})
 		m.same("port", m.field("service/"+service, ".spec.ports[0].port"), port)
-		m.eventually(service+" answers", func() string {
-			out, err := m.Sinawi(m.ctx, m.inNamespace([]string{"get", "--raw", "/api/v1/namespaces/" + m.namespace + "/services/" + service + ":" + port + "/proxy/"})...)
+		m.Eventually(service+" answers", func() string {
+			out, err := m.Node.Sinawi(m.Ctx, m.InNamespace([]string{"get", "--raw", "/api/v1/namespaces/" + m.Namespace + "/services/" + service + ":" + port + "/proxy/"})...)
 			if err == nil && out == "primary\n" {
 				return ""
 			}
 			return fmt.Sprintf("%q, %v", out, err)
 		})
 	}
-	m.kubectl("expose", "rc", "primary", "--name=rm2", "--port=1234", "--target-port=8080")
+	m.Kubectl("expose", "rc", "primary", "--name=rm2", "--port=1234", "--target-port=8080")
 	reaches("rm2", "1234")
-	m.kubectl("expose", "service", "rm2", "--name=rm3", "--port=2345", "--target-port=8080")
+	m.Kubectl("expose", "service", "rm2", "--name=rm3", "--port=2345", "--target-port=8080")
 	reaches("rm3", "2345")
-	m.kubectl("delete", "rc/primary", "service/rm2", "service/rm3", "--timeout=100s")
+	m.Kubectl("delete", "rc/primary", "service/rm2", "service/rm3", "--timeout=100s")
 }
 
 // book is a frontend that asks a backend behind a service, as the guestbook does. It finds
@@ -188,15 +188,15 @@ spec:
 `
 
 func guestbook(m *machine) {
-	file := m.file(strings.ReplaceAll(book, "BUSYBOX", "image: 'sinawi.local/busybox:1'\n        imagePullPolicy: Never"))
-	m.kubectl("create", "-f", file)
-	m.kubectl("rollout", "status", "deployment/backend", "--timeout=100s")
-	m.kubectl("rollout", "status", "deployment/frontend", "--timeout=100s")
-	path := "/api/v1/namespaces/" + m.namespace + "/services/frontend/proxy/cgi-bin/book"
+	file := m.File(strings.ReplaceAll(book, "BUSYBOX", "image: 'sinawi.local/busybox:1'\n        imagePullPolicy: Never"))
+	m.Kubectl("create", "-f", file)
+	m.Kubectl("rollout", "status", "deployment/backend", "--timeout=100s")
+	m.Kubectl("rollout", "status", "deployment/frontend", "--timeout=100s")
+	path := "/api/v1/namespaces/" + m.Namespace + "/services/frontend/proxy/cgi-bin/book"
 	says := func(query, want string) {
 		m.Helper()
-		m.eventually("the guestbook says "+want, func() string {
-			out, err := m.Sinawi(m.ctx, m.inNamespace([]string{"get", "--raw", path + query})...)
+		m.Eventually("the guestbook says "+want, func() string {
+			out, err := m.Node.Sinawi(m.Ctx, m.InNamespace([]string{"get", "--raw", path + query})...)
 			if err == nil && strings.Contains(out, want) {
 				return ""
 			}
@@ -205,7 +205,7 @@ func guestbook(m *machine) {
 	}
 	says("?TestEntry", "TestEntry")
 	says("", "TestEntry") // another frontend, the same backend
-	m.kubectl("delete", "--grace-period=0", "--force", "-f", file)
-	m.kubectl("wait", "pods", "-l", "app=guestbook", "--for=delete", "--timeout=100s")
-	contains(m, m.kubectl("get", "deployments,services", "-l", "app=guestbook"), "No resources found")
+	m.Kubectl("delete", "--grace-period=0", "--force", "-f", file)
+	m.Kubectl("wait", "pods", "-l", "app=guestbook", "--for=delete", "--timeout=100s")
+	m.Contains(m.Kubectl("get", "deployments,services", "-l", "app=guestbook"), "No resources found")
 }

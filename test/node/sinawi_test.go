@@ -15,6 +15,7 @@ import (
 	"github.com/sinawi/sinawi/internal/instance"
 	"github.com/sinawi/sinawi/internal/runtime/image"
 	"github.com/sinawi/sinawi/lab/images"
+	"github.com/sinawi/sinawi/lab/labtest"
 )
 
 // ownCommands tries the commands of Sinawi itself on a running cluster.
@@ -28,17 +29,17 @@ func ownCommands(m *machine) {
 	if len(demo.PerPod) != 3 || demo.Recovered == 0 || demo.Scaled == 0 || demo.UpdateRequests == 0 || demo.UpdateFailed != 0 {
 		m.Errorf("demo: got %+v", demo)
 	}
-	if out := m.kubectl("get", "namespaces", "-o", "name"); strings.Contains(out, "demo") {
+	if out := m.Kubectl("get", "namespaces", "-o", "name"); strings.Contains(out, "demo") {
 		m.Errorf("left after the demo:\n%s", out)
 	}
 	var checks any
 	m.decode(&checks, "doctor", "-o", "json")
-	contains(m, m.sinawi("doctor"), "✓")
+	m.Contains(m.Sinawi("doctor"), "✓")
 	imageCommands(m)
 
 	korean := func(args ...string) string {
 		m.Helper()
-		cmd := m.Command(m.ctx, args...)
+		cmd := m.Command(m.Ctx, args...)
 		cmd.Env = append(cmd.Env, "LC_ALL=", "LANG=ko_KR.UTF-8")
 		var out strings.Builder
 		cmd.Stdout, cmd.Stderr = &out, &out
@@ -55,18 +56,18 @@ func ownCommands(m *machine) {
 		{"image --help", "이미지"},
 		{"logs nobody-there", "nobody-there"},
 	} {
-		contains(m, korean(strings.Fields(tt.args)...), tt.want)
+		m.Contains(korean(strings.Fields(tt.args)...), tt.want)
 	}
 	// What programs read stays as it is.
-	contains(m, korean("kubectl", "get", "nodes"), "STATUS", "Ready")
-	m.same("version for programs", korean("version", "-o", "json"), m.sinawi("version", "-o", "json"))
+	m.Contains(korean("kubectl", "get", "nodes"), "STATUS", "Ready")
+	m.same("version for programs", korean("version", "-o", "json"), m.Sinawi("version", "-o", "json"))
 }
 
 // decode runs a command and reads the JSON that it prints.
 func (m *machine) decode(into any, args ...string) {
 	m.Helper()
 	var out, wrong strings.Builder
-	cmd := m.Command(m.ctx, args...)
+	cmd := m.Command(m.Ctx, args...)
 	cmd.Stdout, cmd.Stderr = &out, &wrong
 	err := m.Start(cmd)
 	if err == nil {
@@ -96,18 +97,18 @@ func imageCommands(m *machine) {
 	if err := os.WriteFile(file, data, 0o600); err != nil {
 		m.Fatal(err)
 	}
-	contains(m, m.sinawi("image", "import", file), "example.com/brought:7")
-	contains(m, m.sinawi("image", "ls"), "example.com/brought", "7")
+	m.Contains(m.Sinawi("image", "import", file), "example.com/brought:7")
+	m.Contains(m.Sinawi("image", "ls"), "example.com/brought", "7")
 	var list any
 	m.decode(&list, "image", "ls", "-o", "json")
-	contains(m, m.sinawi("image", "rm", "example.com/brought:7"), "example.com/brought:7")
-	if out := m.sinawi("image", "ls"); strings.Contains(out, "example.com/brought") {
+	m.Contains(m.Sinawi("image", "rm", "example.com/brought:7"), "example.com/brought:7")
+	if out := m.Sinawi("image", "ls"); strings.Contains(out, "example.com/brought") {
 		m.Errorf("after rm:\n%s", out)
 	}
-	contains(m, m.refused("image", "rm", "example.com/brought:7"), "example.com/brought:7")
-	broken := m.file("this is no archive")
-	contains(m, m.refused("image", "import", broken), broken)
-	contains(m, m.refused("image", "import", "/no/such/file"), "/no/such/file", "no such file")
+	m.Contains(m.Refused("image", "rm", "example.com/brought:7"), "example.com/brought:7")
+	broken := m.File("this is no archive")
+	m.Contains(m.Refused("image", "import", broken), broken)
+	m.Contains(m.Refused("image", "import", "/no/such/file"), "/no/such/file", "no such file")
 }
 
 // fromHost asks 30 times from the machine that the lab runs on.
@@ -116,7 +117,7 @@ func (m *machine) fromHost(url string) map[string]bool {
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	seen := map[string]bool{}
 	for range 30 {
-		req, err := http.NewRequestWithContext(m.ctx, http.MethodGet, url, nil)
+		req, err := http.NewRequestWithContext(m.Ctx, http.MethodGet, url, nil)
 		if err != nil {
 			m.Fatal(err)
 		}
@@ -138,41 +139,41 @@ func (m *machine) fromHost(url string) map[string]bool {
 // the end of one leaves the other as it was.
 func TestBeside(t *testing.T) {
 	m := newMachine(t)
-	m.up()
-	m.importBusyBox()
+	m.Up()
+	m.ImportBusyBox()
 	before := m.inventory(t)
 	node := *m.Node
 	node.Dir = instance.Dir(string(m.Dir) + "b")
 	node.Flags = []string{"--api-port=7443", "--pod-cidr=10.52.0.0/16", "--service-cidr=10.53.0.0/16"}
-	second := &machine{TB: t, Node: &node, ctx: m.ctx}
+	second := &machine{&labtest.Machine{TB: t, Node: &node, Ctx: m.Ctx}}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), labtest.Patience)
 		defer cancel()
 		if _, err := os.Stat(string(node.Dir)); err == nil {
 			_, _ = second.Down(ctx)
 		}
 	})
-	second.up()
-	second.importBusyBox()
+	second.Up()
+	second.ImportBusyBox()
 	web := pod("web", "  containers: [{name: c, BUSYBOX, command: [sh, -c, 'echo from CLUSTER > /tmp/name; exec httpd -f -p 8080 -h /tmp'], readinessProbe: {httpGet: {port: 8080, path: /name}, periodSeconds: 1}}]")
 	both := map[string]*machine{"first": m, "second": second}
 	for name, one := range both {
-		one.apply(strings.ReplaceAll(web, "CLUSTER", name))
-		one.kubectl("expose", "pod", "web", "--port=80", "--target-port=8080", "--type=NodePort")
+		one.Apply(strings.ReplaceAll(web, "CLUSTER", name))
+		one.Kubectl("expose", "pod", "web", "--port=80", "--target-port=8080", "--type=NodePort")
 	}
 	for name, one := range both {
 		one.ready("web")
 		one.answers(name)
 	}
-	contains(m, second.field("service/kubernetes", ".spec.clusterIP"), "10.53.0.1")
-	contains(m, second.field("pod/web", ".status.podIP"), "10.52.")
-	pods := m.kubectl("get", "pods", "-A", "-o", "jsonpath={.items[*].metadata.uid}{.items[*].status.containerStatuses[*].restartCount}")
-	if out, err := second.Down(m.ctx); err != nil {
+	m.Contains(second.field("service/kubernetes", ".spec.clusterIP"), "10.53.0.1")
+	m.Contains(second.field("pod/web", ".status.podIP"), "10.52.")
+	pods := m.Kubectl("get", "pods", "-A", "-o", "jsonpath={.items[*].metadata.uid}{.items[*].status.containerStatuses[*].restartCount}")
+	if out, err := second.Down(m.Ctx); err != nil {
 		t.Fatalf("down: %v\n%s", err, out)
 	}
-	m.same("pods of the first", m.kubectl("get", "pods", "-A", "-o", "jsonpath={.items[*].metadata.uid}{.items[*].status.containerStatuses[*].restartCount}"), pods)
+	m.same("pods of the first", m.Kubectl("get", "pods", "-A", "-o", "jsonpath={.items[*].metadata.uid}{.items[*].status.containerStatuses[*].restartCount}"), pods)
 	m.answers("first")
-	m.kubectl("delete", "pod,service", "web", "--timeout=60s")
+	m.Kubectl("delete", "pod,service", "web", "--timeout=60s")
 	now := m.inventory(t)
 	for _, thing := range before {
 		if !slices.Contains(now, thing) {
@@ -180,7 +181,7 @@ func TestBeside(t *testing.T) {
 		}
 	}
 	compareInventory(t, now, second.inventory(t))
-	if out, err := m.Down(m.ctx); err != nil {
+	if out, err := m.Down(m.Ctx); err != nil {
 		t.Fatalf("down: %v\n%s", err, out)
 	}
 }
@@ -189,8 +190,8 @@ func TestBeside(t *testing.T) {
 func (m *machine) answers(cluster string) {
 	m.Helper()
 	want := "from " + cluster + "\n"
-	m.eventually("service from a pod", func() string {
-		out, err := m.Kubectl(m.ctx, "exec", "web", "--", "wget", "-qO-", "http://web.default.svc.cluster.local/name")
+	m.Eventually("service from a pod", func() string {
+		out, err := m.Node.Kubectl(m.Ctx, "exec", "web", "--", "wget", "-qO-", "http://web.default.svc.cluster.local/name")
 		if err == nil && out == want {
 			return ""
 		}

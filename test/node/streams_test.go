@@ -12,11 +12,13 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sinawi/sinawi/lab/labtest"
 )
 
 // streams uses what connects a user with a container.
 func streams(m *machine) {
-	m.apply(pod("web", `  containers: [{name: c, BUSYBOX, command: [sh, -c, 'mkdir /www; echo hello > /www/a; httpd -p 8080 -h /www; sleep 100000']}]`) +
+	m.Apply(pod("web", `  containers: [{name: c, BUSYBOX, command: [sh, -c, 'mkdir /www; echo hello > /www/a; httpd -p 8080 -h /www; sleep 100000']}]`) +
 		pod("reader", `  containers: [{name: c, BUSYBOX, stdin: true, command: [sh, -c, 'while read line; do echo "<$line>"; done; sleep 100000']}]`))
 	m.ready("web", "reader")
 	forward(m)
@@ -26,14 +28,14 @@ func streams(m *machine) {
 
 	out := m.typed(strings.NewReader("one\ntwo\n"), "run", "counter", "-i", "--rm", "--image=sinawi.local/busybox:1",
 		"--image-pull-policy=Never", "--restart=Never", "--", "sh", "-c", "wc -l; echo counted")
-	contains(m, out, "2\ncounted\n", `pod "counter" deleted`)
-	contains(m, m.typed(strings.NewReader("typed\n"), "exec", "-i", "web", "--", "cat"), "typed\n")
+	m.Contains(out, "2\ncounted\n", `pod "counter" deleted`)
+	m.Contains(m.typed(strings.NewReader("typed\n"), "exec", "-i", "web", "--", "cat"), "typed\n")
 
-	m.kubectl("debug", "web", "--image=sinawi.local/busybox:1", "--image-pull-policy=Never", "--container=look", "--target=c",
+	m.Kubectl("debug", "web", "--image=sinawi.local/busybox:1", "--image-pull-policy=Never", "--container=look", "--target=c",
 		"--profile=general", "--", "sh", "-c", "echo looked; wget -qO- http://127.0.0.1:8080/a; ps; sleep 100000")
 	m.is("pod/web", ".status.ephemeralContainerStatuses[0].state.running.startedAt", m.startOf("look"))
-	m.eventually("a container to look around", func() string {
-		out := m.kubectl("logs", "web", "-c", "look")
+	m.Eventually("a container to look around", func() string {
+		out := m.Kubectl("logs", "web", "-c", "look")
 		if strings.Contains(out, "looked\nhello\n") && strings.Contains(out, "httpd -p 8080") {
 			return ""
 		}
@@ -45,7 +47,7 @@ func streams(m *machine) {
 func (m *machine) startOf(name string) string {
 	m.Helper()
 	at := ""
-	m.eventually(name+" runs", func() string {
+	m.Eventually(name+" runs", func() string {
 		at = m.field("pod/web", `.status.ephemeralContainerStatuses[?(@.name=="`+name+`")].state.running.startedAt`)
 		if at == "" {
 			return m.field("pod/web", ".status.ephemeralContainerStatuses")
@@ -97,9 +99,9 @@ func copyFiles(m *machine) {
 			m.Fatal(err)
 		}
 	}
-	m.kubectl("cp", filepath.Join(dir, "in"), "web:/tmp/there")
-	m.same("a copied file", m.kubectl("exec", "web", "--", "cat", "/tmp/there/small"), "small\n")
-	m.kubectl("cp", "web:/tmp/there", filepath.Join(dir, "back"))
+	m.Kubectl("cp", filepath.Join(dir, "in"), "web:/tmp/there")
+	m.same("a copied file", m.Kubectl("exec", "web", "--", "cat", "/tmp/there/small"), "small\n")
+	m.Kubectl("cp", "web:/tmp/there", filepath.Join(dir, "back"))
 	got, err := os.ReadFile(filepath.Join(dir, "back/deep/big"))
 	if err != nil || !bytes.Equal(got, big) {
 		m.Errorf("copied there and back: %d bytes of %d, %v", len(got), len(big), err)
@@ -148,7 +150,7 @@ func attach(m *machine) {
 	defer func() { _ = cmd.Wait() }()
 	defer func() { _ = cmd.Process.Kill() }()
 	m.typeUntil(in, follow(out), "good day\n", "<good day>")
-	contains(m, m.kubectl("logs", "reader"), "<good day>")
+	m.Contains(m.Kubectl("logs", "reader"), "<good day>")
 }
 
 // follow passes on what a reader gives until its end.
@@ -181,7 +183,7 @@ func (m *machine) typeUntil(w io.Writer, screen <-chan []byte, keys, wanted stri
 		m.Fatal(err)
 	}
 	var seen []byte
-	for timeout := time.After(patience); !bytes.Contains(seen, []byte(wanted)); {
+	for timeout := time.After(labtest.Patience); !bytes.Contains(seen, []byte(wanted)); {
 		select {
 		case part, more := <-screen:
 			if !more {
@@ -225,7 +227,7 @@ func pseudoTerminal(m *machine) (ours, theirs *os.File) {
 
 // containerLogs reads logs in every way that kubectl has.
 func containerLogs(m *machine) {
-	m.apply(pod("talker", `  containers:
+	m.Apply(pod("talker", `  containers:
   - {name: c, BUSYBOX, command: [sh, -c, 'echo "this is life $(($(cat /kept/life 2>/dev/null) + 1))"; echo $(($(cat /kept/life 2>/dev/null) + 1)) > /kept/life; i=0; until [ -e /kept/end ]; do i=$((i+1)); echo line $i; sleep 0.2; done; rm /kept/end; echo last words >&2; exit 3'], volumeMounts: [{name: kept, mountPath: /kept}]}
   - {name: other, BUSYBOX, command: [sh, -c, 'echo other voice; sleep 100000']}
   volumes: [{name: kept, emptyDir: {}}]`))
@@ -240,8 +242,8 @@ func containerLogs(m *machine) {
 	}
 	screen := follow(out)
 	m.typeUntil(io.Discard, screen, "", "this is life 1\nline 1\n")
-	m.kubectl("exec", "talker", "-c", "other", "--", "true")
-	m.kubectl("exec", "talker", "-c", "c", "--", "touch", "/kept/end")
+	m.Kubectl("exec", "talker", "-c", "other", "--", "true")
+	m.Kubectl("exec", "talker", "-c", "c", "--", "touch", "/kept/end")
 	m.typeUntil(io.Discard, screen, "", "last words\n")
 	if err := cmd.Wait(); err != nil { // a followed log ends with its container
 		m.Errorf("logs -f: %v", err)
@@ -249,22 +251,22 @@ func containerLogs(m *machine) {
 	m.is("pod/talker", `.status.containerStatuses[?(@.name=="c")].restartCount`, "1")
 	m.ready("talker")
 	m.same("code of the first life", m.field("pod/talker", `.status.containerStatuses[?(@.name=="c")].lastState.terminated.exitCode`), "3")
-	contains(m, m.kubectl("logs", "talker", "-c", "c", "--previous"), "this is life 1\n", "last words\n")
-	contains(m, m.kubectl("logs", "talker", "-c", "c"), "this is life 2\n")
-	contains(m, m.kubectl("logs", "talker", "--all-containers", "--prefix"), "[pod/talker/other] other voice", "[pod/talker/c] this is life 2")
-	contains(m, m.kubectl("logs", "-l", "app=talker", "-c", "other"), "other voice")
-	stamped := m.kubectl("logs", "talker", "-c", "other", "--timestamps")
+	m.Contains(m.Kubectl("logs", "talker", "-c", "c", "--previous"), "this is life 1\n", "last words\n")
+	m.Contains(m.Kubectl("logs", "talker", "-c", "c"), "this is life 2\n")
+	m.Contains(m.Kubectl("logs", "talker", "--all-containers", "--prefix"), "[pod/talker/other] other voice", "[pod/talker/c] this is life 2")
+	m.Contains(m.Kubectl("logs", "-l", "app=talker", "-c", "other"), "other voice")
+	stamped := m.Kubectl("logs", "talker", "-c", "other", "--timestamps")
 	if _, err := time.Parse(time.RFC3339Nano, strings.SplitN(stamped, " ", 2)[0]); err != nil {
 		m.Errorf("logs --timestamps: %q: %v", stamped, err)
 	}
-	m.same("logs since the future", m.kubectl("logs", "talker", "-c", "other", "--since-time="+time.Now().Add(time.Hour).Format(time.RFC3339)), "")
-	contains(m, m.kubectl("logs", "talker", "-c", "other", "--since=1h"), "other voice")
-	m.same("the first bytes", m.kubectl("logs", "talker", "-c", "other", "--limit-bytes=5"), "other")
-	if got := m.kubectl("logs", "talker", "-c", "c", "--tail=1"); strings.Count(got, "\n") != 1 {
+	m.same("logs since the future", m.Kubectl("logs", "talker", "-c", "other", "--since-time="+time.Now().Add(time.Hour).Format(time.RFC3339)), "")
+	m.Contains(m.Kubectl("logs", "talker", "-c", "other", "--since=1h"), "other voice")
+	m.same("the first bytes", m.Kubectl("logs", "talker", "-c", "other", "--limit-bytes=5"), "other")
+	if got := m.Kubectl("logs", "talker", "-c", "c", "--tail=1"); strings.Count(got, "\n") != 1 {
 		m.Errorf("logs --tail=1: got %q", got)
 	}
-	contains(m, m.denied("logs", "talker", "-c", "nobody"), "nobody")
-	contains(m, m.denied("logs", "talker", "-c", "other", "--previous"), "previous terminated container")
-	contains(m, m.sinawi("logs", "server", "--tail=3"), "time=")
-	contains(m, m.sinawi("logs", "runtime", "--tail=1"), "\n")
+	m.Contains(m.Denied("logs", "talker", "-c", "nobody"), "nobody")
+	m.Contains(m.Denied("logs", "talker", "-c", "other", "--previous"), "previous terminated container")
+	m.Contains(m.Sinawi("logs", "server", "--tail=3"), "time=")
+	m.Contains(m.Sinawi("logs", "runtime", "--tail=1"), "\n")
 }

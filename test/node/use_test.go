@@ -12,8 +12,8 @@ import (
 // its own on one node.
 func TestUse(t *testing.T) {
 	m := newMachine(t)
-	m.up()
-	m.importBusyBox()
+	m.Up()
+	m.ImportBusyBox()
 	for _, tt := range []struct {
 		name string
 		try  func(*machine)
@@ -41,10 +41,10 @@ func TestUse(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			m := m.on(t)
-			m.namespace = "use-" + tt.name
-			m.sinawi("kubectl", "create", "namespace", m.namespace)
+			m.Namespace = "use-" + tt.name
+			m.Sinawi("kubectl", "create", "namespace", m.Namespace)
 			tt.try(m)
-			m.sinawi("kubectl", "delete", "namespace", m.namespace, "--timeout=100s")
+			m.Sinawi("kubectl", "delete", "namespace", m.Namespace, "--timeout=100s")
 		})
 	}
 }
@@ -65,19 +65,19 @@ func sleeper(name string) string {
 func (m *machine) ready(pods ...string) {
 	m.Helper()
 	args := append([]string{"wait", "pod", "--for=condition=Ready", "--timeout=100s"}, pods...)
-	m.kubectl(args...)
+	m.Kubectl(args...)
 }
 
 // is waits until a field of an object has a value.
 func (m *machine) is(object, path, value string) {
 	m.Helper()
-	m.kubectl("wait", object, "--for=jsonpath={"+path+"}="+value, "--timeout=100s")
+	m.Kubectl("wait", object, "--for=jsonpath={"+path+"}="+value, "--timeout=100s")
 }
 
 // field is a field of an object.
 func (m *machine) field(object, path string) string {
 	m.Helper()
-	return m.kubectl("get", object, "-o", "jsonpath={"+path+"}")
+	return m.Kubectl("get", object, "-o", "jsonpath={"+path+"}")
 }
 
 // same reports a value that is not the wanted one.
@@ -90,7 +90,7 @@ func (m *machine) same(what, got, want string) {
 
 // kubectlCmd is a kubectl command that is not started yet.
 func (m *machine) kubectlCmd(args ...string) *exec.Cmd {
-	return m.Command(m.ctx, m.inNamespace(args)...)
+	return m.Command(m.Ctx, m.InNamespace(args)...)
 }
 
 // typed runs a kubectl command that must succeed, with something to read.

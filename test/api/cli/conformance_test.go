@@ -14,6 +14,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/version"
+
+	"github.com/sinawi/sinawi/lab/labtest"
 )
 
 const controller = `
@@ -243,7 +245,7 @@ func (k *kubectl) versions(network, address string) {
 }
 
 func proxySocket(k *kubectl) {
-	socket := filepath.Join(k.dir, "p")
+	socket := filepath.Join(k.program.Dir, "p")
 	k.contains(k.proxy("--unix-socket="+socket), "Starting to serve on "+socket)
 	k.versions("unix", socket)
 }
@@ -260,7 +262,7 @@ func proxyPort(k *kubectl) {
 func untainted(k *kubectl) {
 	k.run("wait", "node/node-0", "node/node-1", "--for=condition=Ready", "--timeout=2m")
 	// The taint of a node that was not ready goes a moment after it is.
-	bound := int64(patience.Seconds())
+	bound := int64(labtest.Patience.Seconds())
 	w, err := k.CoreV1().Nodes().Watch(k.Context(), metav1.ListOptions{TimeoutSeconds: &bound})
 	if err != nil {
 		k.Fatal(err)

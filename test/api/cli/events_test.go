@@ -16,6 +16,7 @@ import (
 	typedevents "k8s.io/client-go/kubernetes/typed/events/v1"
 
 	"github.com/sinawi/sinawi/internal/apiserver/apitest"
+	"github.com/sinawi/sinawi/lab/labtest"
 )
 
 func TestEvents(t *testing.T) {
@@ -218,7 +219,7 @@ func bothGroups(t *testing.T, client kubernetes.Interface) {
 	ns := space(t, client)
 	must[*eventsv1.Event](t)(client.EventsV1().Events(ns).Create(t.Context(), newEvent(ns, "new"), metav1.CreateOptions{}))
 	var core typedcore.EventInterface = client.CoreV1().Events(ns)
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), labtest.Patience)
 	defer cancel()
 	old := must[*corev1.Event](t)(core.Get(ctx, "new", metav1.GetOptions{}))
 	if old.Message != "This is new" || old.InvolvedObject.Name != "none" || old.ReportingController != "test-controller" {

@@ -9,10 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/go-logr/logr"
 	"golang.org/x/sync/errgroup"
@@ -21,8 +19,6 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
-	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	toolsevents "k8s.io/client-go/tools/events"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/klog/v2"
@@ -35,12 +31,9 @@ import (
 	"github.com/sinawi/sinawi/internal/controllers/events"
 	"github.com/sinawi/sinawi/internal/controllers/loop"
 	"github.com/sinawi/sinawi/internal/scheduler"
-	"github.com/sinawi/sinawi/lab"
+	"github.com/sinawi/sinawi/lab/labtest"
 	"github.com/sinawi/sinawi/lab/simnode"
 )
-
-// patience bounds every command; nothing is asserted about how long one takes.
-const patience = 3 * time.Minute
 
 // cluster is an API server, all controllers, the scheduler and two simulated nodes.
 type cluster struct {
@@ -118,48 +111,28 @@ func (c *cluster) startParts(ctx context.Context, t *testing.T, group *errgroup.
 type kubectl struct {
 	*testing.T
 	*cluster
-	program   string
-	first     []string // arguments that come before all others
-	dir       string
+	program   *labtest.Kubectl
 	namespace string
 }
 
 // in returns a kubectl for a test, in a namespace made for it.
 func (c *cluster) in(t *testing.T) *kubectl {
 	t.Helper()
-	program, err := exec.LookPath("kubectl")
-	var first []string
-	if err != nil { // the one that is built in is the same code, of our own release
-		if program, err = lab.FindProgram(); err != nil {
-			t.Fatal(err)
-		}
-		first = []string{"kubectl"}
-	}
 	ns, err := c.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "cli-"}}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	c.server.Account(t.Context(), ns.Name)
-	k := &kubectl{T: t, cluster: c, program: program, first: first, dir: t.TempDir(), namespace: ns.Name}
-	s := c.server.Config
-	config := clientcmdapi.NewConfig()
-	config.Clusters["c"] = &clientcmdapi.Cluster{Server: s.Host, CertificateAuthorityData: s.CAData}
-	config.AuthInfos["u"] = &clientcmdapi.AuthInfo{ClientCertificateData: s.CertData, ClientKeyData: s.KeyData}
-	config.Contexts["x"] = &clientcmdapi.Context{Cluster: "c", AuthInfo: "u", Namespace: ns.Name}
-	config.CurrentContext = "x"
-	if err := clientcmd.WriteToFile(*config, filepath.Join(k.dir, "config")); err != nil {
-		t.Fatal(err)
-	}
-	return k
+	return &kubectl{T: t, cluster: c, program: labtest.NewKubectl(t, c.server.Config, ns.Name), namespace: ns.Name}
 }
 
 // command is a kubectl command that is not started yet; it ends with the test.
+// Programs that the test has put into its folder are found first.
 func (k *kubectl) command(env []string, args ...string) *exec.Cmd {
-	ctx, cancel := context.WithTimeout(k.Context(), patience)
+	ctx, cancel := context.WithTimeout(k.Context(), labtest.Patience)
 	k.Cleanup(cancel)
-	cmd := exec.CommandContext(ctx, k.program, slices.Concat(k.first, args)...)
-	cmd.Dir = k.dir
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+filepath.Join(k.dir, "config"), "HOME="+k.dir, "KUBECACHEDIR="+filepath.Join(k.dir, "cache"), "PATH="+k.dir+":"+os.Getenv("PATH"))
+	cmd := k.program.Command(ctx, args...)
+	cmd.Env = append(cmd.Env, "PATH="+k.program.Dir+":"+os.Getenv("PATH"))
 	cmd.Env = append(cmd.Env, env...)
 	return cmd
 }
@@ -188,10 +161,10 @@ func (k *kubectl) run(args ...string) string {
 // file writes a file into the folder that commands run in.
 func (k *kubectl) file(name, content string) {
 	k.Helper()
-	if err := os.MkdirAll(filepath.Dir(filepath.Join(k.dir, name)), 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Dir(filepath.Join(k.program.Dir, name)), 0o700); err != nil {
 		k.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(k.dir, name), []byte(content), 0o700); err != nil {
+	if err := os.WriteFile(filepath.Join(k.program.Dir, name), []byte(content), 0o700); err != nil {
 		k.Fatal(err)
 	}
 }
