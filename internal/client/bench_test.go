@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sinawi/sinawi/internal/apiserver/apitest"
@@ -43,7 +45,19 @@ func each(b *testing.B, f func(i int) error) {
 	b.ReportMetric(float64((cpu(b)-began).Microseconds())/float64(b.N), "cpu-µs/op")
 }
 
-// BenchmarkPod creates replicas and binds them, as controllers and scheduler do.
+// placed is an event as the scheduler tells of a placement.
+func placed(i int, pod string) *eventsv1.Event {
+	return &eventsv1.Event{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: fmt.Sprintf("%s.%d", pod, i)},
+		EventTime:  metav1.NowMicro(), Type: corev1.EventTypeNormal, Reason: "Scheduled", Action: "Binding",
+		ReportingController: "default-scheduler", ReportingInstance: "default-scheduler-n",
+		Regarding: corev1.ObjectReference{Kind: "Pod", Namespace: "default", Name: pod, APIVersion: "v1"},
+		Note:      fmt.Sprintf("Successfully assigned default/%s to %d", pod, i),
+	}
+}
+
+// BenchmarkPod creates replicas, binds them and tells of it, as controllers and
+// scheduler do.
 func BenchmarkPod(b *testing.B) {
 	for _, w := range ways() {
 		s := apitest.StartWith(b, apitest.Options{NoSync: true})
@@ -77,6 +91,11 @@ func BenchmarkPod(b *testing.B) {
 			unbound = unbound[b.N:]
 			each(b, func(i int) error {
 				return c.SubResource("binding").Create(b.Context(), mine[i], &corev1.Binding{Target: corev1.ObjectReference{Kind: "Node", Name: "n"}})
+			})
+		})
+		b.Run("tell/"+w.name, func(b *testing.B) {
+			each(b, func(i int) error {
+				return c.Create(b.Context(), placed(i, "bench"))
 			})
 		})
 		s.Stop()

@@ -1,10 +1,12 @@
 package client_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -12,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -170,6 +173,31 @@ func TestManagedFieldsOfReplicas(t *testing.T) {
 		must(t, err)
 		if string(data) == fields[0] {
 			t.Error("another pod has the managed fields of the first")
+		}
+	})
+}
+
+func TestManagedFieldsOfEvents(t *testing.T) {
+	run(t, func(t *testing.T, c client.Client, _ cache.Cache, ns string) {
+		fields := func(i int, change func(*eventsv1.Event)) string {
+			e := placed(i, "p")
+			e.Namespace, e.Regarding.Namespace = ns, ns
+			change(e)
+			must(t, c.Create(t.Context(), e))
+			data, err := json.Marshal(e.ManagedFields)
+			must(t, err)
+			return string(bytes.ReplaceAll(data, []byte(e.ManagedFields[0].Time.UTC().Format(time.RFC3339)), nil))
+		}
+		same := func(*eventsv1.Event) {}
+		first := fields(1, same)
+		if !strings.Contains(first, `"f:note":{}`) || !strings.Contains(first, `"apiVersion":"events.k8s.io/v1"`) {
+			t.Errorf("managed fields are %s", first)
+		}
+		if second := fields(2, func(e *eventsv1.Event) { e.Reason, e.Regarding.Name = "Other", "q" }); second != first {
+			t.Errorf("managed fields differ between events: %s, %s", first, second)
+		}
+		if labelled := fields(3, func(e *eventsv1.Event) { e.Labels = map[string]string{"a": "b"} }); !strings.Contains(labelled, "f:labels") {
+			t.Errorf("another event has the managed fields of the first: %s", labelled)
 		}
 	})
 }

@@ -9,11 +9,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 )
 
-// fieldMemory remembers the managed fields of pods that were created, because
-// replicas of one template differ in nothing that managed fields tell of, and
-// computing them is a quarter of a creation.
+// fieldMemory remembers the managed fields of pods and events that were created,
+// because replicas of one template, and events of one source, differ in nothing
+// that managed fields tell of, and computing them is a quarter of a creation.
 type fieldMemory struct {
 	mu    sync.Mutex
 	known map[shape][]metav1.ManagedFieldsEntry // guarded by mu
@@ -31,10 +33,10 @@ func newFieldMemory() *fieldMemory {
 
 // created returns in with the managed fields of an object that manager creates.
 func (f *fieldMemory) created(e *Endpoint, in runtime.Object, manager string) (runtime.Object, error) {
-	key, ok := shapeOf(in, manager)
+	key, ok := shapeOf(e.Kind, in, manager)
 	if ok {
 		if entries := f.get(key); entries != nil {
-			in.(*corev1.Pod).ManagedFields = entries
+			managed(in).SetManagedFields(entries)
 			return in, nil
 		}
 	}
@@ -43,27 +45,98 @@ func (f *fieldMemory) created(e *Endpoint, in runtime.Object, manager string) (r
 		return nil, err
 	}
 	out := e.Fields.UpdateNoErrors(live, in, manager)
-	if pod, isPod := out.(*corev1.Pod); ok && isPod {
-		f.put(key, pod.ManagedFields)
+	if m := managed(out); ok && m != nil {
+		f.put(key, m.GetManagedFields())
 	}
 	return out, nil
 }
 
+// managed is nil for what is not remembered.
+func managed(obj runtime.Object) metav1.Object {
+	switch o := obj.(type) {
+	case *corev1.Pod:
+		return o
+	case *corev1.Event:
+		return o
+	}
+	return nil
+}
+
 // shapeOf reports false for what is not remembered.
-func shapeOf(in runtime.Object, manager string) (shape, bool) {
-	pod, ok := in.(*corev1.Pod)
-	if !ok || len(pod.ManagedFields) > 0 {
+func shapeOf(kind schema.GroupVersionKind, in runtime.Object, manager string) (shape, bool) {
+	m := managed(in)
+	if m == nil || len(m.GetManagedFields()) > 0 {
 		return shape{}, false
 	}
-	anonymous := *pod
-	// What is never managed, or differs between replicas in its value alone.
-	// Whether there is a generated name at all is told.
-	anonymous.Name, anonymous.Namespace, anonymous.ResourceVersion, anonymous.UID = "", "", "", ""
-	data, err := anonymous.Marshal()
+	var data []byte
+	var err error
+	switch o := in.(type) {
+	case *corev1.Pod:
+		anonymous := *o
+		withoutIdentity(&anonymous.ObjectMeta)
+		data, err = anonymous.Marshal()
+	case *corev1.Event:
+		anonymous := eventShape(o)
+		data, err = anonymous.Marshal()
+	}
 	if err != nil {
 		return shape{}, false
 	}
-	return sha256.Sum256(append(data, manager...)), true
+	return sha256.Sum256(append(append(data, kind.String()...), manager...)), true
+}
+
+// withoutIdentity drops what is never managed, or differs between replicas in
+// its value alone. Whether there is a generated name at all is told.
+func withoutIdentity(m *metav1.ObjectMeta) {
+	m.Name, m.Namespace, m.ResourceVersion, m.UID = "", "", "", ""
+}
+
+// eventShape is an event with one value in the place of all others: which of its
+// fields are there decides, for it has neither maps nor lists of its own.
+func eventShape(e *corev1.Event) corev1.Event {
+	out := *e
+	withoutIdentity(&out.ObjectMeta)
+	about(&out.InvolvedObject)
+	if e.Related != nil {
+		related := *e.Related
+		about(&related)
+		out.Related = &related
+	}
+	for _, text := range []*string{&out.Reason, &out.Message, &out.Source.Component, &out.Source.Host,
+		&out.Type, &out.Action, &out.ReportingController, &out.ReportingInstance} {
+		present(text)
+	}
+	if out.Count != 0 {
+		out.Count = 1
+	}
+	one := time.Unix(1, 0)
+	for _, at := range []*metav1.Time{&out.FirstTimestamp, &out.LastTimestamp} {
+		if !at.IsZero() {
+			*at = metav1.NewTime(one)
+		}
+	}
+	if !out.EventTime.IsZero() {
+		out.EventTime = metav1.NewMicroTime(one)
+	}
+	if out.Series != nil {
+		out.Series = &corev1.EventSeries{Count: min(out.Series.Count, 1), LastObservedTime: metav1.NewMicroTime(one)}
+	}
+	return out
+}
+
+func about(ref *corev1.ObjectReference) {
+	uid := string(ref.UID)
+	present(&uid)
+	ref.UID = types.UID(uid)
+	for _, text := range []*string{&ref.Kind, &ref.Namespace, &ref.Name, &ref.APIVersion, &ref.ResourceVersion, &ref.FieldPath} {
+		present(text)
+	}
+}
+
+func present(text *string) {
+	if *text != "" {
+		*text = "x"
+	}
 }
 
 func (f *fieldMemory) get(key shape) []metav1.ManagedFieldsEntry {
