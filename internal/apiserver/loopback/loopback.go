@@ -22,13 +22,17 @@ type Transport struct{ handler atomic.Pointer[http.Handler] }
 func (t *Transport) Serve(h http.Handler) { t.handler.Store(&h) }
 
 // RoundTrip calls the handler in a goroutine that ends with the response's
-// body or the request's context.
+// body or the request's context. Of that context the handler sees the end and
+// no values, as over a socket: a part that asks on behalf of a request has that
+// request's user, audit event and warnings in its own.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	h := t.handler.Load()
 	if h == nil {
 		return nil, errors.New("the API server is not started yet")
 	}
-	ctx, cancel := context.WithCancel(req.Context())
+	ctx, end := context.WithCancelCause(context.Background())
+	forget := context.AfterFunc(req.Context(), func() { end(context.Cause(req.Context())) })
+	cancel := func() { forget(); end(nil) }
 	in := req.Clone(ctx)
 	in.RequestURI = req.URL.RequestURI()
 	in.RemoteAddr = "127.0.0.1:0"
@@ -81,7 +85,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 // body ends the request when its reader is done with it.
 type body struct {
 	*io.PipeReader
-	cancel context.CancelFunc
+	cancel func()
 }
 
 func (b *body) Close() error {
