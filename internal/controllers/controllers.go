@@ -78,6 +78,8 @@ type Options struct {
 	// Recorder returns the event recorder of one controller, named as events
 	// name their source. Nil: all share that of the dependencies.
 	Recorder func(source string) record.EventRecorder
+	// Now is the clock by which unused tokens age; nil: the machine's.
+	Now func() time.Time
 	// Without names controllers to leave out.
 	Without []string
 }
@@ -184,7 +186,7 @@ func (s *Set) network(add adder) {
 }
 
 func (s *Set) cluster(add adder, opts Options, all generic) {
-	s.small(add, all)
+	s.small(add, opts, all)
 	add("namespace", func(d loop.Deps) func(context.Context) error {
 		return namespace.New(d, all.discovery, all.metadata).Run
 	})

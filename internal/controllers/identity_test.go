@@ -349,3 +349,28 @@ func TestRootCAIsInEveryNamespace(t *testing.T) {
 	}
 	e.eventually("the root CA is put right", right)
 }
+
+func TestUnusedTokens(t *testing.T) {
+	token := func(name string, labels map[string]string) *corev1.Secret {
+		m := meta(name)
+		m.Labels, m.Annotations = labels, map[string]string{corev1.ServiceAccountNameKey: "bot"}
+		return &corev1.Secret{ObjectMeta: m, Type: corev1.SecretTypeServiceAccountToken}
+	}
+	const label = "kubernetes.io/legacy-token-invalid-since"
+	later := time.Now().AddDate(3, 0, 0)
+	idle, off, byHand := token("idle", nil), token("off", map[string]string{label: later.AddDate(-2, 0, 0).Format(time.DateOnly)}), token("by-hand", nil)
+	e := startWith(t, func(e *env, o *controllers.Options) {
+		e.create(&corev1.ServiceAccount{ObjectMeta: meta("bot"), Secrets: []corev1.ObjectReference{{Name: "idle"}, {Name: "off"}}}, idle, off, byHand)
+		o.Now = func() time.Time { return later }
+	})
+	e.eventually("shut off", func() error {
+		if got := get(e, idle).Labels[label]; got != later.UTC().Format(time.DateOnly) {
+			return fmt.Errorf("invalid since %q", got)
+		}
+		return nil
+	})
+	e.gone(off)
+	if len(get(e, byHand).Labels) != 0 {
+		t.Errorf("a secret made by hand was labelled %v", byHand.Labels)
+	}
+}

@@ -11,13 +11,17 @@ import (
 	"github.com/sinawi/sinawi/internal/controllers/policystatus"
 	"github.com/sinawi/sinawi/internal/controllers/resourceclaim"
 	"github.com/sinawi/sinawi/internal/controllers/servicelb"
+	"github.com/sinawi/sinawi/internal/controllers/tokencleaner"
 )
 
 // small adds the controllers of one kind each that nothing else depends on.
-func (s *Set) small(add adder, all generic) {
+func (s *Set) small(add adder, opts Options, all generic) {
 	add("servicelb", func(d loop.Deps) func(context.Context) error { return servicelb.New(d).Run })
 	add("nodettl", func(d loop.Deps) func(context.Context) error { return nodettl.New(d).Run })
 	add("resourceclaim", func(d loop.Deps) func(context.Context) error { return resourceclaim.New(d).Run })
+	add("legacy-serviceaccount-token-cleaner", func(d loop.Deps) func(context.Context) error {
+		return tokencleaner.New(d, opts.Now).Run
+	})
 	add("policystatus", func(d loop.Deps) func(context.Context) error {
 		check := &validating.TypeChecker{
 			SchemaResolver: &resolver.ClientDiscoveryResolver{Discovery: all.discovery},

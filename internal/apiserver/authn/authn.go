@@ -90,7 +90,7 @@ func New(keys *serviceaccount.Keys, objects serviceaccount.Objects, log *slog.Lo
 			certificate.New(o.ClientCA)))
 	}
 	tokens := append([]authenticator.Token{
-		serviceaccount.NewAuthenticator(o.Issuers, keys, o.Audiences, objects, time.Now),
+		serviceaccount.NewAuthenticator(o.Issuers, keys, o.Audiences, objects, log, time.Now),
 		authenticator.WrapAudienceAgnosticToken(o.Audiences, bootstraptoken.New(objects, log, time.Now)),
 	}, o.Tokens...)
 	token := tokencache.New(tokenunion.New(tokens...), false, tokenCacheTTL, 0)

@@ -114,6 +114,7 @@ func (k *Keeper) kept() []kept {
 				maps.Copy(have.Data, want.Data)
 			})
 		}},
+		k.tracking(),
 	}
 	if k.o.Server.Addr().IsLoopback() {
 		return out
@@ -144,6 +145,18 @@ func (k *Keeper) kept() []kept {
 			})
 		}},
 	)
+}
+
+func (k *Keeper) tracking() kept {
+	name := tokenTracking("").Name
+	return kept{corev1.Resource("configmaps"), metav1.NamespaceSystem, name, func(ctx context.Context) error {
+		want := tokenTracking(time.Now().UTC().Format(time.DateOnly))
+		return ensure(ctx, k.client.CoreV1().ConfigMaps(want.Namespace), want, func(have *corev1.ConfigMap) {
+			if !isDay(have.Data[trackedSince]) {
+				have.Data = with(have.Data, want.Data)
+			}
+		})
+	}}
 }
 
 func with(labels, more map[string]string) map[string]string {

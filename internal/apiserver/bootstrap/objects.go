@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -145,4 +146,22 @@ func extensionTrust(clientCA, proxyCA []byte, proxyNames []string) *corev1.Confi
 			"requestheader-extra-headers-prefix": list("X-Remote-Extra-"),
 		},
 	}
+}
+
+// tokenTracking says since which day it is recorded when the tokens in secrets
+// are used: what shuts unused ones off must know how far back the record goes.
+func tokenTracking(day string) *corev1.ConfigMap {
+	return &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Name: "kube-apiserver-legacy-service-account-token-tracking", Namespace: metav1.NamespaceSystem},
+		Data:       map[string]string{trackedSince: day},
+	}
+}
+
+// trackedSince is the key of the day in it.
+const trackedSince = "since"
+
+// isDay says whether the value is a day as records of tokens write it.
+func isDay(value string) bool {
+	_, err := time.Parse(time.DateOnly, value)
+	return err == nil
 }

@@ -2,6 +2,7 @@ package controlplane
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
@@ -165,4 +167,16 @@ func (l holders) Node(ctx context.Context, name string) (*corev1.Node, error) {
 // moment after, when the watch cache may still show the secret without it.
 func (l holders) Secret(ctx context.Context, namespace, name string) (*corev1.Secret, error) {
 	return read[*corev1.Secret](ctx, l.host, "secrets", namespace, name, "")
+}
+
+// Label writes as this server itself; the secret's uid is a precondition.
+func (l holders) Label(ctx context.Context, secret *corev1.Secret, key, value string) error {
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
+		"uid": secret.UID, "labels": map[string]string{key: value},
+	}})
+	if err != nil {
+		return err
+	}
+	_, err = l.host.Client.CoreV1().Secrets(secret.Namespace).Patch(ctx, secret.Name, types.MergePatchType, patch, metav1.PatchOptions{})
+	return err
 }

@@ -66,6 +66,32 @@ func TestTokensDieWithWhatTheyAreBoundTo(t *testing.T) {
 	unauthorized(t, s, token)
 }
 
+func TestUseOfSecretsTokensIsRecorded(t *testing.T) {
+	s := apitest.Start(t)
+	ctx, core := t.Context(), s.Clientset().CoreV1()
+	account := must[*corev1.ServiceAccount](t)(core.ServiceAccounts(namespace).Get(ctx, "default", metav1.GetOptions{}))
+	token := must[string](t)(controlplane.AccountTokens(controlplane.Guard{}, s.Keys)(account, "kept"))
+	must[*corev1.Secret](t)(core.Secrets(namespace).Create(ctx, &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: "kept", Annotations: map[string]string{corev1.ServiceAccountNameKey: "default"}},
+		Type:       corev1.SecretTypeServiceAccountToken, StringData: map[string]string{"token": token},
+	}, metav1.CreateOptions{}))
+	if me := must[authenticationv1.UserInfo](t)(whoAmI(ctx, bearer(t, s, token))); me.Username != "system:serviceaccount:default:default" {
+		t.Errorf("the token makes %+v", me)
+	}
+	secret := must[*corev1.Secret](t)(core.Secrets(namespace).Get(ctx, "kept", metav1.GetOptions{}))
+	used, err := time.Parse(time.DateOnly, secret.Labels["kubernetes.io/legacy-token-last-used"])
+	if err != nil || time.Since(used) > 48*time.Hour {
+		t.Errorf("after its use the secret has the labels %v: %v", secret.Labels, err)
+	}
+	since := must[*corev1.ConfigMap](t)(core.ConfigMaps("kube-system").Get(ctx, "kube-apiserver-legacy-service-account-token-tracking", metav1.GetOptions{}))
+	if _, err := time.Parse(time.DateOnly, since.Data["since"]); err != nil {
+		t.Errorf("use is recorded since %v: %v", since.Data, err)
+	}
+	secret.Labels["kubernetes.io/legacy-token-invalid-since"] = "2020-01-01"
+	must[*corev1.Secret](t)(core.Secrets(namespace).Update(ctx, secret, metav1.UpdateOptions{}))
+	unauthorized(t, s, token)
+}
+
 func TestSigningKeyIsRotated(t *testing.T) {
 	s := apitest.Start(t)
 	before := issue(t, s.Clientset(), authenticationv1.TokenRequestSpec{})

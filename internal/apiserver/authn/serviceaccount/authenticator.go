@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -24,15 +25,16 @@ type Authenticator struct {
 	keys      *Keys
 	audiences authenticator.Audiences
 	objects   Objects
+	log       *slog.Logger
 	now       func() time.Time
 }
 
 // NewAuthenticator returns the authenticator of tokens by these issuers;
 // audiences are the names that the API server itself goes by.
-func NewAuthenticator(issuers []string, keys *Keys, audiences []string, objects Objects, now func() time.Time) *Authenticator {
+func NewAuthenticator(issuers []string, keys *Keys, audiences []string, objects Objects, log *slog.Logger, now func() time.Time) *Authenticator {
 	return &Authenticator{
 		issuers: append(slices.Clone(issuers), LegacyIssuer), keys: keys,
-		audiences: audiences, objects: objects, now: now,
+		audiences: audiences, objects: objects, log: log, now: now,
 	}
 }
 
@@ -59,7 +61,7 @@ func (a *Authenticator) AuthenticateToken(ctx context.Context, token string) (*a
 	}
 	var info *serviceaccount.ServiceAccountInfo
 	if c.Issuer == LegacyIssuer {
-		info, err = checkLegacy(ctx, a.objects, c, token, now)
+		info, err = a.checkLegacy(ctx, c, token, now)
 	} else {
 		info, err = checkBound(ctx, a.objects, c, now)
 	}

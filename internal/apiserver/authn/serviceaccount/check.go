@@ -2,7 +2,6 @@ package serviceaccount
 
 import (
 	"context"
-	"crypto/subtle"
 	"errors"
 	"fmt"
 	"time"
@@ -15,11 +14,14 @@ import (
 )
 
 // Objects looks up what tokens refer to. An object that is gone is an error.
+// Label writes a label of a secret that was looked up, unless the secret was
+// replaced since.
 type Objects interface {
 	ServiceAccount(ctx context.Context, namespace, name string) (*corev1.ServiceAccount, error)
 	Pod(ctx context.Context, namespace, name string) (*corev1.Pod, error)
 	Node(ctx context.Context, name string) (*corev1.Node, error)
 	Secret(ctx context.Context, namespace, name string) (*corev1.Secret, error)
+	Label(ctx context.Context, secret *corev1.Secret, key, value string) error
 }
 
 // leeway is how far clocks may disagree, and how long after its deletion began
@@ -107,47 +109,4 @@ func alive(kind string, obj metav1.Object, lookup error, ref reference, now time
 func goneSince(obj metav1.Object, now time.Time) bool {
 	deleted := obj.GetDeletionTimestamp()
 	return deleted != nil && deleted.Time.Before(now.Add(-leeway))
-}
-
-// invalidSinceLabel marks a secret's token that was shut off for not being used.
-const invalidSinceLabel = "kubernetes.io/legacy-token-invalid-since"
-
-// checkLegacy proves a token that lives in a secret: the secret must still hold
-// this very token.
-func checkLegacy(ctx context.Context, objects Objects, c *claims, token string, now time.Time) (*serviceaccount.ServiceAccountInfo, error) {
-	l := c.legacy
-	subject := serviceaccount.MakeUsername(l.Namespace, l.AccountName)
-	switch {
-	case l.Namespace == "":
-		return nil, errors.New("namespace is required")
-	case l.SecretName == "":
-		return nil, errors.New("secretName is required")
-	case l.AccountName == "":
-		return nil, errors.New("serviceAccountName is required")
-	case l.AccountUID == "":
-		return nil, errors.New("serviceAccountUID is required")
-	case c.Subject != subject:
-		return nil, errors.New("sub claim is invalid")
-	}
-	secret, err := objects.Secret(ctx, l.Namespace, l.SecretName)
-	if err != nil || goneSince(secret, now) {
-		return nil, errInvalidated
-	}
-	if subtle.ConstantTimeCompare(secret.Data[corev1.ServiceAccountTokenKey], []byte(token)) == 0 {
-		return nil, errors.New("service account token does not match server's copy")
-	}
-	if secret.Labels[invalidSinceLabel] != "" {
-		return nil, errors.New("service account token has been marked invalid")
-	}
-	account, err := objects.ServiceAccount(ctx, l.Namespace, l.AccountName)
-	if err != nil {
-		return nil, err
-	}
-	if goneSince(account, now) {
-		return nil, fmt.Errorf("service account %s/%s has been deleted", l.Namespace, l.AccountName)
-	}
-	if string(account.UID) != l.AccountUID {
-		return nil, fmt.Errorf("service account UID (%s) does not match claim (%s)", account.UID, l.AccountUID)
-	}
-	return &serviceaccount.ServiceAccountInfo{Namespace: l.Namespace, Name: l.AccountName, UID: l.AccountUID}, nil
 }
