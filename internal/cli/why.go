@@ -35,8 +35,8 @@ func (a *app) why() *cobra.Command {
 		Use:   "why POD",
 		Short: a.say("Say why a pod runs nowhere, node by node, and what would help", "파드가 왜 실행되지 못하는지, 무엇이 도움이 되는지 노드별로 알려 줍니다"),
 		Long: a.say(
-			"Asks every node by the scheduler's own rules why it does not take a pod, with numbers, and names the smallest change that would let it run.\nOf a pod that runs it says which nodes could have it.",
-			"스케줄러와 같은 규칙으로 모든 노드에 왜 파드를 받지 않는지 숫자와 함께 묻고, 실행되게 할 가장 작은 변화를 알려 줍니다.\n이미 실행 중인 파드는 어느 노드가 받을 수 있는지 보여 줍니다."),
+			"Asks every node by the scheduler's own rules why it does not take a pod, with numbers, and names the smallest change that would let it run.\nOf a pod that runs it says which nodes could have it. What the scheduler decided about the pod before follows, also of a pod that is gone.",
+			"스케줄러와 같은 규칙으로 모든 노드에 왜 파드를 받지 않는지 숫자와 함께 묻고, 실행되게 할 가장 작은 변화를 알려 줍니다.\n이미 실행 중인 파드는 어느 노드가 받을 수 있는지 보여 줍니다. 이어서 스케줄러가 그 파드에 대해 내린 지난 결정을 보여 주며, 사라진 파드도 볼 수 있습니다."),
 		Example: "  sinawi why pod/web-1\n  sinawi why web-1 -n shop -o json",
 		Args:    cobra.ExactArgs(1),
 	}
@@ -54,8 +54,9 @@ func (a *app) why() *cobra.Command {
 			return err
 		}
 		pod := &corev1.Pod{}
+		past, pastErr := a.decided(namespace, name)
 		if err := c.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, pod); apierrors.IsNotFound(err) {
-			return fmt.Errorf("there is no pod %s in namespace %s; list them all with: sinawi kubectl get pods -A", name, namespace)
+			return a.whyGone(namespace, name, output, past, pastErr)
 		} else if err != nil {
 			return fmt.Errorf("read pod %s/%s: %w", namespace, name, err)
 		}
@@ -65,9 +66,10 @@ func (a *app) why() *cobra.Command {
 		}
 		answer := outlook.New(objects).Why(pod)
 		if output != "" {
-			return a.write(output, answer)
+			return a.write(output, story{Answer: answer, Decisions: past})
 		}
 		a.showWhy(answer)
+		a.showDecisions(past, pod.UID, pastErr)
 		return nil
 	}
 	return cmd

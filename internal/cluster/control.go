@@ -19,11 +19,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sinawi/sinawi/internal/apiserver"
+	"github.com/sinawi/sinawi/internal/apiserver/components"
 	"github.com/sinawi/sinawi/internal/apiserver/controlplane"
 	"github.com/sinawi/sinawi/internal/controllers"
 	"github.com/sinawi/sinawi/internal/controllers/events"
 	"github.com/sinawi/sinawi/internal/controllers/loop"
 	"github.com/sinawi/sinawi/internal/scheduler"
+	"github.com/sinawi/sinawi/internal/scheduler/decisions"
 	"github.com/sinawi/sinawi/internal/store"
 )
 
@@ -130,6 +132,10 @@ func (s *server) startAPI(ctx context.Context, listeners []net.Listener) error {
 		Logger:      s.log,
 
 		RuntimeConfig: s.cfg.RuntimeConfig,
+		Elsewhere: map[string]bool{
+			components.Scheduler:   !s.cfg.enabled(PartScheduler),
+			components.Controllers: !s.cfg.enabled(PartControllers),
+		},
 	})
 	if err != nil {
 		closeAll(listeners)
@@ -221,6 +227,11 @@ func (s *server) startScheduler(c client.Client, objects cache.Cache) error {
 		<-ctx.Done()
 		return nil
 	})
-	s.parts.start("scheduler", scheduler.New(c, objects, recorder, scheduler.Options{Register: legacyregistry.Register}).Run)
+	log, err := decisions.Open(s.cfg.Dir.Decisions(), decisions.Options{Register: legacyregistry.Register})
+	if err != nil {
+		return err
+	}
+	s.parts.start("decision log", log.Run)
+	s.parts.start("scheduler", scheduler.New(c, objects, recorder, scheduler.Options{Decisions: log, Register: legacyregistry.Register}).Run)
 	return nil
 }

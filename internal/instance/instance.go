@@ -63,6 +63,9 @@ func (d Dir) Run() string { return d.join("run") }
 // Logs holds the logs of Sinawi's own processes and of pods.
 func (d Dir) Logs() string { return d.join("logs") }
 
+// Decisions holds what the scheduler decided, and why.
+func (d Dir) Decisions() string { return d.join("logs", "decisions") }
+
 // RuntimeSocket is where the container runtime serves CRI.
 func (d Dir) RuntimeSocket() string { return d.join("run", "runtime.sock") }
 

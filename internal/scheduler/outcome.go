@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -22,6 +23,7 @@ func (s *Scheduler) readOutcome(o outcome) bool {
 		// The watch has already told that the pod is bound or gone.
 		return false
 	}
+	s.noteLost(o.pod, fmt.Sprintf("binding it to node %s: %v; it is tried again", o.node, o.err))
 	slog.Warn("pod could not be bound, trying again", "pod", client.ObjectKeyFromObject(o.pod), "node", o.node, "err", o.err)
 	s.engine.RemovePod(o.pod.UID)
 	s.tryAgain(o.pod.UID, time.Now())

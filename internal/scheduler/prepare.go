@@ -208,6 +208,7 @@ func (s *Scheduler) giveUp(p *preparation, err error, now time.Time) {
 	if errors.Is(err, context.Canceled) {
 		return
 	}
+	s.noteLost(pod, fmt.Sprintf("preparing it for node %s: %v; it is tried again", p.node, err))
 	slog.Warn("pod could not be prepared, trying again", "pod", client.ObjectKeyFromObject(pod), "node", p.node, "err", err)
 	s.recorder.Eventf(pod, nil, corev1.EventTypeWarning, "FailedScheduling", "Scheduling", "running PreBind plugin: %v", err)
 }

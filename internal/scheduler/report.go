@@ -16,6 +16,7 @@ import (
 
 	batchv1 "github.com/sinawi/sinawi/api/scheduling/v1"
 	"github.com/sinawi/sinawi/internal/scheduler/batch"
+	"github.com/sinawi/sinawi/internal/scheduler/engine"
 )
 
 // reporter writes the status of pod groups and queues. Only the latest of each is
@@ -65,7 +66,7 @@ func (r *reporter) run(ctx context.Context) error {
 // sayUnit tells the pods of a unit that wait why they do.
 func (s *Scheduler) sayUnit(u *batch.Unit, message string) {
 	for _, w := range s.batch.Waiting(u) {
-		s.say(w, message, nil)
+		s.say(w, message, engine.Explanation{}, nil)
 	}
 }
 

@@ -35,6 +35,8 @@ type Options struct {
 	Config *config.Config
 	// Binders is how many bindings may be under way at once; 0 means 64.
 	Binders int
+	// Decisions keeps what is decided; nil: nobody does.
+	Decisions Decisions
 	// Register offers the metrics to whoever serves them; nil: nobody does.
 	Register func(metrics.Registerable) error
 }
@@ -46,6 +48,7 @@ type Scheduler struct {
 	recorder Recorder
 	profiles map[string]*config.Profile
 	binders  int
+	decided  Decisions
 
 	mail *mailbox.Mailbox[mailbox.Change] // of nodes, pods, outcomes, and objects that pods wait for
 	// The loop alone uses what follows.
@@ -76,7 +79,7 @@ func New(c client.Client, ca cache.Cache, rec Recorder, opts Options) *Scheduler
 		settings = *opts.Config
 	}
 	s := &Scheduler{
-		client: c, cache: ca, recorder: rec, binders: opts.Binders, profiles: map[string]*config.Profile{},
+		client: c, cache: ca, recorder: rec, decided: opts.Decisions, binders: opts.Binders, profiles: map[string]*config.Profile{},
 		mail: mailbox.New[mailbox.Change](), queue: backlog.New(settings.InitialBackoff, settings.MaxBackoff),
 		storage: storage.New(), devices: devices.New(), spreading: newSpreading(), budgets: budgets{}, reports: newReporter(),
 		preparing: map[types.UID]*preparation{}, evicting: map[types.UID]*backlog.Waiting{},
@@ -203,12 +206,13 @@ func (s *Scheduler) schedule(ctx context.Context, w *backlog.Waiting) error {
 		s.unschedulable(w, ask, problem, plans, began)
 		return nil
 	}
-	node, ok := s.engine.Place(ask)
+	choice, ok := s.engine.Choose(ask)
 	s.measured.algorithm(began)
 	if !ok {
 		s.unfit(w, ask, profile, plans, began)
 		return nil
 	}
+	node := choice.Node
 	work, err := plans.decide(s.engine.Node(node))
 	if err != nil {
 		s.queue.Retry(w.Pod.UID, began)
@@ -218,6 +222,7 @@ func (s *Scheduler) schedule(ctx context.Context, w *backlog.Waiting) error {
 	s.storage.SetPod(w.Pod)
 	s.queue.Fitted(w, s.engine.Feasible)
 	s.measured.attempt("scheduled", profile.Name, began)
+	s.notePlaced(w.Pod, choice, began)
 	if work.empty() {
 		s.ready = append(s.ready, bind{pod: w.Pod, node: node})
 		return s.bindReady(ctx)

@@ -32,7 +32,7 @@ func (s *Scheduler) unschedulable(w *backlog.Waiting, ask engine.Ask, problem st
 	s.measured.refused([]engine.Rule{p.failed}, ask.Profile.Name)
 	s.measured.attempt("unschedulable", ask.Profile.Name, now)
 	s.queue.ParkApart(w, s.engine.KeyOf(ask), helps, now)
-	s.say(w, message, nil)
+	s.say(w, message, engine.Explanation{}, nil)
 }
 
 // unfit parks a pod that no node can take, after it has tried to make room.
@@ -47,25 +47,27 @@ func (s *Scheduler) unfit(w *backlog.Waiting, ask engine.Ask, profile *config.Pr
 	}
 	message := x.Message()
 	if profile.NoPreemption || s.engine.Nodes() == 0 {
-		s.say(w, message, nil)
+		s.say(w, message, x, nil)
 		return
 	}
 	note, nominated := s.preempt(w, ask)
 	if note != "" {
 		message += " preemption: " + note
 	}
-	s.say(w, message, nominated)
+	s.say(w, message, x, nominated)
 }
 
-// say tells a pod's user why it waits, when that is news. nominated is where it
-// may go soon, "" that it is nowhere, nil that this has not changed.
-func (s *Scheduler) say(w *backlog.Waiting, message string, nominated *string) {
+// say tells a pod's user why it waits, when that is news. x is what nodes have
+// against it, if they were asked. nominated is where it may go soon, "" that it
+// is nowhere, nil that this has not changed.
+func (s *Scheduler) say(w *backlog.Waiting, message string, x engine.Explanation, nominated *string) {
 	if nominated != nil && *nominated == w.Pod.Status.NominatedNodeName {
 		nominated = nil
 	}
 	if w.Told == message && nominated == nil {
 		return
 	}
+	s.noteWaits(w.Pod, message, x, nominated)
 	if w.Told != message {
 		slog.Debug("pod does not fit", "pod", client.ObjectKeyFromObject(w.Pod), "why", message)
 		s.recorder.Eventf(w.Pod, nil, corev1.EventTypeWarning, "FailedScheduling", "Scheduling", "%s", message)
@@ -158,6 +160,7 @@ func (s *Scheduler) evictNow(ctx context.Context, by, victim *corev1.Pod, node, 
 	if err != nil {
 		return client.IgnoreNotFound(err)
 	}
+	s.noteLost(victim, fmt.Sprintf("evicted from node %s: %s", node, why))
 	slog.Info("pod preempted", "pod", client.ObjectKeyFromObject(victim), "by", client.ObjectKeyFromObject(by), "node", node)
 	s.recorder.Eventf(victim, by, corev1.EventTypeNormal, "Preempted", "Preempting", "Preempted by pod %v on node %v", by.UID, node)
 	return nil

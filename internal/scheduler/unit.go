@@ -22,6 +22,7 @@ type trial struct {
 	need    int // pods beyond these are tried only within the queue's means
 	tried   int // how many have a place
 	works   map[int]work
+	choices map[int]engine.Choice
 	asks    map[int]engine.Ask
 	why     map[int]string // of pods that have a problem on every node
 	told    map[int]string // why the first had no place, beside those placed before
@@ -31,7 +32,7 @@ type trial struct {
 
 func (s *Scheduler) newTrial(ctx context.Context, u *batch.Unit, pods []*backlog.Waiting, need int) *trial {
 	return &trial{s: s, ctx: ctx, unit: u, pods: pods, need: need,
-		works: map[int]work{}, asks: map[int]engine.Ask{}, why: map[int]string{}, told: map[int]string{}}
+		works: map[int]work{}, choices: map[int]engine.Choice{}, asks: map[int]engine.Ask{}, why: map[int]string{}, told: map[int]string{}}
 }
 
 // Put implements gang.Board.
@@ -46,9 +47,9 @@ func (t *trial) Put(i int) bool {
 		t.why[i] = problem
 		return false
 	}
-	node, ok := s.engine.Place(ask)
+	choice, ok := s.engine.Choose(ask)
 	if !ok && t.before != nil && t.before(i, ask) {
-		node, ok = s.engine.Place(ask)
+		choice, ok = s.engine.Choose(ask)
 	}
 	if !ok {
 		if t.explain && len(t.told) == 0 {
@@ -57,12 +58,13 @@ func (t *trial) Put(i int) bool {
 		}
 		return false
 	}
+	node := choice.Node
 	work, err := plan.decide(s.engine.Node(node))
 	if err != nil {
 		t.why[i] = err.Error()
 		return false
 	}
-	t.works[i] = work
+	t.works[i], t.choices[i] = work, choice
 	s.engine.SetPod(pod, node)
 	s.storage.SetPod(pod)
 	s.storage.Assume(pod, work.volumes)
@@ -131,6 +133,7 @@ func (s *Scheduler) commit(u *batch.Unit, t *trial, placed []int, now time.Time)
 		w, profile := t.pods[i], s.profileOf(t.pods[i].Pod)
 		node := s.engine.NodeOf(w.Pod.UID)
 		w.Nominated = ""
+		s.notePlaced(w.Pod, t.choices[i], now)
 		s.measured.attempt("scheduled", profile.Name, now)
 		if work := t.works[i]; !work.empty() {
 			s.prepare(w, node, work, now.Add(profile.BindTimeout))

@@ -8,45 +8,97 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
+// Choice is the node that was chosen for a pod, and what it was chosen from.
+type Choice struct {
+	Node  string
+	Class Key // of the pod
+	// Feasible is how many nodes the rules of the pod's class allow; none were
+	// looked at for a pod that was nominated.
+	Feasible int
+	// Score is the node's, and RunnerUp that of the best of the others, if any.
+	Score, RunnerUp float64
+}
+
 // Place returns the best node for a pod, or false when none is feasible; then
 // Explain says why. It does not count the pod: SetPod does. A pod that was
 // nominated to a node goes there if it can.
 func (e *Engine) Place(ask Ask) (string, bool) {
+	c, ok := e.Choose(ask)
+	return c.Node, ok
+}
+
+// Choose is Place that tells what the choice was.
+func (e *Engine) Choose(ask Ask) (Choice, bool) {
 	c := e.class(ask)
 	if p := e.nominated[ask.Pod.UID]; p != nil && p.node.object != nil && len(e.refusals(c, ask, p.node, false)) == 0 {
-		return p.node.name, true
+		return Choice{Node: p.node.name, Class: c.key}, true
 	}
 	open := c.open()
 	if len(open) == 0 {
-		return "", false
+		return Choice{}, false
 	}
 	scores := e.scoreGroups(c, open)
-	if len(ask.Extras) == 0 && !e.mustYield(c.req.priority, ask) {
-		best, bestScore := -1, 0.0
-		for i, g := range open {
-			top := g.heap[0]
-			score := scores[i] + c.slots[top].score
-			if best < 0 || score > bestScore || (score == bestScore && top < best) {
-				best, bestScore = top, score
-			}
-		}
-		return e.slots[best].name, true
+	if len(ask.Extras) > 0 || e.mustYield(c.req.priority, ask) {
+		return e.chooseOneByOne(c, ask, open, scores)
 	}
-	// Rules that are not the class's alone: ask node by node, the best first.
+	best, out := -1, Choice{Class: c.key, RunnerUp: math.Inf(-1)}
+	var from *group
+	for i, g := range open {
+		top := g.heap[0]
+		score := scores[i] + c.slots[top].score
+		out.Feasible += len(g.heap)
+		switch {
+		case best < 0:
+			best, out.Score, from = top, score, g
+		case score > out.Score || (score == out.Score && top < best):
+			out.RunnerUp = max(out.RunnerUp, out.Score) // the one that was the best: its group has none better
+			best, out.Score, from = top, score, g
+		default:
+			out.RunnerUp = max(out.RunnerUp, score)
+		}
+	}
+	out.Node = e.slots[best].name
+	out.RunnerUp = max(out.RunnerUp, out.Score+c.second(from))
+	if out.Feasible == 1 {
+		out.RunnerUp = 0
+	}
+	return out, true
+}
+
+// chooseOneByOne asks node by node, the best first, for rules that are not the
+// class's alone.
+func (e *Engine) chooseOneByOne(c *class, ask Ask, open []*group, scores []float64) (Choice, bool) {
 	order := &ranking{}
 	for i, g := range open {
 		for _, slot := range g.heap {
 			order.all = append(order.all, ranked{slot, scores[i] + c.slots[slot].score})
 		}
 	}
+	out := Choice{Class: c.key, Feasible: len(order.all)}
 	heap.Init(order)
 	for len(order.all) > 0 {
-		n := e.slots[heap.Pop(order).(ranked).slot]
-		if len(e.refusals(c, ask, n, false)) == 0 {
-			return n.name, true
+		best := heap.Pop(order).(ranked)
+		n := e.slots[best.slot]
+		if len(e.refusals(c, ask, n, false)) > 0 {
+			out.Feasible--
+			continue
 		}
+		out.Node, out.Score = n.name, best.score
+		if len(order.all) > 0 {
+			out.RunnerUp = order.all[0].score
+		}
+		return out, true
 	}
-	return "", false
+	return Choice{}, false
+}
+
+// second is by how much the second node of a group scores below its first.
+func (c *class) second(g *group) float64 {
+	out := math.Inf(-1)
+	for _, slot := range g.heap[1:min(3, len(g.heap))] { // one of the top's children
+		out = max(out, c.slots[slot].score-c.slots[g.heap[0]].score)
+	}
+	return out
 }
 
 // Feasible reports whether some node could take a pod of the class, leaving
