@@ -13,7 +13,6 @@ import (
 	plugincel "k8s.io/apiserver/pkg/admission/plugin/cel"
 	"k8s.io/apiserver/pkg/admission/plugin/policy/validating"
 	"k8s.io/apiserver/pkg/admission/plugin/webhook/matchconditions"
-	apiservercel "k8s.io/apiserver/pkg/cel"
 	"k8s.io/apiserver/pkg/cel/environment"
 
 	"github.com/sinawi/sinawi/internal/apiserver/validation/check"
@@ -45,20 +44,10 @@ var stateless = sync.OnceValue(func() plugincel.Compiler {
 })
 
 // compile notes what is wrong with an expression.
-func compile(l *check.List, c plugincel.Compiler, e plugincel.ExpressionAccessor, v plugincel.OptionalVariableDeclarations, mode environment.Type, path *field.Path) {
-	if r := c.CompileCELExpression(e, v, mode); r.Error != nil {
-		l.Add(compileError(path, e.GetExpression(), r.Error))
+func compile(l *check.List, c plugincel.Compiler, e plugincel.ExpressionAccessor, v plugincel.OptionalVariableDeclarations, stored expressions, path *field.Path) {
+	if r := c.CompileCELExpression(e, v, stored.mode(e.GetExpression())); r.Error != nil {
+		l.Uncompilable(path, e.GetExpression(), r.Error)
 	}
-}
-
-func compileError(path *field.Path, text string, err *apiservercel.Error) *field.Error {
-	switch err.Type {
-	case apiservercel.ErrorTypeRequired:
-		return field.Required(path, err.Detail)
-	case apiservercel.ErrorTypeInvalid:
-		return field.Invalid(path, text, err.Detail)
-	}
-	return field.InternalError(path, err)
 }
 
 // conditions checks what a webhook or policy asks before it is called.
@@ -74,7 +63,7 @@ func conditions(l *check.List, list []arv1.MatchCondition, stored expressions, p
 			l.Required(at.Child("expression"), "")
 		} else {
 			compile(l, stateless(), &matchconditions.MatchCondition{Expression: text},
-				plugincel.OptionalVariableDeclarations{HasParams: params, HasAuthorizer: true}, stored.mode(text), at.Child("expression"))
+				plugincel.OptionalVariableDeclarations{HasParams: params, HasAuthorizer: true}, stored, at.Child("expression"))
 		}
 		if c.Name == "" {
 			l.Required(at.Child("name"), "")
@@ -111,6 +100,15 @@ func newProgram(variables, params bool, stored expressions) (program, error) {
 	return p, nil
 }
 
+// required checks an expression that must be there.
+func (p program) required(l *check.List, e plugincel.ExpressionAccessor, vars plugincel.OptionalVariableDeclarations, path *field.Path) {
+	if strings.TrimSpace(e.GetExpression()) == "" {
+		l.Required(path, "expression is not specified")
+		return
+	}
+	compile(l, p, e, vars, p.stored, path)
+}
+
 func (p program) variables(l *check.List, list []arv1.Variable, path *field.Path) {
 	for i := range list {
 		v, at := &list[i], path.Index(i)
@@ -127,7 +125,7 @@ func (p program) variables(l *check.List, list []arv1.Variable, path *field.Path
 		result := p.composed.CompileAndStoreVariable(&validating.Variable{Name: v.Name, Expression: v.Expression},
 			plugincel.OptionalVariableDeclarations{HasParams: p.params, HasAuthorizer: true}, p.stored.mode(v.Expression))
 		if result.Error != nil {
-			l.Add(compileError(at.Child("expression"), v.Expression, result.Error))
+			l.Uncompilable(at.Child("expression"), v.Expression, result.Error)
 		}
 	}
 }

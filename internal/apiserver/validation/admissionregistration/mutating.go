@@ -3,7 +3,6 @@ package admissionregistration
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	arv1 "k8s.io/api/admissionregistration/v1"
 	"k8s.io/apimachinery/pkg/api/validation/path"
@@ -85,12 +84,7 @@ func (p program) mutation(l *check.List, m *arv1.Mutation, at *field.Path) {
 			l.Required(apply, fmt.Sprintf(only, m.PatchType))
 			return
 		}
-		text, here := m.ApplyConfiguration.Expression, apply.Child("expression")
-		if strings.TrimSpace(text) == "" {
-			l.Required(here, "expression is not specified")
-			return
-		}
-		compile(l, p, &patch.ApplyConfigurationCondition{Expression: text}, vars, p.stored.mode(text), here)
+		p.required(l, &patch.ApplyConfigurationCondition{Expression: m.ApplyConfiguration.Expression}, vars, apply.Child("expression"))
 	case arv1.PatchTypeJSONPatch:
 		if m.ApplyConfiguration != nil {
 			l.Invalid(apply, "{applyConfiguration}", "must not be specified when patchType is JSONPatch")
@@ -99,12 +93,7 @@ func (p program) mutation(l *check.List, m *arv1.Mutation, at *field.Path) {
 			l.Required(json, fmt.Sprintf(only, m.PatchType))
 			return
 		}
-		text, here := m.JSONPatch.Expression, json.Child("expression")
-		if strings.TrimSpace(text) == "" {
-			l.Required(here, "expression is not specified")
-			return
-		}
-		compile(l, p, &patch.JSONPatchCondition{Expression: text}, vars, p.stored.mode(text), here)
+		p.required(l, &patch.JSONPatchCondition{Expression: m.JSONPatch.Expression}, vars, json.Child("expression"))
 	case "":
 		l.Required(at.Child("patchType"), "")
 	default:

@@ -156,17 +156,13 @@ func matchResources(l *check.List, m *arv1.MatchResources, at *field.Path) {
 
 func (p program) validation(l *check.List, v *arv1.Validation, at *field.Path) {
 	vars := plugincel.OptionalVariableDeclarations{HasParams: p.params, HasAuthorizer: true}
-	if strings.TrimSpace(v.Expression) == "" {
-		l.Required(at.Child("expression"), "expression is not specified")
-	} else {
-		compile(l, p, &validating.ValidationCondition{Expression: v.Expression}, vars, p.stored.mode(v.Expression), at.Child("expression"))
-	}
+	p.required(l, &validating.ValidationCondition{Expression: v.Expression}, vars, at.Child("expression"))
 	if here := at.Child("messageExpression"); v.MessageExpression != "" {
 		if strings.TrimSpace(v.MessageExpression) == "" {
 			l.Invalid(here, v.MessageExpression, "must be non-empty if specified")
 		} else {
 			vars.HasAuthorizer = false
-			compile(l, p, &validating.MessageExpressionCondition{MessageExpression: v.MessageExpression}, vars, p.stored.mode(v.MessageExpression), here)
+			compile(l, p, &validating.MessageExpressionCondition{MessageExpression: v.MessageExpression}, vars, p.stored, here)
 		}
 	}
 	if here := at.Child("message"); v.Message != "" {
@@ -203,7 +199,7 @@ func (p program) auditAnnotations(l *check.List, policy string, list []arv1.Audi
 			l.Required(here, fmt.Sprintf("must not exceed %d bytes in length", longest))
 		default:
 			compile(l, p, &validating.AuditAnnotationCondition{ValueExpression: text},
-				plugincel.OptionalVariableDeclarations{HasParams: p.params, HasAuthorizer: true}, p.stored.mode(text), here)
+				plugincel.OptionalVariableDeclarations{HasParams: p.params, HasAuthorizer: true}, p.stored, here)
 		}
 		if keys.Has(a.Key) {
 			l.Duplicate(key, a.Key)

@@ -37,9 +37,9 @@ func PodCertificateRequest(r *certificatesv1.PodCertificateRequest) field.ErrorL
 	l := check.List{Errors: rule.Namespaced(&r.ObjectMeta, rule.Subdomain)}
 	path, s := field.NewPath("spec"), &r.Spec
 	l.Add(volume.SignerName(s.SignerName, path.Child("signerName"))...)
-	l.Messages(path.Child("podName"), s.PodName, apivalidation.NameIsDNSSubdomain(s.PodName, false))
+	l.Subdomain(path.Child("podName"), s.PodName)
 	l.Messages(path.Child("serviceAccountName"), s.ServiceAccountName, apivalidation.ValidateServiceAccountName(s.ServiceAccountName, false))
-	l.Messages(path.Child("nodeName"), s.NodeName, apivalidation.NameIsDNSSubdomain(string(s.NodeName), false))
+	l.Subdomain(path.Child("nodeName"), string(s.NodeName))
 	for _, uid := range []struct{ name, value string }{
 		{"podUID", string(s.PodUID)}, {"serviceAccountUID", string(s.ServiceAccountUID)}, {"nodeUID", string(s.NodeUID)},
 	} {

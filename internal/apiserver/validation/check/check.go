@@ -10,6 +10,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/apiserver/pkg/cel"
 )
 
 // List collects what is wrong.
@@ -36,6 +37,18 @@ func (l *List) Duplicate(path *field.Path, value any) { l.Add(field.Duplicate(pa
 func (l *List) Messages(path *field.Path, value any, messages []string) {
 	for _, m := range messages {
 		l.Invalid(path, value, m)
+	}
+}
+
+// Uncompilable notes what a compiler says of an expression.
+func (l *List) Uncompilable(path *field.Path, text string, err *cel.Error) {
+	switch err.Type {
+	case cel.ErrorTypeRequired:
+		l.Required(path, err.Detail)
+	case cel.ErrorTypeInvalid:
+		l.Invalid(path, text, err.Detail)
+	default:
+		l.Add(field.InternalError(path, err))
 	}
 }
 

@@ -258,7 +258,7 @@ func Event(e *corev1.Event, strict bool) field.ErrorList {
 	if e.Namespace != e.InvolvedObject.Namespace && (e.InvolvedObject.Namespace != "" || e.Namespace != metav1.NamespaceDefault && e.Namespace != metav1.NamespaceSystem) {
 		l.Invalid(field.NewPath("involvedObject", "namespace"), e.InvolvedObject.Namespace, "does not match event.namespace")
 	}
-	l.Messages(field.NewPath("namespace"), e.Namespace, validation.IsDNS1123Subdomain(e.Namespace))
+	l.Subdomain(field.NewPath("namespace"), e.Namespace)
 	if strict {
 		l.Add(check.ObjectMeta(&e.ObjectMeta, true, apivalidation.NameIsDNSSubdomain)...)
 		strictEvent(&l, e)

@@ -45,7 +45,7 @@ func endpointAddress(l *check.List, a *corev1.EndpointAddress, path *field.Path)
 		l.Label(path.Child("hostname"), a.Hostname)
 	}
 	if n := a.NodeName; n != nil {
-		l.Messages(path.Child("nodeName"), *n, apivalidation.NameIsDNSSubdomain(*n, false))
+		l.Subdomain(path.Child("nodeName"), *n)
 	}
 	l.EndpointIP(path.Child("ip"), a.IP)
 }

@@ -7,7 +7,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -58,7 +57,7 @@ func endpoints(l *check.List, s *discoveryv1.EndpointSlice, path *field.Path) {
 			address(l, s.AddressType, a, addresses.Index(j))
 		}
 		if n := e.NodeName; n != nil {
-			l.Messages(at.Child("nodeName"), *n, apivalidation.NameIsDNSSubdomain(*n, false))
+			l.Subdomain(at.Child("nodeName"), *n)
 		}
 		topology := at.Child("deprecatedTopology")
 		if n := len(e.DeprecatedTopology); n > maxTopology {
@@ -121,7 +120,7 @@ func hints(l *check.List, h *discoveryv1.EndpointHints, path *field.Path) {
 			l.Duplicate(at, n.Name)
 		}
 		seen.Insert(n.Name)
-		l.Messages(at, n.Name, apivalidation.NameIsDNSSubdomain(n.Name, false))
+		l.Subdomain(at, n.Name)
 	}
 }
 
@@ -135,7 +134,7 @@ func ports(l *check.List, list []discoveryv1.EndpointPort, path *field.Path) {
 		p, at := &list[i], path.Index(i)
 		name := check.Deref(p.Name, "")
 		if name != "" {
-			l.Messages(at.Child("name"), name, validation.IsDNS1123Label(name))
+			l.Label(at.Child("name"), name)
 		}
 		if names.Has(name) {
 			l.Duplicate(at.Child("name"), name)

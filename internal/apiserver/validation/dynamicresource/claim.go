@@ -17,7 +17,7 @@ import (
 
 // ResourceClaim checks a new claim.
 func ResourceClaim(c *resourcev1.ResourceClaim) field.ErrorList {
-	return rule.All(rule.Namespaced(&c.ObjectMeta, subdomain), claimSpec(&c.Spec, field.NewPath("spec")))
+	return rule.All(rule.Namespaced(&c.ObjectMeta, rule.Subdomain), claimSpec(&c.Spec, field.NewPath("spec")))
 }
 
 // ResourceClaimUpdate checks a changed claim: nothing of the spec may change.
@@ -28,7 +28,7 @@ func ResourceClaimUpdate(c, old *resourcev1.ResourceClaim) field.ErrorList {
 // ResourceClaimTemplate checks a new template.
 func ResourceClaimTemplate(t *resourcev1.ResourceClaimTemplate) field.ErrorList {
 	path := field.NewPath("spec")
-	return rule.All(rule.Namespaced(&t.ObjectMeta, subdomain),
+	return rule.All(rule.Namespaced(&t.ObjectMeta, rule.Subdomain),
 		check.TemplateMeta(&t.Spec.ObjectMeta, path.Child("metadata")), claimSpec(&t.Spec.Spec, path.Child("spec")))
 }
 

@@ -12,7 +12,7 @@ import (
 
 // DeviceClass checks a new class.
 func DeviceClass(c *resourcev1.DeviceClass) field.ErrorList {
-	return rule.All(rule.Cluster(&c.ObjectMeta, subdomain), classSpec(&c.Spec, nil))
+	return rule.All(rule.Cluster(&c.ObjectMeta, rule.Subdomain), classSpec(&c.Spec, nil))
 }
 
 // DeviceClassUpdate checks a changed class.
@@ -38,7 +38,7 @@ func classSpec(s, old *resourcev1.DeviceClassSpec) field.ErrorList {
 
 // DeviceTaintRule checks a new rule.
 func DeviceTaintRule(r *resourcev1.DeviceTaintRule) field.ErrorList {
-	return rule.All(rule.Cluster(&r.ObjectMeta, subdomain), taintRuleSpec(&r.Spec, nil))
+	return rule.All(rule.Cluster(&r.ObjectMeta, rule.Subdomain), taintRuleSpec(&r.Spec, nil))
 }
 
 // DeviceTaintRuleUpdate checks a changed rule.

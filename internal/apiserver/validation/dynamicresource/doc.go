@@ -15,12 +15,10 @@ import (
 
 	resourcev1 "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/operation"
-	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-	apiservercel "k8s.io/apiserver/pkg/cel"
 	"k8s.io/apiserver/pkg/cel/environment"
 	dracel "k8s.io/dynamic-resource-allocation/cel"
 
@@ -121,7 +119,7 @@ func expression(l *check.List, text string, path *field.Path, derived *budget) {
 	result := dracel.GetCompiler(dracel.Features{EnableConsumableCapacity: true}).
 		CompileCELExpression(text, dracel.Options{EnvType: &fresh, DerivedAttribute: derived != nil})
 	if result.Error != nil {
-		l.Add(compileError(path, text, result.Error))
+		l.Uncompilable(path, text, result.Error)
 		return
 	}
 	if result.MaxCost > resourcev1.CELSelectorExpressionMaxCost {
@@ -130,16 +128,6 @@ func expression(l *check.List, text string, path *field.Path, derived *budget) {
 	if derived != nil {
 		derived.spent += result.MaxCost
 	}
-}
-
-func compileError(path *field.Path, text string, err *apiservercel.Error) *field.Error {
-	switch err.Type {
-	case apiservercel.ErrorTypeRequired:
-		return field.Required(path, err.Detail)
-	case apiservercel.ErrorTypeInvalid:
-		return field.Invalid(path, text, err.Detail)
-	}
-	return field.InternalError(path, err)
 }
 
 func selectors(l *check.List, list []resourcev1.DeviceSelector, path *field.Path) {
@@ -294,8 +282,4 @@ func skipped(l *check.List, list []resourcev1.SkipNodeOperation, path *field.Pat
 		!slices.Contains(list, resourcev1.SkipNodeOperationAll) {
 		l.Invalid(path, list, "NodePrepareResources cannot be skipped unless NodeUnprepareResources is also skipped")
 	}
-}
-
-func subdomain(name string, prefix bool) []string {
-	return apivalidation.NameIsDNSSubdomain(name, prefix)
 }

@@ -20,7 +20,7 @@ import (
 
 // ResourceSlice checks a new slice.
 func ResourceSlice(s *resourcev1.ResourceSlice) field.ErrorList {
-	return rule.All(rule.Cluster(&s.ObjectMeta, subdomain), sliceSpec(&s.Spec, nil))
+	return rule.All(rule.Cluster(&s.ObjectMeta, rule.Subdomain), sliceSpec(&s.Spec, nil))
 }
 
 // ResourceSliceUpdate checks a changed slice.
@@ -61,7 +61,7 @@ func where(l *check.List, s *resourcev1.ResourceSliceSpec, path *field.Path) {
 			l.Invalid(path.Child("nodeName"), "", "must be either unset or set to a non-empty string")
 		} else {
 			set = append(set, "`nodeName`")
-			l.Messages(path.Child("nodeName"), *s.NodeName, subdomain(*s.NodeName, false))
+			l.Subdomain(path.Child("nodeName"), *s.NodeName)
 		}
 	}
 	if s.NodeSelector != nil {
@@ -191,7 +191,7 @@ func ownNode(l *check.List, d *resourcev1.Device, each bool, path *field.Path) {
 			l.Invalid(path.Child("nodeName"), "", "must not be empty")
 		} else {
 			set = append(set, "`nodeName`")
-			l.Messages(path.Child("nodeName"), *d.NodeName, subdomain(*d.NodeName, false))
+			l.Subdomain(path.Child("nodeName"), *d.NodeName)
 		}
 	}
 	if d.NodeSelector != nil {

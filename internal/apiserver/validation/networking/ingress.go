@@ -64,11 +64,11 @@ func ingressSpec(l *check.List, s *networkingv1.IngressSpec, path *field.Path) {
 			host(l, h, false, at.Child("hosts").Index(j))
 		}
 		if t.SecretName != "" {
-			l.Messages(at.Child("secretName"), t.SecretName, apivalidation.NameIsDNSSubdomain(t.SecretName, false))
+			l.Subdomain(at.Child("secretName"), t.SecretName)
 		}
 	}
 	if class := s.IngressClassName; class != nil {
-		l.Messages(path.Child("ingressClassName"), *class, apivalidation.NameIsDNSSubdomain(*class, false))
+		l.Subdomain(path.Child("ingressClassName"), *class)
 	}
 }
 

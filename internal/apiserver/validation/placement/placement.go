@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -83,7 +82,7 @@ func nodeField(l *check.List, r *corev1.NodeSelectorRequirement, path *field.Pat
 		return
 	}
 	for i, v := range r.Values {
-		l.Messages(path.Child("values").Index(i), v, apivalidation.NameIsDNSSubdomain(v, false))
+		l.Subdomain(path.Child("values").Index(i), v)
 	}
 }
 

@@ -58,7 +58,7 @@ func valueFrom(l *check.List, v *corev1.EnvVar, volumes map[string]corev1.Volume
 }
 
 func keyRef(l *check.List, name, key string, path *field.Path) {
-	l.Messages(path.Child("name"), name, apivalidation.NameIsDNSSubdomain(name, false))
+	l.Subdomain(path.Child("name"), name)
 	if key == "" {
 		l.Required(path.Child("key"), "")
 		return

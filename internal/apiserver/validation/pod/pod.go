@@ -135,14 +135,14 @@ func spec(l *check.List, s *corev1.PodSpec, where volume.Pod, path *field.Path) 
 func names(l *check.List, s *corev1.PodSpec, path *field.Path) {
 	subdomain := func(name, value string) {
 		if value != "" {
-			l.Messages(path.Child(name), value, apivalidation.NameIsDNSSubdomain(value, false))
+			l.Subdomain(path.Child(name), value)
 		}
 	}
 	subdomain("serviceAccountName", s.ServiceAccountName)
 	subdomain("nodeName", s.NodeName)
 	subdomain("priorityClassName", s.PriorityClassName)
 	if r := s.RuntimeClassName; r != nil {
-		l.Messages(path.Child("runtimeClassName"), *r, apivalidation.NameIsDNSSubdomain(*r, false))
+		l.Subdomain(path.Child("runtimeClassName"), *r)
 	}
 	if s.Hostname != "" {
 		l.Label(path.Child("hostname"), s.Hostname)
@@ -214,10 +214,10 @@ func claims(l *check.List, list []corev1.PodResourceClaim, path *field.Path) set
 			l.Invalid(at, *c, "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`")
 		}
 		if n := c.ResourceClaimName; n != nil {
-			l.Messages(at.Child("resourceClaimName"), *n, apivalidation.NameIsDNSSubdomain(*n, false))
+			l.Subdomain(at.Child("resourceClaimName"), *n)
 		}
 		if n := c.ResourceClaimTemplateName; n != nil {
-			l.Messages(at.Child("resourceClaimTemplateName"), *n, apivalidation.NameIsDNSSubdomain(*n, false))
+			l.Subdomain(at.Child("resourceClaimTemplateName"), *n)
 		}
 	}
 	return names

@@ -2,7 +2,6 @@ package pod
 
 import (
 	corev1 "k8s.io/api/core/v1"
-	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	netutils "k8s.io/utils/net"
@@ -27,7 +26,7 @@ func StatusUpdate(p, old *corev1.Pod) field.ErrorList {
 		l.Forbidden(path.Child("nodeName"), "may not be changed directly")
 	}
 	if n := p.Status.NominatedNodeName; n != "" && n != old.Status.NominatedNodeName {
-		l.Messages(path.Child("nominatedNodeName"), n, apivalidation.NameIsDNSSubdomain(n, false))
+		l.Subdomain(path.Child("nominatedNodeName"), n)
 	}
 	l.Add(check.Unchanged(p.Status.QOSClass, old.Status.QOSClass, path.Child("qosClass"))...)
 	staysEnded(&l, p.Status.ContainerStatuses, old.Status.ContainerStatuses, path.Child("containerStatuses"), restarts(&old.Spec, old.Spec.Containers))
@@ -103,7 +102,7 @@ func claimStatuses(l *check.List, p *corev1.Pod, path *field.Path) {
 		}
 		seen.Insert(s.Name)
 		if n := s.ResourceClaimName; n != nil {
-			l.Messages(at, *n, apivalidation.NameIsDNSSubdomain(*n, false))
+			l.Subdomain(at, *n)
 		}
 	}
 }

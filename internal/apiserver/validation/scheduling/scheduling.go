@@ -9,7 +9,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	nodev1 "k8s.io/api/node/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
-	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/sinawi/sinawi/internal/apiserver/validation/check"
@@ -56,7 +55,7 @@ func PriorityClassUpdate(c, old *schedulingv1.PriorityClass) field.ErrorList {
 // RuntimeClass checks a new runtime class.
 func RuntimeClass(c *nodev1.RuntimeClass) field.ErrorList {
 	l := check.List{Errors: rule.Cluster(&c.ObjectMeta, rule.Subdomain)}
-	l.Messages(field.NewPath("handler"), c.Handler, apivalidation.NameIsDNSLabel(c.Handler, false))
+	l.Label(field.NewPath("handler"), c.Handler)
 	if o := c.Overhead; o != nil {
 		at := field.NewPath("overhead", "podFixed")
 		for _, name := range check.Keys(o.PodFixed) {

@@ -9,7 +9,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
-	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -116,11 +115,11 @@ func VolumeAttachment(a *storagev1.VolumeAttachment) field.ErrorList {
 	case name != nil && *name == "":
 		l.Required(source.Child("persistentVolumeName"), "must specify non empty persistentVolumeName")
 	case name != nil:
-		l.Messages(source.Child("persistentVolumeName"), *name, apivalidation.NameIsDNSSubdomain(*name, false))
+		l.Subdomain(source.Child("persistentVolumeName"), *name)
 	default:
 		l.Add(volume.PersistentSpec(inline, "", true, source.Child("inlineVolumeSpec"))...)
 	}
-	l.Messages(path.Child("nodeName"), s.NodeName, apivalidation.NameIsDNSSubdomain(s.NodeName, false))
+	l.Subdomain(path.Child("nodeName"), s.NodeName)
 	return l.Errors
 }
 
@@ -224,7 +223,7 @@ func CSINodeUpdate(n, old *storagev1.CSINode) field.ErrorList {
 // CSIStorageCapacity checks how much room there is somewhere.
 func CSIStorageCapacity(c *storagev1.CSIStorageCapacity) field.ErrorList {
 	l := check.List{Errors: rule.Namespaced(&c.ObjectMeta, rule.Subdomain)}
-	l.Messages(field.NewPath("storageClassName"), c.StorageClassName, apivalidation.NameIsDNSSubdomain(c.StorageClassName, false))
+	l.Subdomain(field.NewPath("storageClassName"), c.StorageClassName)
 	if q := c.Capacity; q != nil && q.Sign() < 0 {
 		l.Invalid(field.NewPath("capacity"), q.String(), check.MustNotBeNegative)
 	}

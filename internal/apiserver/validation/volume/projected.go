@@ -190,11 +190,11 @@ func SignerName(name string, path *field.Path) field.ErrorList {
 	case !found || strings.Contains(rest, "/"):
 		l.Invalid(path, name, "must be a fully qualified domain and path of the form 'example.com/signer-name'")
 	default:
-		l.Messages(path, domain, validation.IsDNS1123Subdomain(domain))
+		l.Subdomain(path, domain)
 		if len(validation.IsDNS1123Subdomain(domain)) == 0 && !strings.Contains(domain, ".") {
 			l.Invalid(path, domain, "should be a domain with at least two segments separated by dots")
 		}
-		l.Messages(path, rest, validation.IsDNS1123Subdomain(rest))
+		l.Subdomain(path, rest)
 	}
 	return l.Errors
 }

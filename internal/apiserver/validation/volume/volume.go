@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -202,7 +201,7 @@ func csi(l *check.List, s *corev1.CSIVolumeSource, path *field.Path) {
 		if ref.Name == "" {
 			l.Required(path.Child("nodePublishSecretRef", "name"), "")
 		} else {
-			l.Messages(path.Child("name"), ref.Name, apivalidation.NameIsDNSSubdomain(ref.Name, false))
+			l.Subdomain(path.Child("name"), ref.Name)
 		}
 	}
 }
