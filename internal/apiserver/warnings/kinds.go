@@ -22,12 +22,6 @@ func StatefulSet(s *appsv1.StatefulSet) []string {
 	for i := range s.Spec.VolumeClaimTemplates {
 		l.claim(&s.Spec.VolumeClaimTemplates[i].Spec, field.NewPath("spec", "volumeClaimTemplates").Index(i))
 	}
-	return append(l, StatefulSetHistory(s)...)
-}
-
-// StatefulSetHistory warns of a history that is never cut.
-func StatefulSetHistory(s *appsv1.StatefulSet) []string {
-	var l list
 	if n := s.Spec.RevisionHistoryLimit; n != nil && *n < 0 {
 		l.add(field.NewPath("spec", "revisionHistoryLimit"), "a negative value retains all historical revisions; a value >= 0 is recommended")
 	}

@@ -11,6 +11,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/sinawi/sinawi/internal/apiserver/validation/pod"
 )
 
 // list collects warnings.
@@ -58,7 +60,7 @@ func object(s *corev1.PodSpec, meta *metav1.ObjectMeta, path *field.Path) list {
 		l.fraction(s.Resources.Limits, at.Child("resources", "limits"))
 		l.fraction(s.Resources.Requests, at.Child("resources", "requests"))
 	}
-	eachContainer(s, at, func(c *corev1.Container, at *field.Path) {
+	pod.EachContainer(s, at, func(c *corev1.Container, at *field.Path) {
 		l.fraction(c.Resources.Limits, at.Child("resources", "limits"))
 		l.fraction(c.Resources.Requests, at.Child("resources", "requests"))
 		l.environment(c.Env, at.Child("env"))
@@ -68,18 +70,6 @@ func object(s *corev1.PodSpec, meta *metav1.ObjectMeta, path *field.Path) list {
 		l.add(at.Child("terminationGracePeriodSeconds"), "must be >= 0; negative values are invalid and will be treated as 1")
 	}
 	return l
-}
-
-func eachContainer(s *corev1.PodSpec, path *field.Path, visit func(*corev1.Container, *field.Path)) {
-	for i := range s.InitContainers {
-		visit(&s.InitContainers[i], path.Child("initContainers").Index(i))
-	}
-	for i := range s.Containers {
-		visit(&s.Containers[i], path.Child("containers").Index(i))
-	}
-	for i := range s.EphemeralContainers {
-		visit((*corev1.Container)(&s.EphemeralContainers[i].EphemeralContainerCommon), path.Child("ephemeralContainers").Index(i))
-	}
 }
 
 // fraction warns of amounts that are less than a byte.
@@ -111,7 +101,7 @@ func (l *list) ports(s *corev1.PodSpec, path *field.Path) {
 		port corev1.ContainerPort
 	}
 	claims := map[string][]claim{}
-	eachContainer(s, path, func(c *corev1.Container, at *field.Path) {
+	pod.EachContainer(s, path, func(c *corev1.Container, at *field.Path) {
 		for i, p := range c.Ports {
 			here := claim{at.Child("ports").Index(i), p}
 			if p.HostIP != "" && p.HostPort == 0 {
@@ -182,7 +172,7 @@ func (l *list) annotations(s *corev1.PodSpec, meta *metav1.ObjectMeta, path *fie
 	if _, ok := meta.Annotations[corev1.SeccompPodAnnotationKey]; ok && (sc == nil || sc.SeccompProfile == nil) {
 		l.add(at.Key(corev1.SeccompPodAnnotationKey), seccomp)
 	}
-	eachContainer(s, nil, func(c *corev1.Container, _ *field.Path) {
+	pod.EachContainer(s, nil, func(c *corev1.Container, _ *field.Path) {
 		key, csc := corev1.SeccompContainerAnnotationKeyPrefix+c.Name, c.SecurityContext
 		if _, ok := meta.Annotations[key]; ok && (csc == nil || csc.SeccompProfile == nil) {
 			l.add(at.Key(key), seccomp)

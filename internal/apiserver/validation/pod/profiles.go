@@ -20,7 +20,7 @@ const (
 // profileAnnotations checks the form of the annotations.
 func profileAnnotations(l *check.List, a map[string]string, spec *corev1.PodSpec, path *field.Path) {
 	containers := map[string]bool{}
-	eachContainer(spec, path, func(c *corev1.Container, _ *field.Path) { containers[c.Name] = true })
+	EachContainer(spec, path, func(c *corev1.Container, _ *field.Path) { containers[c.Name] = true })
 	for _, key := range check.Keys(a) {
 		value := a[key]
 		switch {
@@ -57,7 +57,7 @@ func profilesMatch(l *check.List, a map[string]string, s *corev1.PodSpec, path *
 		seccompMatches(l, a, corev1.SeccompPodAnnotationKey, sc.SeccompProfile, path.Child("securityContext", "seccompProfile"))
 	}
 	windows := s.OS != nil && s.OS.Name == corev1.Windows
-	eachContainer(s, path, func(c *corev1.Container, at *field.Path) {
+	EachContainer(s, path, func(c *corev1.Container, at *field.Path) {
 		at, armor := at.Child("securityContext"), whole
 		if sc := c.SecurityContext; sc != nil {
 			seccompMatches(l, a, seccompPrefix+c.Name, sc.SeccompProfile, at.Child("seccompProfile"))

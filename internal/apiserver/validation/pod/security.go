@@ -213,7 +213,7 @@ func operatingSystem(l *check.List, s *corev1.PodSpec, path *field.Path) {
 		if sc := s.SecurityContext; sc != nil && sc.WindowsOptions != nil {
 			l.Forbidden(path.Child("securityContext", "windowsOptions"), refused)
 		}
-		eachContainer(s, path, func(c *corev1.Container, at *field.Path) {
+		EachContainer(s, path, func(c *corev1.Container, at *field.Path) {
 			if sc := c.SecurityContext; sc != nil && sc.WindowsOptions != nil {
 				l.Forbidden(at.Child("securityContext", "windowsOptions"), refused)
 			}
@@ -240,14 +240,15 @@ func windowsPod(l *check.List, s *corev1.PodSpec, path *field.Path) {
 	if sc := s.SecurityContext; sc != nil {
 		l.Add(check.OnlyFields(*sc, refused, path.Child("securityContext"), "WindowsOptions", "RunAsNonRoot")...)
 	}
-	eachContainer(s, path, func(c *corev1.Container, at *field.Path) {
+	EachContainer(s, path, func(c *corev1.Container, at *field.Path) {
 		if sc := c.SecurityContext; sc != nil {
 			l.Add(check.OnlyFields(*sc, refused, at.Child("securityContext"), "WindowsOptions", "RunAsNonRoot")...)
 		}
 	})
 }
 
-func eachContainer(s *corev1.PodSpec, path *field.Path, visit func(*corev1.Container, *field.Path)) {
+// EachContainer visits the containers of all three lists.
+func EachContainer(s *corev1.PodSpec, path *field.Path, visit func(*corev1.Container, *field.Path)) {
 	for i := range s.InitContainers {
 		visit(&s.InitContainers[i], path.Child("initContainers").Index(i))
 	}
