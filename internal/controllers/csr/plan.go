@@ -11,6 +11,8 @@ import (
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/sinawi/sinawi/internal/pki"
 )
 
 // Lives of certificates. Who asks for less gets less, but not less than a
@@ -50,7 +52,7 @@ func plan(r *certificatesv1.CertificateSigningRequest, now time.Time) (t templat
 	if !ours {
 		return t, false, nil
 	}
-	if t.request, err = parse(r.Spec.Request); err != nil {
+	if t.request, err = pki.ParseRequest(r.Spec.Request); err != nil {
 		return t, true, err
 	}
 	if check != nil {
@@ -77,14 +79,6 @@ func plan(r *certificatesv1.CertificateSigningRequest, now time.Time) (t templat
 		t.notAfter = now.Add(life)
 	}
 	return t, true, nil
-}
-
-func parse(data []byte) (*x509.CertificateRequest, error) {
-	block, _ := pem.Decode(data)
-	if block == nil || block.Type != "CERTIFICATE REQUEST" {
-		return nil, errors.New("PEM block type must be CERTIFICATE REQUEST")
-	}
-	return x509.ParseCertificateRequest(block.Bytes)
 }
 
 // signers are those of every cluster, with what each demands of a request.
@@ -114,7 +108,14 @@ func checkClient(_ *x509.CertificateRequest, usages []certificatesv1.KeyUsage) e
 	return nil
 }
 
-func checkNode(r *x509.CertificateRequest) error {
+// checkNode checks what every certificate of a node has to be like.
+func checkNode(r *x509.CertificateRequest, usages []certificatesv1.KeyUsage, purpose certificatesv1.KeyUsage) error {
+	switch {
+	case len(r.EmailAddresses) > 0:
+		return errors.New("email subjectAltNames are not allowed")
+	case len(r.URIs) > 0:
+		return errors.New("URI subjectAltNames are not allowed")
+	}
 	if !slices.Equal(r.Subject.Organization, []string{"system:nodes"}) {
 		return errors.New("subject organization is not system:nodes")
 	}
@@ -122,7 +123,7 @@ func checkNode(r *x509.CertificateRequest) error {
 		//lint:ignore ST1005 a user name ends so
 		return errors.New("subject common name does not begin with system:node:")
 	}
-	return nil
+	return exactly(usages, purpose)
 }
 
 func checkNodeClient(r *x509.CertificateRequest, usages []certificatesv1.KeyUsage) error {
@@ -131,30 +132,15 @@ func checkNodeClient(r *x509.CertificateRequest, usages []certificatesv1.KeyUsag
 		return errors.New("DNS subjectAltNames are not allowed")
 	case len(r.IPAddresses) > 0:
 		return errors.New("IP subjectAltNames are not allowed")
-	case len(r.EmailAddresses) > 0:
-		return errors.New("email subjectAltNames are not allowed")
-	case len(r.URIs) > 0:
-		return errors.New("URI subjectAltNames are not allowed")
 	}
-	if err := checkNode(r); err != nil {
-		return err
-	}
-	return exactly(usages, certificatesv1.UsageClientAuth)
+	return checkNode(r, usages, certificatesv1.UsageClientAuth)
 }
 
 func checkNodeServing(r *x509.CertificateRequest, usages []certificatesv1.KeyUsage) error {
-	switch {
-	case len(r.DNSNames)+len(r.IPAddresses) == 0:
+	if len(r.DNSNames)+len(r.IPAddresses) == 0 {
 		return errors.New("DNS or IP subjectAltName is required")
-	case len(r.EmailAddresses) > 0:
-		return errors.New("email subjectAltNames are not allowed")
-	case len(r.URIs) > 0:
-		return errors.New("URI subjectAltNames are not allowed")
 	}
-	if err := checkNode(r); err != nil {
-		return err
-	}
-	return exactly(usages, certificatesv1.UsageServerAuth)
+	return checkNode(r, usages, certificatesv1.UsageServerAuth)
 }
 
 // exactly allows what a key of either kind needs: keys that cannot encipher do
@@ -216,7 +202,7 @@ func approvable(r *certificatesv1.CertificateSigningRequest) []permission {
 	if len(r.Status.Certificate) > 0 || is(r, certificatesv1.CertificateApproved) || is(r, certificatesv1.CertificateDenied) {
 		return nil
 	}
-	request, err := parse(r.Spec.Request)
+	request, err := pki.ParseRequest(r.Spec.Request)
 	if err != nil || r.Spec.SignerName != certificatesv1.KubeAPIServerClientKubeletSignerName || checkNodeClient(request, r.Spec.Usages) != nil {
 		return nil
 	}

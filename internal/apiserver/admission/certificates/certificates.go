@@ -5,9 +5,6 @@ package certificates
 
 import (
 	"context"
-	"crypto/x509"
-	"encoding/pem"
-	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -17,6 +14,8 @@ import (
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
+
+	"github.com/sinawi/sinawi/internal/pki"
 )
 
 // Signing guards one subresource by one verb on signers.
@@ -138,7 +137,7 @@ func (*Subject) Validate(_ context.Context, a admission.Attributes, _ admission.
 	if !ok || !isRequest(a) || a.GetSubresource() != "" || csr.Spec.SignerName != certificatesv1.KubeAPIServerClientSignerName {
 		return nil
 	}
-	request, err := parse(csr.Spec.Request)
+	request, err := pki.ParseRequest(csr.Spec.Request)
 	if err != nil {
 		return admission.NewForbidden(a, fmt.Errorf("failed to parse CSR: %w", err))
 	}
@@ -146,14 +145,6 @@ func (*Subject) Validate(_ context.Context, a admission.Attributes, _ admission.
 		return admission.NewForbidden(a, fmt.Errorf("use of %s signer with system:masters group is not allowed", csr.Spec.SignerName))
 	}
 	return nil
-}
-
-func parse(data []byte) (*x509.CertificateRequest, error) {
-	block, _ := pem.Decode(data)
-	if block == nil || block.Type != "CERTIFICATE REQUEST" {
-		return nil, errors.New("PEM block type must be CERTIFICATE REQUEST")
-	}
-	return x509.ParseCertificateRequest(block.Bytes)
 }
 
 func isRequest(a admission.Attributes) bool {
