@@ -48,7 +48,7 @@ func (c *Controller) serviceChanged(before, after client.Object) []loop.Key {
 		keys = loop.Self(next)
 	}
 	if old != nil && ours(old) && (next == nil || !ours(next) || !equality.Semantic.DeepEqual(old.Spec.Ports, next.Spec.Ports)) {
-		keys = append(keys, c.all(nil)...)
+		keys = append(keys, c.all()...)
 	}
 	return keys
 }
@@ -59,7 +59,7 @@ func (c *Controller) nodeChanged(before, after client.Object) []loop.Key {
 	if old != nil && next != nil && usable(old) == usable(next) && equality.Semantic.DeepEqual(old.Status.Addresses, next.Status.Addresses) {
 		return nil
 	}
-	return c.all(nil)
+	return c.all()
 }
 
 // sliceChanged matters where only nodes with endpoints lead to a service.
@@ -78,23 +78,32 @@ func (c *Controller) sliceChanged(before, after client.Object) []loop.Key {
 	return []loop.Key{key}
 }
 
-// all are the keys of the load balancers of this package, which go to into too.
-func (c *Controller) all(into *[]*corev1.Service) []loop.Key {
-	var list corev1.ServiceList
-	if err := c.Cache.List(context.Background(), &list, client.UnsafeDisableDeepCopy); err != nil {
-		c.Log.Error("list services", "err", err)
-		return nil
+// all are the keys of the load balancers of this package.
+func (c *Controller) all() []loop.Key {
+	balancers, err := c.balancers(context.Background())
+	if err != nil {
+		c.Log.Error("wake all load balancers", "err", err)
 	}
 	var keys []loop.Key
-	for i := range list.Items {
-		if s := &list.Items[i]; ours(s) {
-			keys = append(keys, loop.Self(s)...)
-			if into != nil {
-				*into = append(*into, s)
-			}
-		}
+	for _, s := range balancers {
+		keys = append(keys, loop.Self(s)...)
 	}
 	return keys
+}
+
+// balancers are the load balancers of this package.
+func (c *Controller) balancers(ctx context.Context) ([]*corev1.Service, error) {
+	var list corev1.ServiceList
+	if err := c.Cache.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list services: %w", err)
+	}
+	var out []*corev1.Service
+	for i := range list.Items {
+		if s := &list.Items[i]; ours(s) {
+			out = append(out, s)
+		}
+	}
+	return out, nil
 }
 
 func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration, error) {
@@ -111,8 +120,10 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 		return 0, nil
 	}
 	s := snapshot{service: service}
-	c.all(&s.others)
 	var err error
+	if s.balancers, err = c.balancers(ctx); err != nil {
+		return 0, err
+	}
 	if s.nodes, s.reserved, err = c.nodes(ctx); err != nil {
 		return 0, err
 	}

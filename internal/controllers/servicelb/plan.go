@@ -25,10 +25,10 @@ func ours(s *corev1.Service) bool {
 // snapshot is what a decision is made from.
 type snapshot struct {
 	service *corev1.Service
-	// others are the other load balancers of this package.
-	others []*corev1.Service
-	nodes  []*corev1.Node
-	slices []*discoveryv1.EndpointSlice
+	// balancers are all load balancers of this package; service may be one.
+	balancers []*corev1.Service
+	nodes     []*corev1.Node
+	slices    []*discoveryv1.EndpointSlice
 	// reserved are the ports of nodes that no service may take, and for what.
 	reserved map[int32]string
 }
@@ -67,7 +67,7 @@ func (s snapshot) conflict() string {
 		if what, taken := s.reserved[p.Port]; taken && p.Protocol == corev1.ProtocolTCP {
 			return fmt.Sprintf("port %d of the nodes is that of %s", p.Port, what)
 		}
-		for _, other := range s.others {
+		for _, other := range s.balancers {
 			if other.UID != s.service.UID && older(other, s.service) && has(other, p) {
 				return fmt.Sprintf("port %d/%s of the nodes belongs to service %s/%s", p.Port, p.Protocol, other.Namespace, other.Name)
 			}

@@ -60,8 +60,8 @@ func TestDecide(t *testing.T) {
 		"both families":                        {snapshot{service: dual}, "1.2.3.4 10.0.0.1 fd00::1"},
 		"nodes with endpoints":                 {snapshot{service: local, slices: []*discoveryv1.EndpointSlice{{Endpoints: []discoveryv1.Endpoint{{NodeName: &n1}}}}}, "10.0.0.1"},
 		"no node with endpoints":               {snapshot{service: local, slices: []*discoveryv1.EndpointSlice{{Endpoints: []discoveryv1.Endpoint{{NodeName: &n1, Conditions: discoveryv1.EndpointConditions{Ready: &not}}}}}}, ""},
-		"the port is an older service's":       {snapshot{service: service("a", time.Hour, 80), others: []*corev1.Service{service("b", 2*time.Hour, 443, 80)}}, "port 80/TCP of the nodes belongs to service n/b"},
-		"the port was first this service's":    {snapshot{service: service("a", time.Hour, 80), others: []*corev1.Service{service("b", time.Minute, 80), service("a", time.Hour, 80)}}, "1.2.3.4 10.0.0.1"},
+		"the port is an older service's":       {snapshot{service: service("a", time.Hour, 80), balancers: []*corev1.Service{service("b", 2*time.Hour, 443, 80)}}, "port 80/TCP of the nodes belongs to service n/b"},
+		"the port was first this service's":    {snapshot{service: service("a", time.Hour, 80), balancers: []*corev1.Service{service("b", time.Minute, 80), service("a", time.Hour, 80)}}, "1.2.3.4 10.0.0.1"},
 		"the port is the node's":               {snapshot{service: service("a", time.Hour, 10250)}, "port 10250 of the nodes is that of the kubelet API"},
 		"the node listens to another protocol": {snapshot{service: udp}, "1.2.3.4 10.0.0.1"},
 	} {
