@@ -9,7 +9,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/sinawi/sinawi/internal/controllers/loop"
 )
@@ -59,18 +58,7 @@ func (c *Controller) class(ctx context.Context, key loop.Key) (time.Duration, er
 	if err := c.Cache.Get(ctx, key, class, client.UnsafeDisableDeepCopy); err != nil {
 		return 0, client.IgnoreNotFound(err)
 	}
-	has := controllerutil.ContainsFinalizer(class, classFinalizer)
-	switch {
-	case class.DeletionTimestamp == nil && !has:
-		return 0, c.write(ctx, class.DeepCopy(), classFinalizer, controllerutil.AddFinalizer)
-	case class.DeletionTimestamp == nil || !has:
-		return 0, nil
-	}
-	used, err := c.classUsed(ctx, class.Name)
-	if err != nil || used {
-		return 0, err
-	}
-	return 0, c.write(ctx, class.DeepCopy(), classFinalizer, controllerutil.RemoveFinalizer)
+	return 0, c.protect(ctx, class, classFinalizer, func() (bool, error) { return c.classUsed(ctx, class.Name) })
 }
 
 // classUsed looks through all claims and volumes: classes are deleted seldom.

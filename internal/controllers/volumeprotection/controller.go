@@ -80,18 +80,7 @@ func (c *Controller) claim(ctx context.Context, key loop.Key) (time.Duration, er
 	if err := c.Cache.Get(ctx, key, claim, client.UnsafeDisableDeepCopy); err != nil {
 		return 0, client.IgnoreNotFound(err)
 	}
-	has := controllerutil.ContainsFinalizer(claim, claimFinalizer)
-	switch {
-	case claim.DeletionTimestamp == nil && !has:
-		return 0, c.write(ctx, claim.DeepCopy(), claimFinalizer, controllerutil.AddFinalizer)
-	case claim.DeletionTimestamp == nil || !has:
-		return 0, nil
-	}
-	used, err := c.used(ctx, claim)
-	if err != nil || used {
-		return 0, err
-	}
-	return 0, c.write(ctx, claim.DeepCopy(), claimFinalizer, controllerutil.RemoveFinalizer)
+	return 0, c.protect(ctx, claim, claimFinalizer, func() (bool, error) { return c.used(ctx, claim) })
 }
 
 // used asks the cache, and if that says no the API: a finalizer is taken off once.
@@ -138,19 +127,24 @@ func (c *Controller) volume(ctx context.Context, key loop.Key) (time.Duration, e
 	if err := c.Cache.Get(ctx, key, v, client.UnsafeDisableDeepCopy); err != nil {
 		return 0, client.IgnoreNotFound(err)
 	}
-	has := controllerutil.ContainsFinalizer(v, volumeFinalizer)
-	switch {
-	case v.DeletionTimestamp == nil && !has:
-		return 0, c.write(ctx, v.DeepCopy(), volumeFinalizer, controllerutil.AddFinalizer)
-	case v.DeletionTimestamp != nil && has && v.Status.Phase != corev1.VolumeBound:
-		return 0, c.write(ctx, v.DeepCopy(), volumeFinalizer, controllerutil.RemoveFinalizer)
-	}
-	return 0, nil
+	return 0, c.protect(ctx, v, volumeFinalizer, func() (bool, error) { return v.Status.Phase == corev1.VolumeBound, nil })
 }
 
-func (c *Controller) write(ctx context.Context, obj client.Object, finalizer string, change func(client.Object, string) bool) error {
-	if !change(obj, finalizer) {
-		return nil
+// protect puts the finalizer on an object of the cache, and takes it off a
+// deleted one that is not needed.
+func (c *Controller) protect(ctx context.Context, cached client.Object, finalizer string, needed func() (bool, error)) error {
+	deleted := cached.GetDeletionTimestamp() != nil
+	if controllerutil.ContainsFinalizer(cached, finalizer) != deleted {
+		return nil // it is there while the object lives, and gone with its deletion
+	}
+	obj := cached.DeepCopyObject().(client.Object)
+	if !deleted {
+		controllerutil.AddFinalizer(obj, finalizer)
+	} else {
+		if is, err := needed(); is || err != nil {
+			return err
+		}
+		controllerutil.RemoveFinalizer(obj, finalizer)
 	}
 	if err := c.Client.Update(ctx, obj); client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("change finalizer %s of %s: %w", finalizer, client.ObjectKeyFromObject(obj), err)
