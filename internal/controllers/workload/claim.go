@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -14,37 +15,35 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// Claim says what becomes of an object that an owner with this selector may
-// take: it is Kept, to be Adopted, to be Released, or none of its business.
-func Claim(owner metav1.Object, selector labels.Selector, obj client.Object) Verdict {
+// verdict is what becomes of an object that an owner may take.
+type verdict int
+
+const (
+	foreign verdict = iota // it is none of the owner's business
+	kept
+	adopted
+	released
+)
+
+// judge decides for an owner with this selector.
+func judge(owner metav1.Object, selector labels.Selector, obj client.Object) verdict {
 	ref := metav1.GetControllerOfNoCopy(obj)
 	matches := selector.Matches(labels.Set(obj.GetLabels()))
 	switch {
 	case ref != nil && ref.UID != owner.GetUID():
-		return Foreign
+		return foreign
 	case ref != nil && matches:
-		return Kept
+		return kept
 	case ref != nil && owner.GetDeletionTimestamp() != nil:
-		return Foreign
+		return foreign
 	case ref != nil:
-		return Released
+		return released
 	case !matches || owner.GetDeletionTimestamp() != nil || obj.GetDeletionTimestamp() != nil:
-		return Foreign
+		return foreign
 	default:
-		return Adopted
+		return adopted
 	}
 }
-
-// Verdict is the answer of Claim.
-type Verdict int
-
-// The verdicts of Claim.
-const (
-	Foreign Verdict = iota
-	Kept
-	Adopted
-	Released
-)
 
 // Claimer adopts and releases objects for one owner.
 type Claimer struct {
@@ -71,17 +70,17 @@ func Claimed[T client.Object](ctx context.Context, c *Claimer, list client.Objec
 	if err := ListOwned(ctx, c.Cache, owned, c.Owner.GetNamespace(), c.Owner.GetUID()); err != nil {
 		return nil, fmt.Errorf("list %T of %s: %w", list, c.Kind.Kind, err)
 	}
-	if err := ListOrphans(ctx, c.Cache, loose, c.Owner.GetNamespace()); err != nil {
+	if err := listOrphans(ctx, c.Cache, loose, c.Owner.GetNamespace()); err != nil {
 		return nil, fmt.Errorf("list %T of nobody: %w", list, err)
 	}
 	var mine []T
 	var errs []error
-	take := func(item runtime.Object) error {
+	consider := func(item runtime.Object) error {
 		obj := item.(T)
 		if may != nil && !may(obj) {
 			return nil
 		}
-		yes, err := c.Take(ctx, obj)
+		yes, err := c.take(ctx, obj)
 		if err != nil {
 			errs = append(errs, err)
 		} else if yes {
@@ -90,22 +89,22 @@ func Claimed[T client.Object](ctx context.Context, c *Claimer, list client.Objec
 		return nil
 	}
 	for _, l := range []client.ObjectList{owned, loose} {
-		if err := meta.EachListItem(l, take); err != nil {
+		if err := meta.EachListItem(l, consider); err != nil {
 			errs = append(errs, err)
 		}
 	}
 	return mine, errors.Join(errs...)
 }
 
-// Take returns whether obj is the owner's after adopting or releasing it as its
+// take returns whether obj is the owner's after adopting or releasing it as its
 // labels ask.
-func (c *Claimer) Take(ctx context.Context, obj client.Object) (bool, error) {
-	switch Claim(c.Owner, c.Selector, obj) {
-	case Kept:
+func (c *Claimer) take(ctx context.Context, obj client.Object) (bool, error) {
+	switch judge(c.Owner, c.Selector, obj) {
+	case kept:
 		return true, nil
-	case Released:
+	case released:
 		return false, c.release(ctx, obj)
-	case Adopted:
+	case adopted:
 		if err := c.checkOwner(ctx); err != nil {
 			return false, err
 		}
@@ -164,20 +163,9 @@ func (c *Claimer) patch(ctx context.Context, before, after client.Object) error 
 }
 
 func union(have, add []string) []string {
-	out := without(have, add)
-	return append(out, add...)
+	return append(without(have, add), add...)
 }
 
 func without(have, drop []string) []string {
-	var out []string
-	for _, name := range have {
-		keep := true
-		for _, d := range drop {
-			keep = keep && name != d
-		}
-		if keep {
-			out = append(out, name)
-		}
-	}
-	return out
+	return slices.DeleteFunc(slices.Clone(have), func(name string) bool { return slices.Contains(drop, name) })
 }

@@ -3,7 +3,6 @@ package workload
 import (
 	"context"
 	"fmt"
-	"strconv"
 
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
@@ -75,8 +74,8 @@ func ListOwned(ctx context.Context, r client.Reader, list client.ObjectList, nam
 	return listIndexed(ctx, r, list, namespace, string(owner))
 }
 
-// ListOrphans fills list with the objects in the namespace that nobody controls.
-func ListOrphans(ctx context.Context, r client.Reader, list client.ObjectList, namespace string) error {
+// listOrphans fills list with the objects in the namespace that nobody controls.
+func listOrphans(ctx context.Context, r client.Reader, list client.ObjectList, namespace string) error {
 	return listIndexed(ctx, r, list, namespace, orphan)
 }
 
@@ -137,11 +136,4 @@ func selectorOf(owner runtime.Object) (*metav1.LabelSelector, error) {
 	default:
 		return nil, fmt.Errorf("find out what %T selects: it adopts nothing", owner)
 	}
-}
-
-func parseCost(s string) (int64, error) {
-	if s == "" {
-		return 0, nil
-	}
-	return strconv.ParseInt(s, 10, 32)
 }

@@ -3,6 +3,7 @@ package workload
 import (
 	"cmp"
 	"slices"
+	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -135,10 +136,7 @@ func compareAge(a, b, now time.Time) int {
 	case b.IsZero():
 		return 1
 	}
-	if order := cmp.Compare(magnitude(now.Sub(a)), magnitude(now.Sub(b))); order != 0 {
-		return order
-	}
-	return 0
+	return cmp.Compare(magnitude(now.Sub(a)), magnitude(now.Sub(b)))
 }
 
 func magnitude(age time.Duration) int {
@@ -165,9 +163,9 @@ func restarts(pod *corev1.Pod) int32 {
 }
 
 func deletionCost(pod *corev1.Pod) int64 {
-	cost, err := parseCost(pod.Annotations[corev1.PodDeletionCost])
+	cost, err := strconv.ParseInt(pod.Annotations[corev1.PodDeletionCost], 10, 32)
 	if err != nil {
-		return 0
+		return 0 // as without the annotation
 	}
 	return cost
 }
