@@ -77,7 +77,7 @@ func patch(pod *corev1.Pod, s corev1.PodStatus) ([]byte, error) {
 	return json.Marshal(map[string]any{"metadata": map[string]any{"uid": pod.UID}, "status": s})
 }
 
-// address is one of the addresses for documentation, drawn by the pod's uid.
+// address is drawn by the pod's uid, so that two pods hardly ever share one.
 func address(uid types.UID) string {
 	var sum uint32 = 2166136261
 	for i := range len(uid) {
