@@ -220,30 +220,23 @@ func ended(t *testing.T, w watch.Interface) {
 	}
 }
 
-// TestOutOfHistory ends the watch as the cache alone would: without a word.
-func TestOutOfHistory(t *testing.T) {
-	c := &cache{events: 100, lives: []int{3}, forgets: 90}
-	w, err := Watches(c).Watch(t.Context(), "/", storage.ListOptions{ResourceVersion: "60"})
-	if err != nil {
-		t.Fatal(err)
+// TestGivesUp ends the watch as the cache alone would: without a word.
+func TestGivesUp(t *testing.T) {
+	for why, c := range map[string]*cache{
+		"the cache has forgotten where to go on":   {events: 100, lives: []int{3}, forgets: 90},
+		"the cache ends whatever is taken up anew": {events: 100, lives: []int{3}, mute: maxFruitless + 1},
+	} {
+		t.Run(why, func(t *testing.T) {
+			w, err := Watches(c).Watch(t.Context(), "/", storage.ListOptions{ResourceVersion: "60"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := versions(t, w, 3); !slices.Equal(got, []int{61, 62, 63}) {
+				t.Errorf("got %v", got)
+			}
+			ended(t, w)
+		})
 	}
-	if got := versions(t, w, 3); !slices.Equal(got, []int{61, 62, 63}) {
-		t.Errorf("got %v", got)
-	}
-	ended(t, w)
-}
-
-// TestHopeless ends when the cache ends whatever is taken up.
-func TestHopeless(t *testing.T) {
-	c := &cache{events: 100, lives: []int{3}, mute: maxFruitless + 1}
-	w, err := Watches(c).Watch(t.Context(), "/", storage.ListOptions{ResourceVersion: "60"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := versions(t, w, 3); !slices.Equal(got, []int{61, 62, 63}) {
-		t.Errorf("got %v", got)
-	}
-	ended(t, w)
 }
 
 // TestErrorAtOnce passes on why a watch cannot begin.
