@@ -17,7 +17,7 @@ import (
 	"github.com/sinawi/sinawi/internal/apiserver/resources"
 )
 
-func allVersions(t *testing.T) (*runtime.Scheme, []resources.Resource) {
+func allVersions(t testing.TB) (*runtime.Scheme, []resources.Resource) {
 	t.Helper()
 	rows, err := resources.Enabled(resources.Table(), map[string]bool{"api/all": true})
 	if err != nil {

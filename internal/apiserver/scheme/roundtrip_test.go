@@ -36,14 +36,7 @@ func languages(s *runtime.Scheme) map[string]runtime.Serializer {
 
 func defaulted(t testing.TB) (*runtime.Scheme, []resources.Resource) {
 	t.Helper()
-	rows, err := resources.Enabled(resources.Table(), map[string]bool{"api/all": true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := New(rows)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s, rows := allVersions(t)
 	if err := defaults.Register(s); err != nil {
 		t.Fatal(err)
 	}
