@@ -143,7 +143,7 @@ func endpoints(service string, addrs ...netip.Addr) *discoveryv1.EndpointSlice {
 // until tries until it works: objects take a moment to become rules and records.
 func until(t testing.TB, what string, try func() error) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(2 * time.Millisecond) {
 		err := try()
 		if err == nil {
 			return
