@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -32,6 +33,7 @@ type serverFlags struct {
 	runtimeEndpoint      string
 	disable              []string
 	runtimeConfig        []string
+	schedulerConfig      string
 	guard                *guardFlags
 }
 
@@ -48,6 +50,9 @@ func (a *app) addServerFlags(set *pflag.FlagSet) *serverFlags {
 	set.StringSliceVar(&f.runtimeConfig, "runtime-config", nil, a.say(
 		"API versions to switch on or off, like api/beta=true or resource.k8s.io/v1beta1=true,coordination.k8s.io/v1beta1/leasecandidates=true",
 		"켜거나 끌 API 버전 (예: api/beta=true 또는 resource.k8s.io/v1beta1=true,coordination.k8s.io/v1beta1/leasecandidates=true)"))
+	set.StringVar(&f.schedulerConfig, "scheduler-config", "", a.say(
+		"KubeSchedulerConfiguration file: profiles and their plugins, like /etc/sinawi/scheduler.yaml; kube-scheduler's defaults if empty",
+		"KubeSchedulerConfiguration 파일: 프로필과 플러그인 (예: /etc/sinawi/scheduler.yaml). 비우면 kube-scheduler의 기본값"))
 	f.guard = a.addGuardFlags(set)
 	return f
 }
@@ -68,6 +73,13 @@ func (f *serverFlags) config(dir instance.Dir) (cluster.Config, error) {
 		if cfg.NodeIP, err = netip.ParseAddr(f.nodeIP); err != nil {
 			return cfg, fmt.Errorf("--node-ip %q is no IP address", f.nodeIP)
 		}
+	}
+	if f.schedulerConfig != "" {
+		// By its full path: a detached server may run elsewhere.
+		if f.schedulerConfig, err = filepath.Abs(f.schedulerConfig); err != nil {
+			return cfg, fmt.Errorf("--scheduler-config: %w", err)
+		}
+		cfg.SchedulerConfig = f.schedulerConfig
 	}
 	if cfg.RuntimeConfig, err = switches(f.runtimeConfig); err != nil {
 		return cfg, err

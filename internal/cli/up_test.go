@@ -1,9 +1,15 @@
 package cli
 
 import (
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/pflag"
+
+	"github.com/sinawi/sinawi/internal/instance"
 )
 
 func TestSwitches(t *testing.T) {
@@ -18,5 +24,33 @@ func TestSwitches(t *testing.T) {
 		if _, err := switches([]string{wrong}); err == nil {
 			t.Errorf("%q was taken", wrong)
 		}
+	}
+}
+
+func TestSchedulerConfigIsGivenOnByItsFullPath(t *testing.T) {
+	t.Chdir(t.TempDir())
+	parse := func(args ...string) (*serverFlags, *pflag.FlagSet) {
+		set := pflag.NewFlagSet("up", pflag.ContinueOnError)
+		f := (&app{}).addServerFlags(set)
+		if err := set.Parse(args); err != nil {
+			t.Fatal(err)
+		}
+		return f, set
+	}
+	text := "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\n"
+	if err := os.WriteFile("scheduler.yaml", []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, set := parse("--scheduler-config=scheduler.yaml", "--node-name=n1", "--node-ip=127.0.0.1")
+	cfg, err := f.config(instance.Dir(t.TempDir()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !filepath.IsAbs(cfg.SchedulerConfig) || set.Lookup("scheduler-config").Value.String() != cfg.SchedulerConfig {
+		t.Errorf("the server is told %q and %q", cfg.SchedulerConfig, set.Lookup("scheduler-config").Value)
+	}
+	f, _ = parse("--scheduler-config=other.yaml", "--node-name=n1", "--node-ip=127.0.0.1")
+	if _, err := f.config(instance.Dir(t.TempDir())); err == nil || !strings.Contains(err.Error(), "other.yaml") {
+		t.Errorf("of a file that is not there: %v", err)
 	}
 }

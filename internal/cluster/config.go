@@ -15,6 +15,7 @@ import (
 
 	"github.com/sinawi/sinawi/internal/apiserver/controlplane"
 	"github.com/sinawi/sinawi/internal/instance"
+	"github.com/sinawi/sinawi/internal/scheduler/config"
 )
 
 // Config is all that a server needs to be told. Flags become a Config; nothing
@@ -37,6 +38,11 @@ type Config struct {
 	// Disable names parts that are not started: "scheduler", "controllers",
 	// "agent". Another program that speaks the Kubernetes API may do their work.
 	Disable []string
+	// SchedulerConfig is a KubeSchedulerConfiguration file; "" is kube-scheduler's
+	// defaults.
+	SchedulerConfig string
+
+	scheduling *config.Config // what that file says
 }
 
 // Guard says by which files and rules callers are let in, what is recorded of
@@ -84,7 +90,10 @@ func (c *Config) Complete() error {
 		}
 		c.NodeIP = ip
 	}
-	return c.validate()
+	if err := c.validate(); err != nil {
+		return err
+	}
+	return c.readSchedulerConfig()
 }
 
 func (c *Config) validate() error {

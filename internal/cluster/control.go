@@ -232,6 +232,8 @@ func (s *server) startScheduler(c client.Client, objects cache.Cache) error {
 		return err
 	}
 	s.parts.start("decision log", log.Run)
-	s.parts.start("scheduler", scheduler.New(c, objects, recorder, scheduler.Options{Decisions: log, Register: legacyregistry.Register}).Run)
+	s.parts.start("scheduler", scheduler.New(c, objects, recorder, scheduler.Options{
+		Config: s.cfg.scheduling, Decisions: log, Register: legacyregistry.Register,
+	}).Run)
 	return nil
 }

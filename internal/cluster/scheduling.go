@@ -1,0 +1,28 @@
+package cluster
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/sinawi/sinawi/internal/scheduler/config"
+)
+
+// readSchedulerConfig reads how pods are scheduled, where a file says so.
+func (c *Config) readSchedulerConfig() error {
+	if c.SchedulerConfig == "" {
+		return nil
+	}
+	if !c.enabled(PartScheduler) {
+		return fmt.Errorf("--scheduler-config %s: the scheduler is switched off by --disable=%s; leave out one of them", c.SchedulerConfig, PartScheduler)
+	}
+	data, err := os.ReadFile(c.SchedulerConfig)
+	if err != nil {
+		return fmt.Errorf("--scheduler-config: %w; give a KubeSchedulerConfiguration file", err)
+	}
+	parsed, err := config.Parse(data)
+	if err != nil {
+		return fmt.Errorf("--scheduler-config %s: %w", c.SchedulerConfig, err)
+	}
+	c.scheduling = &parsed
+	return nil
+}
