@@ -9,6 +9,8 @@ import (
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/sinawi/sinawi/internal/controllers/workload"
 )
 
 // proposal is what one metric asks for.
@@ -185,7 +187,7 @@ func (c *calculation) proportional(ratio float64) (int32, error) {
 	}
 	ready := 0
 	for _, p := range c.pods {
-		if p.Status.Phase == corev1.PodRunning && isReady(p) {
+		if p.Status.Phase == corev1.PodRunning && workload.Ready(p) {
 			ready++
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
@@ -51,7 +52,7 @@ func newMetrics(config *rest.Config, d discovery.DiscoveryInterface, mapper meta
 // read reads all metrics of an autoscaler.
 func (m *metrics) read(ctx context.Context, hpa *autoscalingv2.HorizontalPodAutoscaler, selector labels.Selector) []reading {
 	out := make([]reading, len(hpa.Spec.Metrics))
-	pods := once(func() (*metricsv1beta1.PodMetricsList, error) {
+	pods := sync.OnceValues(func() (*metricsv1beta1.PodMetricsList, error) {
 		return m.resource.MetricsV1beta1().PodMetricses(hpa.Namespace).List(ctx, metav1.ListOptions{LabelSelector: selector.String()})
 	})
 	for i := range hpa.Spec.Metrics {
@@ -70,20 +71,6 @@ func (m *metrics) read(ctx context.Context, hpa *autoscalingv2.HorizontalPodAuto
 		}
 	}
 	return out
-}
-
-// once asks at the first call and remembers the answer.
-func once[T any](ask func() (T, error)) func() (T, error) {
-	var value T
-	var err error
-	asked := false
-	return func() (T, error) {
-		if !asked {
-			asked = true
-			value, err = ask()
-		}
-		return value, err
-	}
 }
 
 // ofResource sums what the containers of pods use, or takes the one named.
@@ -136,11 +123,11 @@ func (m *metrics) ofPods(namespace string, spec *autoscalingv2.PodsMetricSource,
 	fail := func(err error) reading {
 		return reading{err: fmt.Errorf("unable to get metric %s: %w", spec.Metric.Name, err)}
 	}
-	which, err := metav1.LabelSelectorAsSelector(spec.Metric.Selector)
+	which, err := selectorOf(spec.Metric.Selector)
 	if err != nil {
 		return fail(err)
 	}
-	list, err := m.custom.NamespacedMetrics(namespace).GetForObjects(schema.GroupKind{Kind: "Pod"}, selector, spec.Metric.Name, orEverything(spec.Metric.Selector, which))
+	list, err := m.custom.NamespacedMetrics(namespace).GetForObjects(schema.GroupKind{Kind: "Pod"}, selector, spec.Metric.Name, which)
 	switch {
 	case err != nil:
 		m.versions.Invalidate() // the group may have come or gone
@@ -165,11 +152,10 @@ func (m *metrics) ofObject(namespace string, spec *autoscalingv2.ObjectMetricSou
 	fail := func(err error) reading {
 		return reading{err: fmt.Errorf("unable to get metric %s: %s on %s %s/%w", spec.Metric.Name, object.Kind, namespace, object.Name, err)}
 	}
-	which, err := metav1.LabelSelectorAsSelector(spec.Metric.Selector)
+	which, err := selectorOf(spec.Metric.Selector)
 	if err != nil {
 		return fail(err)
 	}
-	which = orEverything(spec.Metric.Selector, which)
 	gv, err := schema.ParseGroupVersion(object.APIVersion)
 	if err != nil {
 		return fail(err)
@@ -191,11 +177,11 @@ func (m *metrics) ofExternal(namespace string, spec *autoscalingv2.ExternalMetri
 	fail := func(err error) reading {
 		return reading{err: fmt.Errorf("unable to get external metric %s/%s/%+v: %w", namespace, spec.Metric.Name, spec.Metric.Selector, err)}
 	}
-	which, err := metav1.LabelSelectorAsSelector(spec.Metric.Selector)
+	which, err := selectorOf(spec.Metric.Selector)
 	if err != nil {
 		return fail(err)
 	}
-	list, err := m.external.NamespacedMetrics(namespace).List(spec.Metric.Name, orEverything(spec.Metric.Selector, which))
+	list, err := m.external.NamespacedMetrics(namespace).List(spec.Metric.Name, which)
 	switch {
 	case err != nil:
 		return fail(fmt.Errorf("unable to fetch metrics from external metrics API: %w", err))
@@ -209,11 +195,10 @@ func (m *metrics) ofExternal(namespace string, spec *autoscalingv2.ExternalMetri
 	return reading{value: sum}
 }
 
-// orEverything turns the selector that is not there, which would match nothing,
-// into one that matches all.
-func orEverything(given *metav1.LabelSelector, selector labels.Selector) labels.Selector {
+// selectorOf matches all where no selector is given.
+func selectorOf(given *metav1.LabelSelector) (labels.Selector, error) {
 	if given == nil {
-		return labels.Everything()
+		return labels.Everything(), nil
 	}
-	return selector
+	return metav1.LabelSelectorAsSelector(given)
 }

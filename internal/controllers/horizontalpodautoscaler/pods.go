@@ -3,6 +3,7 @@ package horizontalpodautoscaler
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"math"
 	"time"
@@ -51,8 +52,6 @@ func gone(p *corev1.Pod) bool {
 	return p.DeletionTimestamp != nil || p.Status.Phase == corev1.PodFailed
 }
 
-func isReady(p *corev1.Pod) bool { return workload.Ready(p) }
-
 // starting says that a pod's processor time is that of its start.
 func starting(p *corev1.Pod, metric podMetric, now time.Time) bool {
 	ready := workload.Condition(p, corev1.PodReady)
@@ -94,7 +93,7 @@ func requests(pods []*corev1.Pod, container string, name corev1.ResourceName) (m
 }
 
 // longRunning are the containers that run as long as the pod.
-func longRunning(p *corev1.Pod) func(func(*corev1.Container) bool) {
+func longRunning(p *corev1.Pod) iter.Seq[*corev1.Container] {
 	return func(yield func(*corev1.Container) bool) {
 		for i := range p.Spec.Containers {
 			if !yield(&p.Spec.Containers[i]) {
