@@ -6,6 +6,7 @@ package nodettl
 import (
 	"context"
 	"fmt"
+	"math"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -90,8 +91,7 @@ func (c *Controller) write(ctx context.Context, node *corev1.Node, seconds int) 
 // bounds is up to how many nodes each step reaches, and down to how many; that
 // they overlap keeps a cluster at a bound from going back and forth.
 func bounds(step int) (low, high, seconds int) {
-	const endless = int(^uint(0) >> 1)
-	table := [][3]int{{0, 100, 0}, {90, 500, 15}, {450, 1000, 30}, {900, 2000, 60}, {1800, 10000, 300}, {9000, endless, 600}}
+	table := [][3]int{{0, 100, 0}, {90, 500, 15}, {450, 1000, 30}, {900, 2000, 60}, {1800, 10000, 300}, {9000, math.MaxInt, 600}}
 	b := table[step]
 	return b[0], b[1], b[2]
 }

@@ -124,8 +124,6 @@ func settle(claim *resourcev1.ResourceClaim, left []resourcev1.ResourceClaimCons
 	if len(left) == 0 && held && (fewer || claim.DeletionTimestamp != nil) {
 		c.status = c.status || claim.Status.Allocation != nil
 		next.Status.Allocation = nil
-	}
-	if held && next.Status.Allocation == nil && len(left) == 0 && (fewer || claim.DeletionTimestamp != nil) {
 		c.release = true
 	}
 	c.remove = ownerDone && claim.DeletionTimestamp == nil
