@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/component-helpers/storage/ephemeral"
 	"k8s.io/component-helpers/storage/volume"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -42,12 +43,10 @@ func Index(ctx context.Context, c cache.Cache) error {
 	}
 	err = c.IndexField(ctx, &corev1.PersistentVolume{}, freeIndex, func(obj client.Object) []string {
 		v := obj.(*corev1.PersistentVolume)
-		switch ref := v.Spec.ClaimRef; {
-		case ref == nil:
-			return []string{classKey(volume.GetPersistentVolumeClass(v))}
-		default:
+		if ref := v.Spec.ClaimRef; ref != nil {
 			return []string{ref.Namespace + "/" + ref.Name}
 		}
+		return []string{classKey(volume.GetPersistentVolumeClass(v))}
 	})
 	if err != nil {
 		return fmt.Errorf("index volumes by class: %w", err)
@@ -69,7 +68,7 @@ func Claims(pod *corev1.Pod) []string {
 		case v.PersistentVolumeClaim != nil:
 			out = append(out, v.PersistentVolumeClaim.ClaimName)
 		case v.Ephemeral != nil:
-			out = append(out, pod.Name+"-"+v.Name)
+			out = append(out, ephemeral.VolumeClaimName(pod, v))
 		}
 	}
 	return out
@@ -204,14 +203,21 @@ func annotate(obj client.Object, key, value string) {
 
 // bind ties a volume and a claim together, as far as they are not yet.
 func (c *Controller) bind(ctx context.Context, v *corev1.PersistentVolume, claim *corev1.PersistentVolumeClaim) error {
-	what := fmt.Sprintf("bind volume %s and claim %s/%s", v.Name, claim.Namespace, claim.Name)
+	if err := c.join(ctx, v, claim); err != nil {
+		return fmt.Errorf("bind volume %s and claim %s/%s: %w", v.Name, claim.Namespace, claim.Name, err)
+	}
+	return nil
+}
+
+// join writes the volume first: it is what two claims could both take.
+func (c *Controller) join(ctx context.Context, v *corev1.PersistentVolume, claim *corev1.PersistentVolumeClaim) error {
 	changed, dirty, err := volume.GetBindVolumeToClaim(v, claim)
 	if err != nil {
-		return fmt.Errorf("%s: %w", what, err)
+		return err
 	}
 	if dirty {
 		if err := c.Client.Update(ctx, changed); err != nil {
-			return fmt.Errorf("%s: %w", what, err)
+			return err
 		}
 		v = changed
 	}
@@ -219,19 +225,17 @@ func (c *Controller) bind(ctx context.Context, v *corev1.PersistentVolume, claim
 		v = v.DeepCopy()
 		v.Status.Phase, v.Status.Message, v.Status.Reason = corev1.VolumeBound, "", ""
 		if err := c.Client.Status().Update(ctx, v); err != nil {
-			return fmt.Errorf("%s: %w", what, err)
+			return err
 		}
 	}
 	if tied, dirty := tie(claim, v); dirty {
 		if err := c.Client.Update(ctx, tied); err != nil {
-			return fmt.Errorf("%s: %w", what, err)
+			return err
 		}
 		claim = tied
 	}
 	if stated, dirty := state(claim, v); dirty {
-		if err := c.Client.Status().Update(ctx, stated); err != nil {
-			return fmt.Errorf("%s: %w", what, err)
-		}
+		return c.Client.Status().Update(ctx, stated)
 	}
 	return nil
 }
