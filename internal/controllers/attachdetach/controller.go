@@ -191,7 +191,7 @@ func (c *Controller) read(ctx context.Context, name string) (snapshot, error) {
 		return s, err
 	}
 	for _, pod := range pods {
-		if pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
+		if workload.Finished(pod) {
 			continue
 		}
 		for _, claim := range persistentvolume.Claims(pod) {

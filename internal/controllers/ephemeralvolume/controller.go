@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sinawi/sinawi/internal/controllers/loop"
+	"github.com/sinawi/sinawi/internal/controllers/workload"
 )
 
 // Controller reconciles pods.
@@ -50,7 +51,7 @@ func (c *Controller) Run(ctx context.Context) error { return c.loop.Run(ctx) }
 
 // missing are the claims that a pod should have.
 func missing(pod *corev1.Pod) []*corev1.PersistentVolumeClaim {
-	if pod.DeletionTimestamp != nil || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
+	if pod.DeletionTimestamp != nil || workload.Finished(pod) {
 		return nil
 	}
 	var out []*corev1.PersistentVolumeClaim

@@ -19,6 +19,7 @@ import (
 
 	"github.com/sinawi/sinawi/internal/controllers/loop"
 	"github.com/sinawi/sinawi/internal/controllers/persistentvolume"
+	"github.com/sinawi/sinawi/internal/controllers/workload"
 )
 
 // The finalizers, as upstream names them.
@@ -58,7 +59,7 @@ func (c *Controller) Run(ctx context.Context) error {
 
 // released are the claims that a pod which is gone, or has ended, used.
 func released(before, after client.Object) []loop.Key {
-	if after != nil && !ended(after.(*corev1.Pod)) {
+	if after != nil && !workload.Finished(after.(*corev1.Pod)) {
 		return nil
 	}
 	if after == nil {
@@ -70,10 +71,6 @@ func released(before, after client.Object) []loop.Key {
 		keys = append(keys, loop.Key{Namespace: pod.Namespace, Name: name})
 	}
 	return keys
-}
-
-func ended(pod *corev1.Pod) bool {
-	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 }
 
 func (c *Controller) claim(ctx context.Context, key loop.Key) (time.Duration, error) {
@@ -116,7 +113,7 @@ func uses(pod *corev1.Pod, claim *corev1.PersistentVolumeClaim) bool {
 		switch v := &pod.Spec.Volumes[i]; {
 		case v.PersistentVolumeClaim != nil && v.PersistentVolumeClaim.ClaimName == claim.Name:
 			return true
-		case v.Ephemeral != nil && ephemeral.VolumeClaimName(pod, v) == claim.Name && !ended(pod):
+		case v.Ephemeral != nil && ephemeral.VolumeClaimName(pod, v) == claim.Name && !workload.Finished(pod):
 			return true
 		}
 	}
