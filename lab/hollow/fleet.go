@@ -1,6 +1,7 @@
 package hollow
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -89,28 +90,9 @@ func New(config *rest.Config, opts Options) (*Fleet, error) {
 }
 
 func (o *Options) complete() {
-	defaults := func(s *string, value string) {
-		if *s == "" {
-			*s = value
-		}
-	}
-	defaults(&o.Prefix, "hollow")
-	defaults(&o.CPU, "32")
-	defaults(&o.Memory, "64Gi")
-	for _, n := range []struct {
-		field *int
-		value int
-	}{{&o.Zones, 3}, {&o.Pods, 110}, {&o.Writers, 16}} {
-		if *n.field == 0 {
-			*n.field = n.value
-		}
-	}
-	if o.Lease == 0 {
-		o.Lease = 10 * time.Second
-	}
-	if o.Report == 0 {
-		o.Report = 5 * time.Minute
-	}
+	o.Prefix, o.CPU, o.Memory = cmp.Or(o.Prefix, "hollow"), cmp.Or(o.CPU, "32"), cmp.Or(o.Memory, "64Gi")
+	o.Zones, o.Pods, o.Writers = cmp.Or(o.Zones, 3), cmp.Or(o.Pods, 110), cmp.Or(o.Writers, 16)
+	o.Lease, o.Report = cmp.Or(o.Lease, 10*time.Second), cmp.Or(o.Report, 5*time.Minute)
 }
 
 // Failed is how many writes did not work so far.
