@@ -108,10 +108,7 @@ func (k *Keeper) kept() []kept {
 		{corev1.Resource("configmaps"), metav1.NamespaceSystem, "extension-apiserver-authentication", func(ctx context.Context) error {
 			want := extensionTrust(k.o.ClientCA, k.o.ProxyCA, k.o.ProxyNames)
 			return ensure(ctx, core.ConfigMaps(want.Namespace), want, func(have *corev1.ConfigMap) {
-				if have.Data == nil {
-					have.Data = map[string]string{}
-				}
-				maps.Copy(have.Data, want.Data)
+				have.Data = with(have.Data, want.Data)
 			})
 		}},
 		k.tracking(),
@@ -159,12 +156,12 @@ func (k *Keeper) tracking() kept {
 	}}
 }
 
-func with(labels, more map[string]string) map[string]string {
-	if labels == nil {
-		labels = map[string]string{}
+func with(have, more map[string]string) map[string]string {
+	if have == nil {
+		have = map[string]string{}
 	}
-	maps.Copy(labels, more)
-	return labels
+	maps.Copy(have, more)
+	return have
 }
 
 // network records the network from which services get their addresses.
