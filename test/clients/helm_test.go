@@ -19,11 +19,14 @@ func TestHelm(t *testing.T) {
 	for _, h := range helms {
 		programs[h.name] = program(t, h.pkg)
 	}
+	server := metricsServerImage(t)
 	c := start(t)
+	c.Import(server)
 	for _, h := range helms {
 		helm := programs[h.name]
 		t.Run(h.name+" own chart", func(t *testing.T) { ownChart(c.on(t), helm, h.undo) })
 		t.Run(h.name+" descheduler", func(t *testing.T) { descheduler(c.on(t), helm) })
+		t.Run(h.name+" metrics-server", func(t *testing.T) { metricsServer(c.on(t), helm) })
 		t.Run(h.name+" cert-manager", func(t *testing.T) { certManagerChart(c.on(t), helm) })
 	}
 }
