@@ -1,8 +1,8 @@
 package aggregate_test
 
 import (
-	"context"
 	"encoding/json"
+	"errors"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -10,11 +10,9 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/wait"
 	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 	"k8s.io/kube-aggregator/pkg/client/clientset_generated/clientset"
 
@@ -51,12 +49,12 @@ func other(t *testing.T, user *atomic.Value) *httptest.Server {
 
 func eventually(t *testing.T, what string, f func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	err := wait.PollUntilContextCancel(ctx, 10*time.Millisecond, true, func(context.Context) (bool, error) { return f(), nil })
-	if err != nil {
-		t.Fatalf("not so within the deadline: %s", what)
-	}
+	apitest.Eventually(t, what, func() error {
+		if !f() {
+			return errors.New("not so")
+		}
+		return nil
+	})
 }
 
 func TestAnotherServer(t *testing.T) {

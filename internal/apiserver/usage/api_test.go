@@ -3,6 +3,7 @@ package usage_test
 import (
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -17,6 +18,7 @@ import (
 	"k8s.io/client-go/rest"
 	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 	"k8s.io/kube-aggregator/pkg/client/clientset_generated/clientset"
+	"k8s.io/metrics/pkg/apis/metrics/v1beta1"
 	"k8s.io/metrics/pkg/client/clientset/versioned"
 
 	"github.com/sinawi/sinawi/internal/apiserver/apitest"
@@ -105,14 +107,15 @@ func TestMetrics(t *testing.T) {
 	s := cluster(t)
 	ctx, c := t.Context(), versioned.NewForConfigOrDie(s.Config).MetricsV1beta1()
 
-	// The watch cache may lag behind the writes above.
-	deadline := time.Now().Add(time.Minute)
-	pods, err := c.PodMetricses("").List(ctx, metav1.ListOptions{})
-	for err == nil && len(pods.Items) == 0 && time.Now().Before(deadline) {
-		pods, err = c.PodMetricses("").List(ctx, metav1.ListOptions{})
-	}
-	if err != nil || len(pods.Items) != 1 || len(pods.Items[0].Containers) != 2 {
-		t.Fatalf("pods: %v, %v", pods, err)
+	var pods *v1beta1.PodMetricsList
+	apitest.Eventually(t, "the watch cache has the pod", func() (err error) {
+		if pods, err = c.PodMetricses("").List(ctx, metav1.ListOptions{}); err == nil && len(pods.Items) == 0 {
+			err = errors.New("no pods")
+		}
+		return err
+	})
+	if len(pods.Items) != 1 || len(pods.Items[0].Containers) != 2 {
+		t.Fatalf("pods: %v", pods)
 	}
 	pod := pods.Items[0]
 	if pod.Name != "busy" || pod.Labels["app"] != "busy" || pod.Window.Duration < 900*time.Millisecond || pod.Timestamp.IsZero() {
@@ -202,7 +205,7 @@ func TestReplaced(t *testing.T) {
 	}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "their answer", func() error {
+	apitest.Eventually(t, "their answer", func() error {
 		nodes, err := c.NodeMetricses().List(ctx, metav1.ListOptions{})
 		if err == nil && (len(nodes.Items) != 1 || nodes.Items[0].Name != "theirs") {
 			err = fmt.Errorf("nodes: %v", nodes.Items)
@@ -212,26 +215,11 @@ func TestReplaced(t *testing.T) {
 	if err := services.Delete(ctx, "v1beta1.metrics.k8s.io", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "our answer", func() error {
+	apitest.Eventually(t, "our answer", func() error {
 		nodes, err := c.NodeMetricses().List(ctx, metav1.ListOptions{})
 		if err == nil && len(nodes.Items) != 0 {
 			err = fmt.Errorf("nodes: %v", nodes.Items)
 		}
 		return err
 	})
-}
-
-func eventually(t *testing.T, what string, f func() error) {
-	t.Helper()
-	deadline := time.Now().Add(time.Minute)
-	for {
-		err := f()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: %v", what, err)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
 }
