@@ -170,7 +170,7 @@ func TestLimits(t *testing.T) {
 
 func poll(t *testing.T, f wait.ConditionWithContextFunc) {
 	t.Helper()
-	if err := wait.PollUntilContextTimeout(t.Context(), 5*time.Millisecond, 20*time.Second, true, f); err != nil {
+	if err := wait.PollUntilContextTimeout(t.Context(), 5*time.Millisecond, time.Minute, true, f); err != nil {
 		t.Fatal(err)
 	}
 }
