@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/dynamic"
 
@@ -271,12 +272,50 @@ func TestQueuesThatDoNotReclaimWait(t *testing.T) {
 	r.awaitNode("waits", "n1")
 }
 
+func TestQueuesTakeTheNamespacesTheySelect(t *testing.T) {
+	r := start(t)
+	r.awaitQueues()
+	r.addNode("n1", "1")
+	r.addQueue("a", map[string]any{"quota": map[string]any{"cpu": "1"}, "namespaceSelector": map[string]any{
+		"matchLabels":      map[string]any{"team": "a"},
+		"matchExpressions": []any{map[string]any{"key": "closed", "operator": "DoesNotExist"}},
+	}})
+	namespace := func(name string, labels map[string]string) {
+		_, err := r.CoreV1().Namespaces().Create(r.ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.addAccount(name)
+	}
+	namespace("outside", nil)
+	namespace("inside", map[string]string{"team": "a"})
+	r.addPodIn("outside", "early", "1", inQueue("a"))
+	r.awaitIn("outside", "early", "told that it is not taken", func(p *corev1.Pod) bool {
+		c := scheduled(p)
+		return c != nil && c.Message == `queue "a" does not take pods of namespace "outside"`
+	})
+	r.addPodIn("inside", "late", "1", inQueue("a")) // is not held by who came first
+	r.awaitIn("inside", "late", "bound", bound)
+	none := int64(0)
+	if err := r.CoreV1().Pods("inside").Delete(r.ctx, "late", metav1.DeleteOptions{GracePeriodSeconds: &none}); err != nil {
+		t.Fatal(err)
+	}
+	labels := []byte(`{"metadata":{"labels":{"team":"a"}}}`)
+	if _, err := r.CoreV1().Namespaces().Patch(r.ctx, "outside", types.MergePatchType, labels, metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	r.awaitIn("outside", "early", "bound", bound)
+}
+
 func TestQueuesAreValidated(t *testing.T) {
 	r := start(t)
 	r.awaitQueues()
 	for name, spec := range map[string]map[string]any{
 		"limit":  {"quota": map[string]any{"cpu": "2"}, "limit": map[string]any{"cpu": "500m"}},
 		"policy": {"reclaim": "Sometimes"}, "weight": {"weight": int64(0)}, "amount": {"quota": map[string]any{"cpu": "much"}},
+		"label":    {"namespaceSelector": map[string]any{"matchLabels": map[string]any{"team": "no value"}}},
+		"operator": {"namespaceSelector": map[string]any{"matchExpressions": []any{map[string]any{"key": "team", "operator": "Is"}}}},
+		"values":   {"namespaceSelector": map[string]any{"matchExpressions": []any{map[string]any{"key": "team", "operator": "In"}}}},
 	} {
 		if _, err := queuesOf(r).Create(r.ctx, queue(name, spec), metav1.CreateOptions{}); !apierrors.IsInvalid(err) {
 			t.Errorf("a queue with a bad %s: %v", name, err)

@@ -61,7 +61,7 @@ const (
 func kindsOf(group string) []client.Object {
 	switch group {
 	case watchDevices:
-		return []client.Object{&resourcev1.ResourceClaim{}, &resourcev1.DeviceClass{}, &resourcev1.ResourceSlice{}}
+		return []client.Object{&resourcev1.ResourceClaim{}, &resourcev1.DeviceClass{}, &resourcev1.ResourceSlice{}, &resourcev1.DeviceTaintRule{}}
 	case watchGroups:
 		return []client.Object{&schedulingv1beta1.PodGroup{}}
 	case watchQueues:
@@ -162,6 +162,7 @@ func (s *Scheduler) readOne(l mailbox.Change, now time.Time) backlog.Cause {
 		return when(s.readEvicted(obj), backlog.CausePod)
 	case *corev1.Namespace:
 		s.engine.NamespaceChanged(obj.Name)
+		s.batch.NamespaceChanged()
 		return backlog.CausePod
 	case *policyv1.PodDisruptionBudget:
 		s.budgets.set(obj, l.Deleted)

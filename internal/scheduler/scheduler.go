@@ -85,7 +85,7 @@ func New(c client.Client, ca cache.Cache, rec Recorder, opts Options) *Scheduler
 		preparing: map[types.UID]*preparation{}, evicting: map[types.UID]*backlog.Waiting{},
 		binds: make(chan bind, 256), errands: newErrands(), tell: newTeller(c), watching: map[string]bool{},
 	}
-	s.batch = batch.New(s.queue)
+	s.batch = batch.New(s.queue, s.namespaceLabels)
 	for i := range settings.Profiles {
 		p := settings.Profiles[i]
 		if i == 0 && opts.SchedulerName != "" {

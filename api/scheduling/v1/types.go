@@ -38,6 +38,9 @@ type Queue struct {
 
 // QueueSpec says what a queue is entitled to.
 type QueueSpec struct {
+	// NamespaceSelector says by their labels whose pods the queue takes, by
+	// namespace. Without one it takes everybody's.
+	NamespaceSelector *metav1.LabelSelector `json:"namespaceSelector,omitempty"`
 	// Cohort names the queues that lend each other what they do not use. A queue
 	// without one neither lends nor borrows.
 	Cohort string `json:"cohort,omitempty"`
@@ -85,6 +88,7 @@ type QueueStatus struct {
 func (q *Queue) DeepCopy() *Queue {
 	out := *q
 	q.ObjectMeta.DeepCopyInto(&out.ObjectMeta)
+	out.Spec.NamespaceSelector = q.Spec.NamespaceSelector.DeepCopy()
 	out.Spec.Quota, out.Spec.Limit = q.Spec.Quota.DeepCopy(), q.Spec.Limit.DeepCopy()
 	out.Status.Usage = q.Status.Usage.DeepCopy()
 	return &out

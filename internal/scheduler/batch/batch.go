@@ -5,6 +5,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	schedulingv1beta1 "k8s.io/api/scheduling/v1beta1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 
 	batchv1 "github.com/sinawi/sinawi/api/scheduling/v1"
@@ -25,17 +27,19 @@ const (
 // Batch holds the pods that have a group or a queue, in units: what is placed
 // together. It is empty, and costs nothing, where no pod has either.
 type Batch struct {
-	waiting *backlog.Queue
-	book    *fair.Book
-	policy  map[string]batchv1.ReclaimPolicy // of the queues that there are
-	groups  map[types.NamespacedName]*schedulingv1beta1.PodGroup
-	members map[types.UID]*Member
-	units   map[key]*Unit
-	lines   map[string]*line // by queue; "" is of gangs without one
-	parked  map[*Unit]bool
-	counts  map[string]*counts
-	dirty   map[string]bool // queues whose status is to be written
-	needs   map[Kinds]bool  // that pods wait for to be known
+	waiting  *backlog.Queue
+	book     *fair.Book
+	labelsOf func(namespace string) map[string]string
+	policy   map[string]batchv1.ReclaimPolicy // of the queues that there are
+	takes    map[string]labels.Selector       // by queue, the namespaces whose pods it takes, unless all
+	groups   map[types.NamespacedName]*schedulingv1beta1.PodGroup
+	members  map[types.UID]*Member
+	units    map[key]*Unit
+	lines    map[string]*line // by queue; "" is of gangs without one
+	parked   map[*Unit]bool
+	counts   map[string]*counts
+	dirty    map[string]bool // queues whose status is to be written
+	needs    map[Kinds]bool  // that pods wait for to be known
 }
 
 type key struct {
@@ -47,9 +51,10 @@ type key struct {
 type counts struct{ pods, groups, admitted int64 }
 
 // New returns a batch without pods; those that wait are in the backlog too.
-func New(waiting *backlog.Queue) *Batch {
+// labelsOf returns the labels of a namespace.
+func New(waiting *backlog.Queue, labelsOf func(namespace string) map[string]string) *Batch {
 	return &Batch{
-		waiting: waiting, book: fair.NewBook(), policy: map[string]batchv1.ReclaimPolicy{},
+		waiting: waiting, labelsOf: labelsOf, book: fair.NewBook(), policy: map[string]batchv1.ReclaimPolicy{}, takes: map[string]labels.Selector{},
 		groups:  map[types.NamespacedName]*schedulingv1beta1.PodGroup{},
 		members: map[types.UID]*Member{}, units: map[key]*Unit{}, lines: map[string]*line{},
 		parked: map[*Unit]bool{}, counts: map[string]*counts{}, dirty: map[string]bool{}, needs: map[Kinds]bool{},
@@ -87,7 +92,7 @@ func (b *Batch) Join(pod *corev1.Pod, sequence uint64) *Member {
 	u := b.units[k]
 	if u == nil {
 		// A gang is of one queue: that of the first pod of it.
-		u = &Unit{key: k, Queue: pod.Labels[batchv1.QueueLabel], members: map[types.UID]*Member{}, sequence: sequence, index: -1}
+		u = &Unit{key: k, Queue: pod.Labels[batchv1.QueueLabel], namespace: pod.Namespace, members: map[types.UID]*Member{}, sequence: sequence, index: -1}
 		b.units[k] = u
 		if b.lines[u.Queue] == nil {
 			b.lines[u.Queue] = &line{queue: u.Queue}
@@ -193,6 +198,7 @@ func (b *Batch) SetQueue(q *batchv1.Queue) {
 	if q.Spec.Reclaim == "" {
 		b.policy[q.Name] = batchv1.ReclaimAny
 	}
+	b.setTakes(q)
 	b.book.Set(fair.Queue{
 		Name: q.Name, Cohort: q.Spec.Cohort, Weight: q.Spec.Weight,
 		Quota: fair.AmountsOf(q.Spec.Quota), Limit: fair.AmountsOf(q.Spec.Limit),
@@ -201,12 +207,45 @@ func (b *Batch) SetQueue(q *batchv1.Queue) {
 		b.counts[q.Name] = &counts{}
 	}
 	b.dirty[q.Name] = true
+	b.admitAgain()
+}
+
+func (b *Batch) setTakes(q *batchv1.Queue) {
+	delete(b.takes, q.Name)
+	if q.Spec.NamespaceSelector == nil {
+		return
+	}
+	s, err := metav1.LabelSelectorAsSelector(q.Spec.NamespaceSelector)
+	if err != nil {
+		s = labels.Nothing() // its definition does not let such a one in
+	}
+	b.takes[q.Name] = s
+}
+
+// NamespaceChanged tells that a namespace may have other labels than before.
+func (b *Batch) NamespaceChanged() { b.admitAgain() }
+
+// admitAgain lets those try that their queue did not take, and takes now.
+func (b *Batch) admitAgain() {
+	for u := range b.parked {
+		if u.barred && b.admits(u) {
+			b.Ready(u)
+		}
+	}
+}
+
+// admits reports whether a unit's queue takes pods of its namespace.
+func (b *Batch) admits(u *Unit) bool {
+	s := b.takes[u.Queue]
+	return s == nil || s.Matches(labels.Set(b.labelsOf(u.namespace)))
 }
 
 // RemoveQueue forgets a queue.
 func (b *Batch) RemoveQueue(name string) {
 	b.book.Remove(name)
 	delete(b.policy, name)
+	delete(b.takes, name)
+	b.admitAgain()
 }
 
 // Needs are the kinds of objects that pods wait for to be known.

@@ -1,6 +1,7 @@
 package batch
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -12,18 +13,22 @@ import (
 
 	batchv1 "github.com/sinawi/sinawi/api/scheduling/v1"
 	"github.com/sinawi/sinawi/internal/scheduler/backlog"
+	"github.com/sinawi/sinawi/internal/scheduler/engine"
 )
 
 // world is a batch with the backlog that it reads.
 type world struct {
 	*Batch
-	queue *backlog.Queue
-	told  map[string]string // by queue, what its first unit was told
+	queue  *backlog.Queue
+	labels map[string]string // of the namespace
+	told   map[string]string // by queue, what its first unit was told
 }
 
 func newWorld() *world {
 	q := backlog.New(time.Second, 10*time.Second)
-	return &world{Batch: New(q), queue: q, told: map[string]string{}}
+	w := &world{queue: q, told: map[string]string{}}
+	w.Batch = New(q, func(string) map[string]string { return w.labels })
+	return w
 }
 
 func (w *world) add(name, group, queue string) {
@@ -108,5 +113,60 @@ func TestAGangNeedsItsLeast(t *testing.T) {
 	w.add("b", "g", "")
 	if need, why := w.Least(u); need != 2 || why != "" {
 		t.Errorf("needs %d %q, want both", need, why)
+	}
+}
+
+func TestAQueueTakesTheNamespacesItSelects(t *testing.T) {
+	w := newWorld()
+	q := &batchv1.Queue{ObjectMeta: metav1.ObjectMeta{Name: "q"}}
+	q.Spec.NamespaceSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"team": "a"}}
+	w.SetQueue(q)
+	w.add("p", "", "q")
+	w.Known(Queues)
+	if w.next() != nil || w.told["q"] != `queue "q" does not take pods of namespace "ns"` {
+		t.Fatalf("told %q", w.told["q"])
+	}
+	w.Wake(func(engine.Key) bool { return true })
+	w.Due(time.Unix(1000, 0))
+	if w.next() != nil {
+		t.Fatal("it tries though nothing has changed")
+	}
+	w.labels = map[string]string{"team": "a"}
+	w.NamespaceChanged()
+	u := w.next()
+	if u == nil {
+		t.Fatal("it has no turn though its namespace is selected")
+	}
+	w.Settle("p", true)
+	w.Placed(u)
+	w.labels = nil
+	w.NamespaceChanged()
+	w.add("late", "", "q")
+	w.Known(Queues)
+	if w.next() != nil || w.Member("p") == nil || !w.Member("p").Placed {
+		t.Fatal("what has a place keeps it, what comes gets none")
+	}
+	q.Spec.NamespaceSelector = nil
+	w.SetQueue(q)
+	if u := w.next(); u == nil || w.Waiting(u)[0].Pod.Name != "late" {
+		t.Error("it has no turn though the queue takes everybody")
+	}
+}
+
+// What never waits for its queue is not remembered as if it did.
+func TestALineForgetsWhoIsPlaced(t *testing.T) {
+	w := newWorld()
+	w.addQueue("q", "1000")
+	w.Known(Queues)
+	for i := range 1000 {
+		name := fmt.Sprint("p", i)
+		w.add(name, "", "q")
+		w.Known(Queues)
+		u := w.next()
+		w.Settle(types.UID(name), true)
+		w.Placed(u)
+	}
+	if n := len(w.lines["q"].fresh); n > 10 {
+		t.Errorf("%d units are remembered of a line that is empty", n)
 	}
 }

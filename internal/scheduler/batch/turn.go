@@ -3,6 +3,7 @@ package batch
 import (
 	"cmp"
 	"fmt"
+	"time"
 
 	corev1helper "k8s.io/component-helpers/scheduling/corev1"
 
@@ -25,10 +26,11 @@ func (b *Batch) Next(refuse, say Teller) *Unit {
 		if queue == "" || len(l.units) == 0 || b.needs[Queues] {
 			continue
 		}
-		u := l.units[0]
-		if b.unread(u) {
+		b.bar(l, refuse)
+		if len(l.units) == 0 || b.unread(l.units[0]) {
 			continue
 		}
+		u := l.units[0]
 		v := b.Verdict(u)
 		if v.Standing == fair.Waits || v.Standing == fair.Unknown || v.Standing == fair.Lent && !b.MayRetake(u) {
 			l.wait(v, refuse, say)
@@ -52,6 +54,17 @@ func (b *Batch) Next(refuse, say Teller) *Unit {
 		}
 	}
 	return best
+}
+
+// bar puts those aside at the head of a line whose namespace the queue does not
+// take: they must not hold those behind them.
+func (b *Batch) bar(l *line, refuse Teller) {
+	for len(l.units) > 0 && !b.unread(l.units[0]) && !b.admits(l.units[0]) {
+		u := l.units[0]
+		b.park(u, 0, time.Time{})
+		u.barred = true
+		refuse(u, fair.TakesNoneOf(l.queue, u.namespace))
+	}
 }
 
 // wait tells the units of a line that wait for their queue: the first for what,

@@ -3,9 +3,8 @@ package batch
 import (
 	"cmp"
 	"container/heap"
-	"time"
-
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	schedulingv1beta1 "k8s.io/api/scheduling/v1beta1"
@@ -36,14 +35,16 @@ type Unit struct {
 	Alone    bool       // something else than its class may help that pod
 	Retaking bool       // it may have room by what its queue takes back
 
-	key      key
-	members  map[types.UID]*Member
-	placed   int
-	sequence uint64
-	index    int // in its line, or -1
-	failures int
-	until    time.Time // end of its pause
-	woken    bool      // parked, and to be tried after its pause
+	key       key
+	namespace string
+	members   map[types.UID]*Member
+	placed    int
+	sequence  uint64
+	index     int // in its line, or -1
+	failures  int
+	until     time.Time // end of its pause
+	woken     bool      // parked, and to be tried after its pause
+	barred    bool      // parked, until its queue takes pods of its namespace
 }
 
 // Group is the name of the unit's group, or "".
@@ -87,7 +88,7 @@ func (b *Batch) Drop(u *Unit) {
 		heap.Remove(&b.lines[u.Queue].units, u.index)
 	}
 	delete(b.parked, u)
-	u.woken = false
+	u.woken, u.barred = false, false
 	b.book.Reserve(u.Queue, u.key, nil)
 }
 
@@ -97,9 +98,13 @@ func (b *Batch) Ready(u *Unit) {
 		return
 	}
 	delete(b.parked, u)
-	u.woken = false
+	u.woken, u.barred = false, false
 	l := b.lines[u.Queue]
 	heap.Push(&l.units, u)
+	if len(l.fresh) > 2*len(l.units) {
+		// Nobody of this line had to wait for long: forget who does not any more.
+		l.fresh = slices.DeleteFunc(l.fresh, func(u *Unit) bool { return u.index < 0 })
+	}
 	l.fresh = append(l.fresh, u)
 }
 
@@ -154,6 +159,9 @@ func (b *Batch) GiveUpRoom(u *Unit) { b.book.Reserve(u.Queue, u.key, nil) }
 // have helped them.
 func (b *Batch) Wake(feasible func(engine.Key) bool) {
 	for u := range b.parked {
+		if u.barred {
+			continue
+		}
 		if u.Alone || u.Retaking || feasible(u.Class) {
 			u.woken = true
 		}

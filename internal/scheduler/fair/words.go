@@ -37,3 +37,8 @@ func (v Verdict) Words(queue string) string {
 
 // WaitsForTurn says that nothing but others before it keeps a request waiting.
 func WaitsForTurn(queue string) string { return fmt.Sprintf("waits for its turn in queue %q", queue) }
+
+// TakesNoneOf says that a queue is not for a namespace.
+func TakesNoneOf(queue, namespace string) string {
+	return fmt.Sprintf("queue %q does not take pods of namespace %q", queue, namespace)
+}

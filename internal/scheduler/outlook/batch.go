@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 
 	batchv1 "github.com/sinawi/sinawi/api/scheduling/v1"
@@ -37,6 +38,9 @@ func (c *Cluster) heldBack(pod *corev1.Pod) string {
 		return problem
 	}
 	if queue := pod.Labels[batchv1.QueueLabel]; queue != "" {
+		if s := c.takes[queue]; s != nil && !s.Matches(labels.Set(c.namespaces[pod.Namespace])) {
+			return fair.TakesNoneOf(queue, pod.Namespace)
+		}
 		ask := fair.Amounts{}
 		for _, p := range pods {
 			ask.Add(amountsOf(p), 1)

@@ -8,6 +8,7 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	schedulingv1beta1 "k8s.io/api/scheduling/v1beta1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -31,6 +32,7 @@ type Cluster struct {
 	budgets    []*policyv1.PodDisruptionBudget
 	groups     map[types.NamespacedName]*schedulingv1beta1.PodGroup
 	book       *fair.Book
+	takes      map[string]labels.Selector // by queue, the namespaces that it takes, unless all
 }
 
 // New makes a picture of objects: nodes, pods, namespaces, disruption budgets, and
@@ -39,7 +41,7 @@ func New(objects []client.Object) *Cluster {
 	c := &Cluster{
 		storage: storage.New(), devices: devices.New(), profile: engine.DefaultProfile(),
 		nodes: map[string]*corev1.Node{}, pods: map[types.UID]*corev1.Pod{}, namespaces: map[string]map[string]string{},
-		groups: map[types.NamespacedName]*schedulingv1beta1.PodGroup{}, book: fair.NewBook(),
+		groups: map[types.NamespacedName]*schedulingv1beta1.PodGroup{}, book: fair.NewBook(), takes: map[string]labels.Selector{},
 	}
 	c.engine = engine.New(func(namespace string) map[string]string { return c.namespaces[namespace] })
 	var pods []*corev1.Pod
@@ -57,6 +59,9 @@ func New(objects []client.Object) *Cluster {
 		case *schedulingv1beta1.PodGroup:
 			c.groups[client.ObjectKeyFromObject(o)] = o
 		case *batchv1.Queue:
+			if s, err := metav1.LabelSelectorAsSelector(o.Spec.NamespaceSelector); err == nil && o.Spec.NamespaceSelector != nil {
+				c.takes[o.Name] = s
+			}
 			c.book.Set(fair.Queue{
 				Name: o.Name, Cohort: o.Spec.Cohort, Weight: o.Spec.Weight,
 				Quota: fair.AmountsOf(o.Spec.Quota), Limit: fair.AmountsOf(o.Spec.Limit),
