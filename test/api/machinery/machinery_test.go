@@ -194,17 +194,7 @@ func (c *cluster) later(f func(context.Context)) {
 // eventually waits until f returns nil.
 func (c *cluster) eventually(what string, f func() error) {
 	c.Helper()
-	deadline := time.Now().Add(patience)
-	for {
-		err := f()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			c.Fatalf("%s: still %v", what, err)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+	apitest.Eventually(c, what, f)
 }
 
 // await returns the first event of a watch that meets the condition.
