@@ -362,7 +362,17 @@ func NamespaceFinalize() Strategy {
 
 func nodeStrategy() Strategy {
 	s := warned(checked(plain(), core.Node, core.NodeUpdate), warnings.Node)
-	s.PrepareForUpdate = onUpdate(func(n, old *corev1.Node) { n.Status = old.Status })
+	// The dynamic configuration of kubelets is gone; old nodes keep theirs.
+	s.PrepareForCreate = func(_ context.Context, obj runtime.Object) {
+		n := obj.(*corev1.Node)
+		n.Spec.ConfigSource, n.Status.Config = nil, nil
+	}
+	s.PrepareForUpdate = onUpdate(func(n, old *corev1.Node) {
+		n.Status = old.Status
+		if old.Spec.ConfigSource == nil {
+			n.Spec.ConfigSource = nil
+		}
+	})
 	s.ResetFields = resetStatus()
 	return s
 }
@@ -372,6 +382,9 @@ func nodeStatusStrategy() *Strategy {
 	s.PrepareForUpdate = func(_ context.Context, obj, old runtime.Object) {
 		n, o := obj.(*corev1.Node), old.(*corev1.Node)
 		n.Spec = o.Spec
+		if o.Status.Config == nil {
+			n.Status.Config = nil
+		}
 	}
 	s.ResetFields = resetSpec()
 	return &s

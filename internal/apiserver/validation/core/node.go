@@ -1,9 +1,12 @@
 package core
 
 import (
+	"encoding/json"
+
 	corev1 "k8s.io/api/core/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	netutils "k8s.io/utils/net"
 
@@ -14,6 +17,7 @@ import (
 // Node checks a new node.
 func Node(n *corev1.Node) field.ErrorList {
 	l := check.List{Errors: check.ObjectMeta(&n.ObjectMeta, false, apivalidation.NameIsDNSSubdomain)}
+	nodeAnnotations(&l, n.Annotations, field.NewPath("metadata", "annotations"))
 	l.Add(placement.Taints(n.Spec.Taints, field.NewPath("metadata", "taints"))...)
 	nodeAmounts(&l, n)
 	podCIDRs(&l, n.Spec.PodCIDRs, field.NewPath("spec", "podCIDRs"))
@@ -51,6 +55,7 @@ func podCIDRs(l *check.List, networks []string, path *field.Path) {
 // NodeUpdate checks a changed node, be it its spec or its status.
 func NodeUpdate(n, old *corev1.Node) field.ErrorList {
 	l := check.List{Errors: check.ObjectMetaUpdate(&n.ObjectMeta, &old.ObjectMeta)}
+	nodeAnnotations(&l, n.Annotations, field.NewPath("metadata", "annotations"))
 	nodeAmounts(&l, n)
 	seen := sets.New[corev1.NodeAddress]()
 	for i, a := range n.Status.Addresses {
@@ -73,9 +78,93 @@ func NodeUpdate(n, old *corev1.Node) field.ErrorList {
 	if id := old.Spec.ProviderID; id != "" && id != n.Spec.ProviderID {
 		l.Forbidden(field.NewPath("spec", "providerID"), "node updates may not change providerID except from \"\" to valid")
 	}
+	nodeConfig(&l, n)
 	l.Add(placement.Taints(n.Spec.Taints, field.NewPath("metadata", "taints"))...)
 	if n.Spec.DoNotUseExternalID != old.Spec.DoNotUseExternalID {
 		l.Forbidden(field.NewPath("spec", "externalID"), "may not be updated")
 	}
 	return l.Errors
+}
+
+// nodeAnnotations checks what old versions kept in annotations.
+func nodeAnnotations(l *check.List, a map[string]string, path *field.Path) {
+	if text := a[corev1.TaintsAnnotationKey]; text != "" {
+		var taints []corev1.Taint
+		if err := json.Unmarshal([]byte(text), &taints); err != nil {
+			l.Invalid(path, corev1.TaintsAnnotationKey, err.Error())
+		} else {
+			l.Add(placement.Taints(taints, path.Child(corev1.TaintsAnnotationKey))...)
+		}
+	}
+	text := a[corev1.PreferAvoidPodsAnnotationKey]
+	if text == "" {
+		return
+	}
+	var avoid corev1.AvoidPods
+	if err := json.Unmarshal([]byte(text), &avoid); err != nil {
+		l.Invalid(path.Child("AvoidPods"), corev1.PreferAvoidPodsAnnotationKey, err.Error())
+		return
+	}
+	for i := range avoid.PreferAvoidPods {
+		at := path.Child(corev1.PreferAvoidPodsAnnotationKey).Index(i).Child("PodSignature")
+		owner := avoid.PreferAvoidPods[i].PodSignature.PodController
+		switch {
+		case owner == nil:
+			l.Required(at, "")
+		case !check.Deref(owner.Controller, false):
+			l.Invalid(at.Child("PodController", "Controller"), false, "must point to a controller")
+		}
+	}
+}
+
+// nodeConfig checks the kubelet's dynamic configuration, which nobody reads any
+// more but which old nodes may still have.
+func nodeConfig(l *check.List, n *corev1.Node) {
+	if source := n.Spec.ConfigSource; source != nil {
+		nodeConfigSource(l, source, false, field.NewPath("spec", "configSource"))
+	}
+	config := n.Status.Config
+	if config == nil {
+		return
+	}
+	for _, one := range []struct {
+		name   string
+		source *corev1.NodeConfigSource
+	}{{"assigned", config.Assigned}, {"active", config.Active}, {"lastKnownGood", config.LastKnownGood}} {
+		if one.source != nil {
+			nodeConfigSource(l, one.source, true, field.NewPath("status", "config", one.name))
+		}
+	}
+}
+
+// nodeConfigSource checks a reference: in the status it says which object it
+// found, in the spec it does not.
+func nodeConfigSource(l *check.List, source *corev1.NodeConfigSource, found bool, path *field.Path) {
+	c, at := source.ConfigMap, path.Child("configMap")
+	if c == nil {
+		l.Invalid(path, source, "exactly one reference subfield must be non-nil")
+		return
+	}
+	for _, f := range []struct{ name, value string }{{"uid", string(c.UID)}, {"resourceVersion", c.ResourceVersion}} {
+		switch {
+		case found && f.value == "":
+			l.Required(at.Child(f.name), f.name+" must be set in status")
+		case !found && f.value != "":
+			l.Forbidden(at.Child(f.name), f.name+" must not be set in spec")
+		}
+	}
+	for _, f := range []struct {
+		name, value string
+		rule        func(string) []string
+	}{
+		{"namespace", c.Namespace, func(v string) []string { return apivalidation.ValidateNamespaceName(v, false) }},
+		{"name", c.Name, func(v string) []string { return apivalidation.NameIsDNSSubdomain(v, false) }},
+		{"kubeletConfigKey", c.KubeletConfigKey, validation.IsConfigMapKey},
+	} {
+		if f.value == "" {
+			l.Required(at.Child(f.name), f.name+" must be set")
+		} else {
+			l.Messages(at.Child(f.name), f.value, f.rule(f.value))
+		}
+	}
 }

@@ -6,6 +6,7 @@
 package pod
 
 import (
+	"encoding/json"
 	"math"
 	"strconv"
 
@@ -62,6 +63,13 @@ func annotations(l *check.List, a map[string]string, spec *corev1.PodSpec, path 
 		if n, err := strconv.ParseInt(cost, 10, 32); err != nil || strconv.FormatInt(n, 10) != cost {
 			l.Invalid(path.Key(deletionCost), cost, "must be a 32bit integer")
 		}
+	}
+	if text := a[corev1.TolerationsAnnotationKey]; text != "" {
+		var list []corev1.Toleration
+		if err := json.Unmarshal([]byte(text), &list); err != nil {
+			l.Invalid(path, corev1.TolerationsAnnotationKey, err.Error())
+		}
+		l.Add(placement.Tolerations(list, path.Child(corev1.TolerationsAnnotationKey))...)
 	}
 	profileAnnotations(l, a, spec, path)
 }
@@ -128,6 +136,7 @@ func spec(l *check.List, s *corev1.PodSpec, where volume.Pod, path *field.Path) 
 	if s.Overhead != nil {
 		resources(l, &corev1.ResourceRequirements{Limits: s.Overhead}, nil, path.Child("overhead"), l.ContainerResourceName)
 	}
+	hostProcess(l, s, path)
 	operatingSystem(l, s, path)
 }
 

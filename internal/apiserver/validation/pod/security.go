@@ -145,28 +145,6 @@ func appArmor(l *check.List, p *corev1.AppArmorProfile, path *field.Path) {
 	}
 }
 
-// windowsOptions are of no use here, and kept well-formed for clusters that
-// the objects may move to.
-func windowsOptions(l *check.List, o *corev1.WindowsSecurityContextOptions, path *field.Path) {
-	if o == nil {
-		return
-	}
-	const maxSpec = 64
-	if n := o.GMSACredentialSpecName; n != nil {
-		l.Subdomain(path.Child("gmsaCredentialSpecName"), *n)
-	}
-	if s := o.GMSACredentialSpec; s != nil {
-		if *s == "" {
-			l.Invalid(path.Child("gmsaCredentialSpec"), *s, "gmsaCredentialSpec cannot be an empty string")
-		} else if len(*s) > maxSpec*1024 {
-			l.Invalid(path.Child("gmsaCredentialSpec"), *s, fmt.Sprintf("gmsaCredentialSpec size must be under %d KiB", maxSpec))
-		}
-	}
-	if u := o.RunAsUserName; u != nil && *u == "" {
-		l.Invalid(path.Child("runAsUserName"), *u, "runAsUserName cannot be an empty string")
-	}
-}
-
 func containerSecurity(l *check.List, sc *corev1.SecurityContext, hostUsers bool, path *field.Path) {
 	if sc == nil {
 		return
@@ -223,28 +201,6 @@ func operatingSystem(l *check.List, s *corev1.PodSpec, path *field.Path) {
 	default:
 		l.Add(field.NotSupported(path.Child("os"), s.OS.Name, []corev1.OSName{corev1.Linux, corev1.Windows}))
 	}
-}
-
-func windowsPod(l *check.List, s *corev1.PodSpec, path *field.Path) {
-	const refused = "cannot be set for a windows pod"
-	for _, f := range []struct {
-		name string
-		set  bool
-	}{
-		{"hostUsers", s.HostUsers != nil}, {"hostPID", s.HostPID}, {"hostIPC", s.HostIPC}, {"shareProcessNamespace", s.ShareProcessNamespace != nil},
-	} {
-		if f.set {
-			l.Forbidden(path.Child(f.name), refused)
-		}
-	}
-	if sc := s.SecurityContext; sc != nil {
-		l.Add(check.OnlyFields(*sc, refused, path.Child("securityContext"), "WindowsOptions", "RunAsNonRoot")...)
-	}
-	EachContainer(s, path, func(c *corev1.Container, at *field.Path) {
-		if sc := c.SecurityContext; sc != nil {
-			l.Add(check.OnlyFields(*sc, refused, at.Child("securityContext"), "WindowsOptions", "RunAsNonRoot")...)
-		}
-	})
 }
 
 // EachContainer visits the containers of all three lists.

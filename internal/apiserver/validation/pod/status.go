@@ -1,8 +1,11 @@
 package pod
 
 import (
+	"strings"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	netutils "k8s.io/utils/net"
 
@@ -48,7 +51,95 @@ func StatusUpdate(p, old *corev1.Pod) field.ErrorList {
 		l.Invalid(path.Child("hostIPs").Index(0).Child("ip"), hostIPs[0], "must be equal to `hostIP`")
 	}
 	ips(&l, hostIPs, path.Child("hostIPs"))
+	containerStatuses(&l, p, path)
 	return l.Errors
+}
+
+// containerStatuses checks who containers run as and how their devices are.
+func containerStatuses(l *check.List, p *corev1.Pod, path *field.Path) {
+	for _, list := range []struct {
+		name     string
+		statuses []corev1.ContainerStatus
+	}{
+		{"containerStatuses", p.Status.ContainerStatuses},
+		{"initContainerStatuses", p.Status.InitContainerStatuses},
+		{"ephemeralContainerStatuses", p.Status.EphemeralContainerStatuses},
+	} {
+		for i := range list.statuses {
+			users(l, &list.statuses[i], p.Spec.OS, path.Child(list.name).Index(i).Child("linux"))
+		}
+	}
+	devices(l, p.Status.ContainerStatuses, p.Spec.Containers, path.Child("containerStatuses"))
+	devices(l, p.Status.InitContainerStatuses, p.Spec.InitContainers, path.Child("initContainerStatuses"))
+	for i := range p.Status.EphemeralContainerStatuses {
+		if len(p.Status.EphemeralContainerStatuses[i].AllocatedResourcesStatus) > 0 {
+			l.Forbidden(path.Child("ephemeralContainerStatuses").Index(i).Child("allocatedResourcesStatus"), "must not be specified in container status")
+		}
+	}
+}
+
+func users(l *check.List, s *corev1.ContainerStatus, os *corev1.PodOS, path *field.Path) {
+	if s.User == nil || s.User.Linux == nil {
+		return
+	}
+	user := s.User.Linux
+	if os != nil && os.Name != corev1.Linux {
+		if os.Name == corev1.Windows {
+			l.Forbidden(path, "cannot be set for a windows pod")
+		}
+		return
+	}
+	l.Messages(path.Child("uid"), user.UID, validation.IsValidUserID(user.UID))
+	l.Messages(path.Child("gid"), user.GID, validation.IsValidGroupID(user.GID))
+	for i, gid := range user.SupplementalGroups {
+		l.Messages(path.Child("supplementalGroups").Index(i), gid, validation.IsValidGroupID(gid))
+	}
+}
+
+// devices checks the health of what containers were given: it must be something
+// that they asked for. A status of a container that is not there is let pass.
+func devices(l *check.List, statuses []corev1.ContainerStatus, containers []corev1.Container, path *field.Path) {
+	byName := map[string]*corev1.Container{}
+	for i := range containers {
+		byName[containers[i].Name] = &containers[i]
+	}
+	for i := range statuses {
+		for j := range statuses[i].AllocatedResourcesStatus {
+			s, at := &statuses[i].AllocatedResourcesStatus[j], path.Index(i).Child("allocatedResourcesStatus").Index(j)
+			if c := byName[statuses[i].Name]; c != nil {
+				asked(l, c, s.Name, at.Child("name"))
+			}
+			seen := sets.New[corev1.ResourceID]()
+			for k, r := range s.Resources {
+				one := at.Child("resources").Index(k)
+				check.OneOf(l, one.Child("health"), r.Health, corev1.ResourceHealthStatusHealthy, corev1.ResourceHealthStatusUnhealthy, corev1.ResourceHealthStatusUnknown)
+				if seen.Has(r.ResourceID) {
+					l.Duplicate(one.Child("resourceID"), r.ResourceID)
+				}
+				seen.Insert(r.ResourceID)
+			}
+		}
+	}
+}
+
+func asked(l *check.List, c *corev1.Container, name corev1.ResourceName, path *field.Path) {
+	claim, isClaim := strings.CutPrefix(string(name), "claim:")
+	if !isClaim {
+		if _, ok := c.Resources.Requests[name]; !ok {
+			l.Invalid(path, name, "must match one of the container's resource requests")
+		}
+		return
+	}
+	for _, r := range c.Resources.Claims {
+		whole := r.Name
+		if r.Request != "" {
+			whole += "/" + r.Request
+		}
+		if whole == claim {
+			return
+		}
+	}
+	l.Invalid(path, name, "must match one of the container's resource claims in a format 'claim:<claimName>/<request>' or 'claim:<claimName>' if request is empty")
 }
 
 // restarts returns whether a container of list may run again after it ended.
