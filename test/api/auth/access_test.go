@@ -1,10 +1,7 @@
 package auth
 
 import (
-	"encoding/json"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -109,18 +106,11 @@ func TestAnonymous(t *testing.T) {
 }
 
 func TestAuthorizationConfiguration(t *testing.T) {
-	hook := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var review authorizationv1.SubjectAccessReview
-		if err := json.NewDecoder(r.Body).Decode(&review); err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
-		}
+	hook := reviewer(t, func(review *authorizationv1.SubjectAccessReview) {
 		attrs := review.Spec.ResourceAttributes
 		review.Status.Allowed = review.Spec.User == "ann" && attrs != nil && attrs.Resource == "configmaps"
 		review.Status.Denied = attrs != nil && attrs.Resource == "secrets"
-		_ = json.NewEncoder(w).Encode(review)
-	}))
-	defer hook.Close()
+	})
 	config := func(order string) string {
 		webhook := fmt.Sprintf(`
 - type: Webhook
@@ -135,7 +125,7 @@ func TestAuthorizationConfiguration(t *testing.T) {
     connectionInfo: {type: KubeConfigFile, kubeConfigFile: %s}
     matchConditions:
     - expression: has(request.resourceAttributes) && !('system:masters' in request.groups)
-`, write(t, "hook.yaml", kubeconfig(hook.URL)))
+`, hook)
 		return "apiVersion: apiserver.config.k8s.io/v1\nkind: AuthorizationConfiguration\nauthorizers:" +
 			strings.ReplaceAll(order, "HOOK", webhook)
 	}

@@ -174,19 +174,11 @@ func TestOpenIDFlags(t *testing.T) {
 }
 
 func TestTokenWebhook(t *testing.T) {
-	hook := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var review authenticationv1.TokenReview
-		if err := json.NewDecoder(r.Body).Decode(&review); err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
-		}
+	file := reviewer(t, func(review *authenticationv1.TokenReview) {
 		if review.Spec.Token == "sesame" {
 			review.Status = authenticationv1.TokenReviewStatus{Authenticated: true, User: authenticationv1.UserInfo{Username: "ali", Groups: []string{"cave"}}}
 		}
-		_ = json.NewEncoder(w).Encode(review)
-	}))
-	defer hook.Close()
-	file := write(t, "webhook.yaml", kubeconfig(hook.URL))
+	})
 	s := guarded(t, func(g *controlplane.Guard) { g.TokenWebhook.ConfigFile, g.TokenWebhook.Version = file, "v1" })
 	me := must[authenticationv1.UserInfo](t)(whoAmI(t.Context(), bearer(t, s, "sesame")))
 	if me.Username != "ali" || !slices.Equal(me.Groups, []string{"cave", "system:authenticated"}) {
@@ -195,16 +187,6 @@ func TestTokenWebhook(t *testing.T) {
 	if _, err := whoAmI(t.Context(), bearer(t, s, "open")); !apierrors.IsUnauthorized(err) {
 		t.Errorf("another token: %v", err)
 	}
-}
-
-func kubeconfig(url string) string {
-	return fmt.Sprintf(`apiVersion: v1
-kind: Config
-clusters: [{name: hook, cluster: {server: %q}}]
-users: [{name: me}]
-contexts: [{name: hook, context: {cluster: hook, user: me}}]
-current-context: hook
-`, url)
 }
 
 func TestBadFilesAreNamed(t *testing.T) {

@@ -2,6 +2,10 @@ package auth
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"testing"
@@ -51,6 +55,33 @@ func eventually(t *testing.T, f func() error) {
 	if err != nil {
 		t.Fatalf("%v: %v", err, last)
 	}
+}
+
+// reviewer starts a program that answers reviews of one kind until the test ends,
+// and returns the kubeconfig by which the server finds it.
+func reviewer[R any](t *testing.T, answer func(*R)) (file string) {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var review R
+		if err := json.NewDecoder(r.Body).Decode(&review); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		answer(&review)
+		_ = json.NewEncoder(w).Encode(review)
+	}))
+	t.Cleanup(s.Close)
+	return write(t, "reviewer.yaml", kubeconfig(s.URL))
+}
+
+func kubeconfig(url string) string {
+	return fmt.Sprintf(`apiVersion: v1
+kind: Config
+clusters: [{name: hook, cluster: {server: %q}}]
+users: [{name: me}]
+contexts: [{name: hook, context: {cluster: hook, user: me}}]
+current-context: hook
+`, url)
 }
 
 func write(t *testing.T, file, content string) string {
