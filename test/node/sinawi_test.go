@@ -29,7 +29,7 @@ func ownCommands(m *machine) {
 	if len(demo.PerPod) != 3 || demo.Recovered == 0 || demo.Scaled == 0 || demo.UpdateRequests == 0 || demo.UpdateFailed != 0 {
 		m.Errorf("demo: got %+v", demo)
 	}
-	if out := m.Kubectl("get", "namespaces", "-o", "name"); strings.Contains(out, "demo") {
+	if out := m.Kubectl("get", "namespaces", "-o", "name"); strings.Contains(out, "sinawi-demo-") {
 		m.Errorf("left after the demo:\n%s", out)
 	}
 	var checks any
