@@ -107,7 +107,7 @@ func picture(ctx context.Context, c client.Client) ([]client.Object, error) {
 		&corev1.NodeList{}, &corev1.PodList{}, &corev1.NamespaceList{}, &policyv1.PodDisruptionBudgetList{},
 		&appsv1.ReplicaSetList{}, &corev1.PersistentVolumeClaimList{}, &corev1.PersistentVolumeList{},
 		&storagev1.StorageClassList{}, &storagev1.CSINodeList{}, &storagev1.CSIDriverList{}, &storagev1.CSIStorageCapacityList{},
-		&resourcev1.ResourceClaimList{}, &resourcev1.DeviceClassList{}, &resourcev1.ResourceSliceList{},
+		&resourcev1.ResourceClaimList{}, &resourcev1.DeviceClassList{}, &resourcev1.ResourceSliceList{}, &resourcev1.DeviceTaintRuleList{},
 	} {
 		if err := c.List(ctx, list, &client.ListOptions{}); err != nil {
 			return nil, fmt.Errorf("read the cluster: %w", err)

@@ -34,6 +34,7 @@ import (
 	"github.com/sinawi/sinawi/internal/controllers/csr"
 	"github.com/sinawi/sinawi/internal/controllers/daemonset"
 	"github.com/sinawi/sinawi/internal/controllers/deployment"
+	"github.com/sinawi/sinawi/internal/controllers/devicetaint"
 	"github.com/sinawi/sinawi/internal/controllers/disruption"
 	"github.com/sinawi/sinawi/internal/controllers/endpoints"
 	"github.com/sinawi/sinawi/internal/controllers/endpointslice"
@@ -233,6 +234,7 @@ func (s *Set) nodes(add adder, opts Options) {
 		return nodelifecycle.New(d, nodelifecycle.Options{Grace: opts.NodeGrace}).Run
 	})
 	add("tainteviction", func(d loop.Deps) func(context.Context) error { return tainteviction.New(d).Run })
+	add("device-taint-eviction", func(d loop.Deps) func(context.Context) error { return devicetaint.New(d).Run })
 	add("podgc", func(d loop.Deps) func(context.Context) error {
 		return podgc.New(d, podgc.Options{Quarantine: opts.NodeGrace}).Run
 	})

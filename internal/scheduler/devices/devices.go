@@ -35,6 +35,8 @@ type World struct {
 	claims  map[types.NamespacedName]*resourcev1.ResourceClaim
 	classes map[string]*resourcev1.DeviceClass
 	slices  map[string]*resourcev1.ResourceSlice
+	rules   map[string]*resourcev1.DeviceTaintRule
+	offered []*resourcev1.ResourceSlice // slices with the taints of rules; nil: to be made
 	cache   *cel.Cache
 
 	pending map[types.UID]Decision // by pod
@@ -47,6 +49,7 @@ func New() *World {
 		claims:  map[types.NamespacedName]*resourcev1.ResourceClaim{},
 		classes: map[string]*resourcev1.DeviceClass{},
 		slices:  map[string]*resourcev1.ResourceSlice{},
+		rules:   map[string]*resourcev1.DeviceTaintRule{},
 		cache:   cel.NewCache(expressions, cel.Features{EnableConsumableCapacity: true}),
 		pending: map[types.UID]Decision{},
 		given:   map[types.UID]*resourcev1.AllocationResult{},
@@ -63,6 +66,10 @@ func (w *World) Set(obj any, deleted bool) bool {
 		keep(w.classes, o.Name, o, deleted)
 	case *resourcev1.ResourceSlice:
 		keep(w.slices, o.Name, o, deleted)
+		w.offered = nil
+	case *resourcev1.DeviceTaintRule:
+		keep(w.rules, o.Name, o, deleted)
+		w.offered = nil
 	default:
 		return false
 	}
@@ -211,11 +218,7 @@ func (w *World) classProblem(claim *resourcev1.ResourceClaim) string {
 // prepare makes the allocator over all that is not taken.
 func (p *Plan) prepare() string {
 	features := structured.Features{AdminAccess: true, PrioritizedList: true, PartitionableDevices: true, DeviceTaints: true, ConsumableCapacity: true}
-	all := make([]*resourcev1.ResourceSlice, 0, len(p.world.slices))
-	for _, s := range p.world.slices {
-		all = append(all, s)
-	}
-	a, err := structured.NewAllocator(context.Background(), features, p.world.taken(), p.world, all, p.world.cache)
+	a, err := structured.NewAllocator(context.Background(), features, p.world.taken(), p.world, p.world.offer(), p.world.cache)
 	if err != nil {
 		return err.Error()
 	}
