@@ -9,7 +9,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	auditinternal "k8s.io/apiserver/pkg/apis/audit"
 	"k8s.io/apiserver/pkg/audit"
 	"k8s.io/apiserver/pkg/warning"
@@ -103,7 +102,7 @@ func TestSecretTokens(t *testing.T) {
 			if d := cmp.Diff(tt.warned, warned); d != "" {
 				t.Errorf("warnings (-want +got):\n%s", d)
 			}
-			if d := cmp.Diff(tt.marked, w["secret/ns/"+name].(metav1.Object).GetLabels()); d != "" {
+			if d := cmp.Diff(tt.marked, w["secret/ns/"+name].GetLabels()); d != "" {
 				t.Errorf("labels (-want +got):\n%s", d)
 			}
 			recorded := map[string]string{annotated: "system:serviceaccount:ns:bot"}
