@@ -109,12 +109,18 @@ func New(h *plug.Host, o Options) (*Aggregator, plug.Additions, error) {
 // options say how APIServices are stored: as JSON in version v1.
 type options struct{ backend *storage.Backend }
 
-func (o options) GetRESTOptions(resource schema.GroupResource, _ runtime.Object) (generic.RESTOptions, error) {
-	return o.backend.ForCustomResources(storage.Resource{
+func (o options) GetRESTOptions(schema.GroupResource, runtime.Object) (generic.RESTOptions, error) {
+	return o.backend.ForCustomResources(Storage(), scheme.Codecs.LegacyCodec(apiregistrationv1.SchemeGroupVersion)), nil
+}
+
+// Storage says where APIServices are stored.
+func Storage() storage.Resource {
+	resource := apiregistrationv1.Resource("apiservices")
+	return storage.Resource{
 		GroupResource: resource,
 		Version:       apiregistrationv1.SchemeGroupVersion,
-		KeyPrefix:     apiregistrationv1.GroupName + "/" + resource.Resource,
-	}, scheme.Codecs.LegacyCodec(apiregistrationv1.SchemeGroupVersion)), nil
+		KeyPrefix:     resource.Group + "/" + resource.Resource,
+	}
 }
 
 // see takes over one APIService.

@@ -44,6 +44,9 @@ type Options struct {
 	// RuntimeConfig switches API versions on and off, by the keys and rules of
 	// kube-apiserver's --runtime-config; see resources.Enabled.
 	RuntimeConfig map[string]bool
+	// Elsewhere names the components (components.Scheduler, Controllers) whose
+	// work another program does.
+	Elsewhere map[string]bool
 	// Guard is what an administrator sets about who may do what.
 	Guard Guard
 
@@ -98,7 +101,7 @@ func New(ctx context.Context, o Options) (*apiserver.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	sealing, err := encryption(ctx, o, rows)
+	sealing, err := encryption(ctx, o)
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/sinawi/sinawi/internal/apiserver/aggregate"
+	"github.com/sinawi/sinawi/internal/apiserver/crd"
 	"github.com/sinawi/sinawi/internal/apiserver/plug"
 	"github.com/sinawi/sinawi/internal/apiserver/resources"
 	"github.com/sinawi/sinawi/internal/apiserver/storage"
@@ -16,10 +18,19 @@ import (
 const encryptionKey = "encryption.key"
 
 // encryption seals secrets and what the options name.
-func encryption(ctx context.Context, o Options, rows []resources.Resource) (*seal.Sealing, error) {
-	places := map[schema.GroupResource]string{}
-	for _, r := range rows {
-		places[r.GroupVersion.WithResource(r.Plural).GroupResource()] = storage.Prefix + "/" + r.StoragePrefix + "/"
+func encryption(ctx context.Context, o Options) (*seal.Sealing, error) {
+	places := seal.Places{}
+	for _, r := range resources.Table() {
+		places[r.GroupVersion.WithResource(r.Plural).GroupResource()] = storage.Resource{KeyPrefix: r.StoragePrefix}.Place()
+	}
+	for _, r := range []storage.Resource{crd.DefinitionStorage(), aggregate.Storage()} {
+		places[r.GroupResource] = r.Place()
+	}
+	// What else is named can only be a custom resource.
+	for _, r := range o.Encrypt {
+		if _, ok := places[r]; !ok {
+			places[r] = crd.ResourceStorage(r).Place()
+		}
 	}
 	return seal.Open(ctx, seal.Options{
 		KeyFile: o.Keys.Path(encryptionKey),
@@ -32,8 +43,17 @@ func encryption(ctx context.Context, o Options, rows []resources.Resource) (*sea
 }
 
 func keepSealing(s *seal.Sealing) plug.Extension {
-	return func(*plug.Host) (plug.Additions, error) {
-		return plug.Additions{Hooks: []plug.Hook{{Name: "encryption at rest", Run: s.Run}}}, nil
+	return func(h *plug.Host) (plug.Additions, error) {
+		custom := func(ctx context.Context) (seal.Places, error) {
+			all, err := crd.Resources(ctx, h.Loopback)
+			places := seal.Places{}
+			for _, r := range all {
+				places[r] = crd.ResourceStorage(r).Place()
+			}
+			return places, err
+		}
+		run := func(ctx context.Context) error { return s.Run(ctx, custom) }
+		return plug.Additions{Hooks: []plug.Hook{{Name: "encryption at rest", Run: run}}}, nil
 	}
 }
 

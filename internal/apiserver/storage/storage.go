@@ -50,6 +50,9 @@ type Resource struct {
 	Filled bool
 }
 
+// Place is what the keys of a resource begin with in the store.
+func (r Resource) Place() string { return Prefix + "/" + r.KeyPrefix + "/" }
+
 // Backend makes the storage of every resource.
 type Backend struct {
 	client      *kubernetes.Client

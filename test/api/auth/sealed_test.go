@@ -3,13 +3,18 @@ package auth
 import (
 	"bytes"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
 	"testing"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
 
 	"github.com/sinawi/sinawi/internal/apiserver/apitest"
 	"github.com/sinawi/sinawi/internal/apiserver/controlplane"
@@ -145,4 +150,70 @@ func TestEncryptionConfiguration(t *testing.T) {
 		t.Errorf("the wrong file: %v", err)
 	}
 	found(t, s, "a", "b", "d")
+}
+
+// TestCustomResourcesAreWrittenAnew: what is encrypted by an
+// EncryptionConfiguration is not only what is built in.
+func TestCustomResourcesAreWrittenAnew(t *testing.T) {
+	s := apitest.Start(t)
+	hats := schema.GroupVersionResource{Group: "example.com", Version: "v1", Resource: "hats"}
+	dyn := dynamic.NewForConfigOrDie(s.Config)
+	definition := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": map[string]any{"name": "hats.example.com"},
+		"spec": map[string]any{
+			"group": hats.Group, "scope": "Namespaced", "names": map[string]any{"plural": "hats", "kind": "Hat"},
+			"versions": []any{map[string]any{
+				"name": "v1", "served": true, "storage": true,
+				"schema": map[string]any{"openAPIV3Schema": map[string]any{"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
+			}},
+		},
+	}}
+	definitions := schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
+	must[*unstructured.Unstructured](t)(dyn.Resource(definitions).Create(t.Context(), definition, metav1.CreateOptions{}))
+	eventually(t, func() error {
+		_, err := dyn.Resource(hats).Namespace(namespace).Create(t.Context(), &unstructured.Unstructured{Object: map[string]any{
+			"apiVersion": "example.com/v1", "kind": "Hat", "metadata": map[string]any{"name": "a"}, "spec": map[string]any{"under": treasure},
+		}}, metav1.CreateOptions{})
+		return err
+	})
+	s.Stop()
+
+	config := func(providers string) string {
+		return strings.ReplaceAll(encryptionConfig(providers), "[secrets, configmaps]", "['*.*']")
+	}
+	file := write(t, "encryption.yaml", config(encryptionProvider("aescbc", "one")+"  - identity: {}\n"))
+	s = apitest.StartWith(t, apitest.Options{Dir: s.Dir, Mutate: func(o *controlplane.Options) { o.Guard.EncryptionConfig = file }})
+	// Definitions, APIServices and all that is built in count too: a key that
+	// anything needs may not go.
+	written := func(want string) {
+		t.Helper()
+		eventually(t, func() error {
+			all, err := s.Store.Client().Get(t.Context(), "/registry/", clientv3.WithPrefix())
+			if err != nil {
+				return err
+			}
+			hats := false
+			for _, one := range all.Kvs {
+				if !bytes.HasPrefix(one.Value, []byte(want)) {
+					return fmt.Errorf("%s is stored as %.40q, want %s", one.Key, one.Value, want)
+				}
+				hats = hats || string(one.Key) == "/registry/example.com/hats/default/a"
+			}
+			if !hats {
+				return errors.New("the hat is missing")
+			}
+			return nil
+		})
+	}
+	written("k8s:enc:aescbc:v1:one:")
+	write(t, file, config(encryptionProvider("aesgcm", "two")+encryptionProvider("aescbc", "one")))
+	written("k8s:enc:aesgcm:v1:two:")
+	// Nothing needs the first key any more.
+	write(t, file, config(encryptionProvider("aesgcm", "two")))
+	s.Stop()
+	s = apitest.StartWith(t, apitest.Options{Dir: s.Dir, Mutate: func(o *controlplane.Options) { o.Guard.EncryptionConfig = file }})
+	got := must[*unstructured.Unstructured](t)(dynamic.NewForConfigOrDie(s.Config).Resource(hats).Namespace(namespace).Get(t.Context(), "a", metav1.GetOptions{}))
+	if under, _, _ := unstructured.NestedString(got.Object, "spec", "under"); under != treasure {
+		t.Errorf("the hat is %v", got.Object)
+	}
 }

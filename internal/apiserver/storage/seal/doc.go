@@ -11,6 +11,7 @@
 //
 // The first key of the file seals, all of them open. A key that is put before
 // the others takes effect at once: the server writes every sealed value anew,
-// proves that the store holds none by older keys, and moves those into a file
-// of retired keys that nobody reads, for backups made before.
+// those of custom resources too, proves that the store holds none by older
+// keys, and moves those into a file of retired keys that nobody reads, for
+// backups made before.
 package seal

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,16 +31,21 @@ type Options struct {
 	Config string
 	// Sealed are the resources that are sealed with the keys of KeyFile.
 	Sealed []schema.GroupResource
-	// Places are where each resource lies in the store.
-	Places map[schema.GroupResource]string
+	// Places are where each resource lies in the store, whether it is served
+	// or not: what lies there may have been sealed when it was.
+	Places Places
 	KV     clientv3.KV
 	Log    *slog.Logger
 }
+
+// Places are the prefixes below which resources lie in the store.
+type Places map[schema.GroupResource]string
 
 // Sealing knows how each resource is encrypted.
 type Sealing struct {
 	o      Options
 	config *configured // nil without a file
+	custom func(context.Context) (Places, error)
 
 	ring atomic.Pointer[opened]
 	mu   sync.Mutex // one rewriting at a time
@@ -79,10 +86,7 @@ func Open(ctx context.Context, o Options) (*Sealing, error) {
 
 // For returns what encrypts a resource.
 func (s *Sealing) For(r schema.GroupResource) value.Transformer {
-	sealed := false
-	for _, one := range s.o.Sealed {
-		sealed = sealed || one == r
-	}
+	sealed := slices.Contains(s.o.Sealed, r)
 	if !sealed && s.config == nil {
 		return identity.NewEncryptCheckTransformer()
 	}
@@ -165,8 +169,10 @@ const (
 	tryAgain = 10 * time.Second
 )
 
-// Run takes up new keys and providers, until ctx ends.
-func (s *Sealing) Run(ctx context.Context) error {
+// Run takes up new keys and providers, until ctx ends. It asks custom for the
+// resources that are defined while the server runs.
+func (s *Sealing) Run(ctx context.Context, custom func(context.Context) (Places, error)) error {
+	s.custom = custom
 	work, ctx := errgroup.WithContext(ctx)
 	follow := func(file string, changed func() (bool, error)) {
 		first := true
@@ -228,8 +234,16 @@ func (s *Sealing) renew(ctx context.Context) {
 
 func (s *Sealing) renewOnce(ctx context.Context) error {
 	newest := s.ring.Load().keys[0].Name
+	// A resource that is defined from now on is written right from the start.
+	custom, err := s.custom(ctx)
+	if err != nil {
+		return fmt.Errorf("look for custom resources: %w", err)
+	}
+	places := Places{}
+	maps.Copy(places, custom)
+	maps.Copy(places, s.o.Places)
 	total := 0
-	for r, place := range s.o.Places {
+	for r, place := range places {
 		t, ok := s.For(r).(*resource)
 		if !ok || !t.sealed && s.config.of(r) == nil {
 			continue
