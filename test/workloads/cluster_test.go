@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -128,6 +130,12 @@ func (c *cluster) in(t *testing.T) *cluster {
 	accounts := c.CoreV1().ServiceAccounts(ns.Name)
 	until(&own, accounts, "default", "made", func(*corev1.ServiceAccount) bool { return true })
 	return &own
+}
+
+// try runs f as a test beside the others of the cluster, in a namespace of its own.
+func (c *cluster) try(name string, f func(*cluster)) {
+	c.Helper()
+	c.Run(name, func(t *testing.T) { t.Parallel(); f(c.in(t)) })
 }
 
 // watcher lists and watches objects of one kind.
@@ -315,11 +323,16 @@ type updater[T any] interface {
 // change reads, changes and writes an object, again if somebody was quicker.
 func change[T any](c *cluster, api updater[T], name string, f func(T)) T {
 	c.Helper()
+	return rewrite(c, api.Get, api.Update, name, f)
+}
+
+func rewrite[T any](c *cluster, read func(context.Context, string, metav1.GetOptions) (T, error), write func(context.Context, T, metav1.UpdateOptions) (T, error), name string, f func(T)) T {
+	c.Helper()
 	for {
-		obj, err := api.Get(c.ctx, name, metav1.GetOptions{})
+		obj, err := read(c.ctx, name, metav1.GetOptions{})
 		if err == nil {
 			f(obj)
-			obj, err = api.Update(c.ctx, obj, metav1.UpdateOptions{})
+			obj, err = write(c.ctx, obj, metav1.UpdateOptions{})
 		}
 		if err == nil {
 			return obj
@@ -328,6 +341,56 @@ func change[T any](c *cluster, api updater[T], name string, f func(T)) T {
 			c.Fatalf("change %s: %v", name, err)
 		}
 	}
+}
+
+// statusWriter reads objects of one kind and writes their status.
+type statusWriter[T any] interface {
+	Get(context.Context, string, metav1.GetOptions) (T, error)
+	UpdateStatus(context.Context, T, metav1.UpdateOptions) (T, error)
+	Patch(context.Context, string, types.PatchType, []byte, metav1.PatchOptions, ...string) (T, error)
+}
+
+// changeStatus is change for a status.
+func changeStatus[T any](c *cluster, api statusWriter[T], name string, f func(T)) T {
+	c.Helper()
+	return rewrite(c, api.Get, api.UpdateStatus, name, f)
+}
+
+// reasonUpdated is of the condition that a test adds for writesConditions.
+const reasonUpdated = "E2E"
+
+// writesConditions gives an object a condition by an update of its status, for
+// which add adds one with reasonUpdated, and another by a patch, and waits until
+// each is there. It returns the object as updated.
+func writesConditions[T client.Object, L runtime.Object](c *cluster, api interface {
+	watcher[L]
+	statusWriter[T]
+}, name string, add func(T)) T {
+	c.Helper()
+	has := func(reason string) func(T) bool {
+		return func(obj T) bool { return slices.Contains(c.reasons(obj), reason) }
+	}
+	updated := changeStatus(c, api, name, add)
+	until(c, api, name, "with the condition", has(reasonUpdated))
+	must[T](c)(api.Patch(c.ctx, name, types.MergePatchType,
+		[]byte(`{"status":{"conditions":[{"type":"StatusPatched","status":"True","reason":"Patched"}]}}`), metav1.PatchOptions{}, "status"))
+	until(c, api, name, "with the patched condition", has("Patched"))
+	return updated
+}
+
+// reasons are those of an object's conditions.
+func (c *cluster) reasons(obj client.Object) []string {
+	c.Helper()
+	fields := must[map[string]any](c)(runtime.DefaultUnstructuredConverter.ToUnstructured(obj))
+	conditions, _, err := unstructured.NestedSlice(fields, "status", "conditions")
+	c.ok(err)
+	var out []string
+	for _, condition := range conditions {
+		reason, _, err := unstructured.NestedString(condition.(map[string]any), "reason")
+		c.ok(err)
+		out = append(out, reason)
+	}
+	return out
 }
 
 // event waits for an event about an object and returns its message.

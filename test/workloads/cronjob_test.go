@@ -196,13 +196,7 @@ func cronOperations(c *cluster) {
 	if !got.Status.LastScheduleTime.Equal(&at) {
 		c.Errorf("last time: got %v, want %v", got.Status.LastScheduleTime, at)
 	}
-	for {
-		got = must[*batchv1.CronJob](c)(api.Get(c.ctx, "cron", metav1.GetOptions{}))
-		got.Status.LastScheduleTime = ptr.To(metav1.NewTime(at.Add(time.Second)))
-		if _, err := api.UpdateStatus(c.ctx, got, metav1.UpdateOptions{}); err == nil {
-			break
-		}
-	}
+	changeStatus(c, api, "cron", func(j *batchv1.CronJob) { j.Status.LastScheduleTime = ptr.To(metav1.NewTime(at.Add(time.Second))) })
 	c.ok(api.Delete(c.ctx, "cron", metav1.DeleteOptions{}))
 	untilGone(c, api, created)
 	c.createCron(cron)

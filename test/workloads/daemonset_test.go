@@ -63,28 +63,25 @@ func (c *cluster) counted(name string, n int32) *appsv1.DaemonSet {
 
 func TestDaemonSet(t *testing.T) {
 	c := start(t, daemonNodes)
-	try := func(name string, f func(*cluster)) {
-		t.Run(name, func(t *testing.T) { t.Parallel(); f(c.in(t)) })
-	}
 	// Conformance: [sig-apps] Daemon set [Serial] should run and stop simple daemon
-	try("simple", simpleDaemon)
+	c.try("simple", simpleDaemon)
 	// Conformance: [sig-apps] Daemon set [Serial] should run and stop complex daemon
-	try("complex", complexDaemon)
+	c.try("complex", complexDaemon)
 	// Conformance: [sig-apps] Daemon set [Serial] should retry creating failed daemon pods
-	try("failed", failedDaemon)
+	c.try("failed", failedDaemon)
 	// Conformance: [sig-apps] Daemon set [Serial] should update pod when spec was updated and update strategy is RollingUpdate
-	try("update", updateDaemons)
+	c.try("update", updateDaemons)
 	// Conformance: [sig-apps] Daemon set [Serial] should rollback without unnecessary restarts
-	try("rollback", rollbackDaemons)
+	c.try("rollback", rollbackDaemons)
 	// Conformance: [sig-apps] Daemon set [Serial] should list and delete a collection of DaemonSets
-	try("collection", daemonCollection)
+	c.try("collection", daemonCollection)
 	// Conformance: [sig-apps] Daemon set [Serial] should verify changes to a daemon set status
-	try("status", daemonStatus)
+	c.try("status", daemonStatus)
 	// Conformance: [sig-apps] ControllerRevision [Serial] should manage the lifecycle of a ControllerRevision
-	try("revisions", controllerRevisions)
-	try("surge", surgeDaemons)
-	try("on delete", daemonsOnDelete)
-	try("tolerations", daemonTolerations)
+	c.try("revisions", controllerRevisions)
+	c.try("surge", surgeDaemons)
+	c.try("on delete", daemonsOnDelete)
+	c.try("tolerations", daemonTolerations)
 	t.Run("node comes", func(t *testing.T) { nodeComes(c.in(t)) })
 }
 
@@ -237,22 +234,9 @@ func daemonCollection(c *cluster) {
 func daemonStatus(c *cluster) {
 	c.createDaemons(daemonSet("agent"))
 	c.counted("agent", daemonNodes)
-	has := func(reason string) func(*appsv1.DaemonSet) bool {
-		return func(set *appsv1.DaemonSet) bool {
-			return slices.ContainsFunc(set.Status.Conditions, func(c appsv1.DaemonSetCondition) bool { return c.Reason == reason })
-		}
-	}
-	for {
-		set := must[*appsv1.DaemonSet](c)(c.daemonSets().Get(c.ctx, "agent", metav1.GetOptions{}))
-		set.Status.Conditions = append(set.Status.Conditions, appsv1.DaemonSetCondition{Type: "StatusUpdate", Status: "True", Reason: "E2E", Message: "Set from e2e test"})
-		if _, err := c.daemonSets().UpdateStatus(c.ctx, set, metav1.UpdateOptions{}); err == nil {
-			break
-		}
-	}
-	until(c, c.daemonSets(), "agent", "with the condition", has("E2E"))
-	must[*appsv1.DaemonSet](c)(c.daemonSets().Patch(c.ctx, "agent", types.MergePatchType,
-		[]byte(`{"status":{"conditions":[{"type":"StatusPatched","status":"True","reason":"Patched"}]}}`), metav1.PatchOptions{}, "status"))
-	until(c, c.daemonSets(), "agent", "with the patched condition", has("Patched"))
+	writesConditions(c, c.daemonSets(), "agent", func(set *appsv1.DaemonSet) {
+		set.Status.Conditions = append(set.Status.Conditions, appsv1.DaemonSetCondition{Type: "StatusUpdate", Status: "True", Reason: reasonUpdated})
+	})
 }
 
 // controllerRevisions works on the history of a daemon set by its API.

@@ -1,7 +1,6 @@
 package workloads
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -81,30 +80,27 @@ func deploymentCondition(d *appsv1.Deployment, kind appsv1.DeploymentConditionTy
 
 func TestDeployment(t *testing.T) {
 	c := start(t, 3)
-	try := func(name string, f func(*cluster)) {
-		t.Run(name, func(t *testing.T) { t.Parallel(); f(c.in(t)) })
-	}
 	// Conformance: [sig-apps] Deployment RollingUpdateDeployment should delete old pods and create new ones
-	try("rolling update", rollingUpdate)
+	c.try("rolling update", rollingUpdate)
 	// Conformance: [sig-apps] Deployment RecreateDeployment should delete old pods and create new ones
-	try("recreate", recreate)
+	c.try("recreate", recreate)
 	// Conformance: [sig-apps] Deployment deployment should delete old replica sets
-	try("old replica sets go", oldSetsGo)
+	c.try("old replica sets go", oldSetsGo)
 	// Conformance: [sig-apps] Deployment deployment should support rollover
-	try("rollover", rollover)
+	c.try("rollover", rollover)
 	// Conformance: [sig-apps] Deployment deployment should support proportional scaling
-	try("proportional scaling", proportional)
+	c.try("proportional scaling", proportional)
 	// Conformance: [sig-apps] Deployment Deployment should have a working scale subresource
-	try("scale", deploymentScale)
+	c.try("scale", deploymentScale)
 	// Conformance: [sig-apps] Deployment should run the lifecycle of a Deployment
-	try("lifecycle", deploymentLifecycle)
+	c.try("lifecycle", deploymentLifecycle)
 	// Conformance: [sig-apps] Deployment should validate Deployment Status endpoints
-	try("status", deploymentStatus)
-	try("rolling bounds", rollingBounds)
-	try("pause", pauseAndResume)
-	try("deadline", progressDeadline)
-	try("undo", undo)
-	try("terminating", terminatingReplicas)
+	c.try("status", deploymentStatus)
+	c.try("rolling bounds", rollingBounds)
+	c.try("pause", pauseAndResume)
+	c.try("deadline", progressDeadline)
+	c.try("undo", undo)
+	c.try("terminating", terminatingReplicas)
 }
 
 func rollingUpdate(c *cluster) {
@@ -246,8 +242,7 @@ func deploymentScale(c *cluster) {
 		c.Errorf("scale after the update: got %d, want 2", scale.Spec.Replicas)
 	}
 	c.readyPods("web", 2)
-	d := must[*appsv1.Deployment](c)(c.deployments().Patch(c.ctx, "web", types.StrategicMergePatchType, []byte(`{"spec":{"replicas":4}}`), metav1.PatchOptions{}, "scale"))
-	_ = d
+	must[*appsv1.Deployment](c)(c.deployments().Patch(c.ctx, "web", types.StrategicMergePatchType, []byte(`{"spec":{"replicas":4}}`), metav1.PatchOptions{}, "scale"))
 	c.readyPods("web", 4)
 	if got := must[*appsv1.Deployment](c)(c.deployments().Get(c.ctx, "web", metav1.GetOptions{})); *got.Spec.Replicas != 4 {
 		c.Errorf("replicas after the patch: got %d, want 4", *got.Spec.Replicas)
@@ -289,31 +284,13 @@ func deploymentLifecycle(c *cluster) {
 func deploymentStatus(c *cluster) {
 	c.createDeployment(deployment("web", 1))
 	c.rolledOut("web")
-	d := must[*appsv1.Deployment](c)(c.deployments().Get(c.ctx, "web", metav1.GetOptions{})) // of the whole
-	want := appsv1.DeploymentCondition{Type: "StatusUpdate", Status: "True", Reason: "E2E", Message: "Set from e2e test"}
-	for {
-		d.Status.Conditions = append(d.Status.Conditions, want)
+	d := writesConditions(c, c.deployments(), "web", func(d *appsv1.Deployment) {
+		d.Status.Conditions = append(d.Status.Conditions, appsv1.DeploymentCondition{Type: "StatusUpdate", Status: "True", Reason: reasonUpdated})
 		d.Spec.Replicas = ptr.To[int32](7) // not to be taken over
-		next, err := c.deployments().UpdateStatus(c.ctx, d, metav1.UpdateOptions{})
-		if err == nil {
-			d = next
-			break
-		}
-		d = must[*appsv1.Deployment](c)(c.deployments().Get(c.ctx, "web", metav1.GetOptions{}))
-	}
+	})
 	if *d.Spec.Replicas != 1 {
 		c.Errorf("an update of the status changed the spec: replicas %d", *d.Spec.Replicas)
 	}
-	has := func(reason string) func(*appsv1.Deployment) bool {
-		return func(d *appsv1.Deployment) bool {
-			return slices.ContainsFunc(d.Status.Conditions, func(c appsv1.DeploymentCondition) bool { return c.Reason == reason })
-		}
-	}
-	until(c, c.deployments(), "web", "with the condition", has("E2E"))
-	data, err := json.Marshal(map[string]any{"status": map[string]any{"conditions": []appsv1.DeploymentCondition{{Type: "StatusPatched", Status: "True", Reason: "Patched"}}}})
-	c.ok(err)
-	must[*appsv1.Deployment](c)(c.deployments().Patch(c.ctx, "web", types.MergePatchType, data, metav1.PatchOptions{}, "status"))
-	until(c, c.deployments(), "web", "with the patched condition", has("Patched"))
 }
 
 // rollingBounds counts at every change: never more pods than replicas and surge,

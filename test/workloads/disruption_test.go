@@ -47,13 +47,10 @@ func number(n int32) *intstr.IntOrString { return ptr.To(intstr.FromInt32(n)) }
 
 func TestDisruption(t *testing.T) {
 	c := start(t, 2)
-	try := func(name string, f func(*cluster)) {
-		t.Run(name, func(t *testing.T) { t.Parallel(); f(c.in(t)) })
-	}
 	// Conformance: [sig-apps] DisruptionController should create a PodDisruptionBudget
-	try("create", budgetCreated)
+	c.try("create", budgetCreated)
 	// Conformance: [sig-apps] DisruptionController should observe PodDisruptionBudget status updated
-	try("observe", func(c *cluster) {
+	c.try("observe", func(c *cluster) {
 		c.budget("budget", number(1), nil)
 		for _, name := range []string{"a", "b", "c"} {
 			c.loosePod(name, "web")
@@ -67,13 +64,13 @@ func TestDisruption(t *testing.T) {
 		}
 	})
 	// Conformance: [sig-apps] DisruptionController should update/patch PodDisruptionBudget status
-	try("status", budgetStatus)
+	c.try("status", budgetStatus)
 	// Conformance: [sig-apps] DisruptionController should block an eviction until the PDB is updated to allow it
-	try("block", evictionBlocked)
+	c.try("block", evictionBlocked)
 	// Conformance: [sig-apps] DisruptionController Listing PodDisruptionBudgets for all namespaces should list and delete a collection of PodDisruptionBudgets
-	try("collection", budgetCollection)
-	try("percentages", budgetPercentages)
-	try("unhealthy", evictUnhealthy)
+	c.try("collection", budgetCollection)
+	c.try("percentages", budgetPercentages)
+	c.try("unhealthy", evictUnhealthy)
 }
 
 func budgetCreated(c *cluster) {
@@ -96,18 +93,13 @@ func budgetCreated(c *cluster) {
 func budgetStatus(c *cluster) {
 	c.budget("budget", number(1), nil)
 	c.allows("budget", 0)
-	for {
-		b := must[*policyv1.PodDisruptionBudget](c)(c.budgets().Get(c.ctx, "budget", metav1.GetOptions{}))
+	b := changeStatus(c, c.budgets(), "budget", func(b *policyv1.PodDisruptionBudget) {
 		b.Status.DisruptedPods = map[string]metav1.Time{"old": metav1.Now()}
-		b, err := c.budgets().UpdateStatus(c.ctx, b, metav1.UpdateOptions{})
-		if err == nil {
-			if _, ok := b.Status.DisruptedPods["old"]; !ok {
-				c.Errorf("after the update: %v", b.Status.DisruptedPods)
-			}
-			break
-		}
+	})
+	if _, ok := b.Status.DisruptedPods["old"]; !ok {
+		c.Errorf("after the update: %v", b.Status.DisruptedPods)
 	}
-	b := must[*policyv1.PodDisruptionBudget](c)(c.budgets().Patch(c.ctx, "budget", types.MergePatchType, []byte(`{"status":{"disruptedPods":{"old":null}}}`), metav1.PatchOptions{}, "status"))
+	b = must[*policyv1.PodDisruptionBudget](c)(c.budgets().Patch(c.ctx, "budget", types.MergePatchType, []byte(`{"status":{"disruptedPods":{"old":null}}}`), metav1.PatchOptions{}, "status"))
 	if len(b.Status.DisruptedPods) != 0 {
 		c.Errorf("after the patch: %v", b.Status.DisruptedPods)
 	}

@@ -73,57 +73,54 @@ func (c *cluster) ends(name string, how batchv1.JobConditionType, reason string)
 
 func TestJob(t *testing.T) {
 	c := start(t, 2)
-	try := func(name string, f func(*cluster)) {
-		t.Run(name, func(t *testing.T) { t.Parallel(); f(c.in(t)) })
-	}
 	// Conformance: [sig-apps] Job should adopt matching orphans and release non-matching pods
-	try("adopt and release", jobAdopts)
+	c.try("adopt and release", jobAdopts)
 	// Conformance: [sig-apps] Job should allow to use a pod failure policy to ignore failure matching on DisruptionTarget condition
-	try("ignore disruptions", jobIgnoresDisruption)
+	c.try("ignore disruptions", jobIgnoresDisruption)
 	// Conformance: [sig-apps] Job should allow to use the pod failure policy on exit code to fail the job early
-	try("fail early", jobFailsEarly)
+	c.try("fail early", jobFailsEarly)
 	// Conformance: [sig-apps] Job should apply changes to a job status
-	try("status", jobStatus)
+	c.try("status", jobStatus)
 	// Conformance: [sig-apps] Job should create pods for an Indexed job with completion indexes and specified hostname
-	try("indexed", jobIndexed)
+	c.try("indexed", jobIndexed)
 	// Conformance: [sig-apps] Job should delete a job
-	try("delete", jobDeleted)
+	c.try("delete", jobDeleted)
 	// Conformance: [sig-apps] Job should execute all indexes despite some failing when using backoffLimitPerIndex
-	try("backoff per index", jobBackoffPerIndex)
+	c.try("backoff per index", jobBackoffPerIndex)
 	// Conformance: [sig-apps] Job should manage the lifecycle of a job
-	try("lifecycle", jobLifecycle)
+	c.try("lifecycle", jobLifecycle)
 	// Conformance: [sig-apps] Job should mark indexes as failed when the FailIndex action is matched in podFailurePolicy
-	try("fail index", jobFailIndex)
+	c.try("fail index", jobFailIndex)
 	// Conformance: [sig-apps] Job should terminate job execution when the number of failed indexes exceeds maxFailedIndexes
-	try("max failed indexes", jobMaxFailedIndexes)
+	c.try("max failed indexes", jobMaxFailedIndexes)
 	// Conformance: [sig-apps] Job with successPolicy should succeeded when all indexes succeeded
-	try("success policy, all", func(c *cluster) {
+	c.try("success policy, all", func(c *cluster) {
 		j := indexedJob("batch", 2, "0", nil)
 		j.Spec.SuccessPolicy = &batchv1.SuccessPolicy{Rules: []batchv1.SuccessPolicyRule{{SucceededIndexes: ptr.To("0-1")}}}
 		c.createJob(j)
 		c.succeedsByPolicy("0,1")
 	})
 	// Conformance: [sig-apps] Job with successPolicy succeededCount rule should succeeded even when some indexes remain pending
-	try("success policy, count", func(c *cluster) {
+	c.try("success policy, count", func(c *cluster) {
 		j := indexedJob("batch", 5, "", map[int]string{0: "0"})
 		j.Spec.SuccessPolicy = &batchv1.SuccessPolicy{Rules: []batchv1.SuccessPolicyRule{{SucceededCount: ptr.To[int32](1)}}}
 		c.createJob(j)
 		c.succeedsByPolicy("0")
 	})
 	// Conformance: [sig-apps] Job with successPolicy succeededIndexes rule should succeeded even when some indexes remain pending
-	try("success policy, indexes", func(c *cluster) {
+	c.try("success policy, indexes", func(c *cluster) {
 		j := indexedJob("batch", 5, "", map[int]string{0: "0"})
 		j.Spec.SuccessPolicy = &batchv1.SuccessPolicy{Rules: []batchv1.SuccessPolicyRule{{SucceededIndexes: ptr.To("0")}}}
 		c.createJob(j)
 		c.succeedsByPolicy("0")
 	})
-	try("backoff limit", jobBackoffLimit)
-	try("suspend", jobSuspended)
-	try("deadline", jobDeadline)
-	try("time to live", jobTTL)
-	try("managed by", jobManagedBy)
-	try("replacement", jobReplacement)
-	try("elastic", jobElastic)
+	c.try("backoff limit", jobBackoffLimit)
+	c.try("suspend", jobSuspended)
+	c.try("deadline", jobDeadline)
+	c.try("time to live", jobTTL)
+	c.try("managed by", jobManagedBy)
+	c.try("replacement", jobReplacement)
+	c.try("elastic", jobElastic)
 }
 
 func jobAdopts(c *cluster) {
@@ -183,22 +180,9 @@ func jobStatus(c *cluster) {
 	until(c, c.jobs(), "batch", "active", func(j *batchv1.Job) bool {
 		return j.Status.Active == 2 && *j.Status.Ready == 2 && j.Status.StartTime != nil
 	})
-	has := func(reason string) func(*batchv1.Job) bool {
-		return func(j *batchv1.Job) bool {
-			return slices.ContainsFunc(j.Status.Conditions, func(c batchv1.JobCondition) bool { return c.Reason == reason })
-		}
-	}
-	for {
-		j := must[*batchv1.Job](c)(c.jobs().Get(c.ctx, "batch", metav1.GetOptions{}))
-		j.Status.Conditions = append(j.Status.Conditions, batchv1.JobCondition{Type: "CustomUpdated", Status: corev1.ConditionTrue, Reason: "E2E"})
-		if _, err := c.jobs().UpdateStatus(c.ctx, j, metav1.UpdateOptions{}); err == nil {
-			break
-		}
-	}
-	until(c, c.jobs(), "batch", "with the condition", has("E2E"))
-	must[*batchv1.Job](c)(c.jobs().Patch(c.ctx, "batch", types.MergePatchType,
-		[]byte(`{"status":{"conditions":[{"type":"CustomPatched","status":"True","reason":"Patched"}]}}`), metav1.PatchOptions{}, "status"))
-	until(c, c.jobs(), "batch", "with the patched condition", has("Patched"))
+	writesConditions(c, c.jobs(), "batch", func(j *batchv1.Job) {
+		j.Status.Conditions = append(j.Status.Conditions, batchv1.JobCondition{Type: "StatusUpdate", Status: "True", Reason: reasonUpdated})
+	})
 }
 
 func jobIndexed(c *cluster) {

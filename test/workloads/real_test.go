@@ -92,18 +92,15 @@ const ownName = "mkdir -p /tmp/www && hostname > /tmp/www/index.html && exec htt
 
 func TestOnARealNode(t *testing.T) {
 	c := startReal(t)
-	try := func(name string, f func(*cluster)) {
-		t.Run(name, func(t *testing.T) { t.Parallel(); f(c.in(t)) })
-	}
 	// Conformance: [sig-apps] ReplicaSet should serve a basic image on each replica with a public image
-	try("replica set serves", func(c *cluster) {
+	c.try("replica set serves", func(c *cluster) {
 		set := replicaSet("web", 2)
 		busyBox(&set.Spec.Template, ownName)
 		c.createSet(set)
 		c.serveTheirNames("web", 2)
 	})
 	// Conformance: [sig-apps] ReplicationController should serve a basic image on each replica with a public image
-	try("replication controller serves", func(c *cluster) {
+	c.try("replication controller serves", func(c *cluster) {
 		t := template("web", "web:1")
 		busyBox(&t, ownName)
 		n := int32(2)
@@ -112,9 +109,9 @@ func TestOnARealNode(t *testing.T) {
 		c.serveTheirNames("web", 2)
 	})
 	// Conformance: [sig-apps] Job should run a job to completion when tasks sometimes fail and are locally restarted
-	try("local restarts", localRestarts)
+	c.try("local restarts", localRestarts)
 	// Conformance: [sig-apps] StatefulSet Basic StatefulSet functionality [StatefulSetBasic] Should recreate evicted statefulset
-	try("evicted", recreateEvicted)
+	c.try("evicted", recreateEvicted)
 }
 
 // serveTheirNames asks every pod, through the API server, for its name.

@@ -2,7 +2,6 @@ package workloads
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 
@@ -56,21 +55,18 @@ func (c *cluster) ownedBy(pod string, owner types.UID) *corev1.Pod {
 
 func TestReplicaSet(t *testing.T) {
 	c := start(t, 2)
-	try := func(name string, f func(*cluster)) {
-		t.Run(name, func(t *testing.T) { t.Parallel(); f(c.in(t)) })
-	}
 	// Conformance: [sig-apps] ReplicaSet Replace and Patch tests
-	try("replace and patch", replaceAndPatch)
+	c.try("replace and patch", replaceAndPatch)
 	// Conformance: [sig-apps] ReplicaSet Replicaset should have a working scale subresource
-	try("scale", setScale)
+	c.try("scale", setScale)
 	// Conformance: [sig-apps] ReplicaSet should adopt matching pods on creation and release no longer matching pods
-	try("adopt and release", adoptAndRelease)
+	c.try("adopt and release", adoptAndRelease)
 	// Conformance: [sig-apps] ReplicaSet should list and delete a collection of ReplicaSets
-	try("collection", setCollection)
+	c.try("collection", setCollection)
 	// Conformance: [sig-apps] ReplicaSet should validate Replicaset Status endpoints
-	try("status", setStatus)
-	try("deletion cost", deletionCost)
-	try("quota", setQuota)
+	c.try("status", setStatus)
+	c.try("deletion cost", deletionCost)
+	c.try("quota", setQuota)
 }
 
 func replaceAndPatch(c *cluster) {
@@ -143,22 +139,9 @@ func setStatus(c *cluster) {
 		st := set.Status
 		return st.ObservedGeneration == set.Generation && st.Replicas == 1 && st.FullyLabeledReplicas == 1 && st.ReadyReplicas == 1 && st.AvailableReplicas == 1
 	})
-	has := func(reason string) func(*appsv1.ReplicaSet) bool {
-		return func(set *appsv1.ReplicaSet) bool {
-			return slices.ContainsFunc(set.Status.Conditions, func(c appsv1.ReplicaSetCondition) bool { return c.Reason == reason })
-		}
-	}
-	for {
-		set := must[*appsv1.ReplicaSet](c)(c.replicaSets().Get(c.ctx, "web", metav1.GetOptions{}))
-		set.Status.Conditions = append(set.Status.Conditions, appsv1.ReplicaSetCondition{Type: "StatusUpdate", Status: "True", Reason: "E2E"})
-		if _, err := c.replicaSets().UpdateStatus(c.ctx, set, metav1.UpdateOptions{}); err == nil {
-			break
-		}
-	}
-	until(c, c.replicaSets(), "web", "with the condition", has("E2E"))
-	must[*appsv1.ReplicaSet](c)(c.replicaSets().Patch(c.ctx, "web", types.MergePatchType,
-		[]byte(`{"status":{"conditions":[{"type":"StatusPatched","status":"True","reason":"Patched"}]}}`), metav1.PatchOptions{}, "status"))
-	until(c, c.replicaSets(), "web", "with the patched condition", has("Patched"))
+	writesConditions(c, c.replicaSets(), "web", func(set *appsv1.ReplicaSet) {
+		set.Status.Conditions = append(set.Status.Conditions, appsv1.ReplicaSetCondition{Type: "StatusUpdate", Status: "True", Reason: reasonUpdated})
+	})
 }
 
 // deletionCost shows that of several pods the cheapest goes.

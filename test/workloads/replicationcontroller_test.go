@@ -28,11 +28,8 @@ func (c *cluster) createController(name string, replicas int32) *corev1.Replicat
 
 func TestReplicationController(t *testing.T) {
 	c := start(t, 2)
-	try := func(name string, f func(*cluster)) {
-		t.Run(name, func(t *testing.T) { t.Parallel(); f(c.in(t)) })
-	}
 	// Conformance: [sig-apps] ReplicationController should adopt matching pods on creation
-	try("adopt", func(c *cluster) {
+	c.try("adopt", func(c *cluster) {
 		loose := c.loosePod("loose", "web")
 		rc := c.createController("web", 1)
 		c.ownedBy("loose", rc.UID)
@@ -41,7 +38,7 @@ func TestReplicationController(t *testing.T) {
 		}
 	})
 	// Conformance: [sig-apps] ReplicationController should release no longer matching pods
-	try("release", func(c *cluster) {
+	c.try("release", func(c *cluster) {
 		rc := c.createController("web", 1)
 		pod := c.readyPods("web", 1)[0]
 		c.ownedBy(pod.Name, rc.UID)
@@ -50,7 +47,7 @@ func TestReplicationController(t *testing.T) {
 		c.readyPods("web", 1)
 	})
 	// Conformance: [sig-apps] ReplicationController should get and update a ReplicationController scale
-	try("scale", func(c *cluster) {
+	c.try("scale", func(c *cluster) {
 		c.createController("web", 1)
 		c.readyPods("web", 1)
 		scale := must[*autoscalingv1.Scale](c)(c.controllers().GetScale(c.ctx, "web", metav1.GetOptions{}))
@@ -63,9 +60,9 @@ func TestReplicationController(t *testing.T) {
 		c.readyPods("web", 2)
 	})
 	// Conformance: [sig-apps] ReplicationController should surface a failure condition on a common issue like exceeded quota
-	try("quota", controllerQuota)
+	c.try("quota", controllerQuota)
 	// Conformance: [sig-apps] ReplicationController should test the lifecycle of a ReplicationController
-	try("lifecycle", controllerLifecycle)
+	c.try("lifecycle", controllerLifecycle)
 }
 
 func controllerQuota(c *cluster) {

@@ -80,28 +80,25 @@ func (c *cluster) updated(name string) *appsv1.StatefulSet {
 
 func TestStatefulSet(t *testing.T) {
 	c := start(t, 3)
-	try := func(name string, f func(*cluster)) {
-		t.Run(name, func(t *testing.T) { t.Parallel(); f(c.in(t)) })
-	}
 	// Conformance: [sig-apps] StatefulSet Basic StatefulSet functionality [StatefulSetBasic] Scaling should happen in predictable order and halt if any stateful pod is unhealthy [Slow]
-	try("order", orderedScaling)
+	c.try("order", orderedScaling)
 	// Conformance: [sig-apps] StatefulSet Basic StatefulSet functionality [StatefulSetBasic] Burst scaling should run to completion even with unhealthy pods [Slow]
-	try("burst", burstScaling)
+	c.try("burst", burstScaling)
 	// Conformance: [sig-apps] StatefulSet Basic StatefulSet functionality [StatefulSetBasic] should have a working scale subresource
-	try("scale", statefulScale)
+	c.try("scale", statefulScale)
 	// Conformance: [sig-apps] StatefulSet Basic StatefulSet functionality [StatefulSetBasic] should list, patch and delete a collection of StatefulSets
-	try("collection", statefulCollection)
+	c.try("collection", statefulCollection)
 	// Conformance: [sig-apps] StatefulSet Basic StatefulSet functionality [StatefulSetBasic] should perform rolling updates and roll backs of template modifications
-	try("rolling update", statefulRolling)
+	c.try("rolling update", statefulRolling)
 	// Conformance: [sig-apps] StatefulSet Basic StatefulSet functionality [StatefulSetBasic] should perform canary updates and phased rolling updates of template modifications
-	try("canary", statefulCanary)
+	c.try("canary", statefulCanary)
 	// Conformance: [sig-apps] StatefulSet Basic StatefulSet functionality [StatefulSetBasic] should validate Statefulset Status endpoints
-	try("status", statefulStatus)
-	try("claims", statefulClaims)
-	try("start ordinal", startOrdinal)
-	try("failed pod", statefulFailedPod)
-	try("many at a time", statefulMaxUnavailable)
-	try("on delete", statefulOnDelete)
+	c.try("status", statefulStatus)
+	c.try("claims", statefulClaims)
+	c.try("start ordinal", startOrdinal)
+	c.try("failed pod", statefulFailedPod)
+	c.try("many at a time", statefulMaxUnavailable)
+	c.try("on delete", statefulOnDelete)
 }
 
 // inOrder fails the test when a pod comes up before those below it are ready,
@@ -145,9 +142,7 @@ func orderedScaling(c *cluster) {
 	until(c, c.statefulSets(), "db", "halted", func(set *appsv1.StatefulSet) bool {
 		return set.Status.ObservedGeneration == set.Generation && set.Status.Replicas >= 2
 	})
-	for _, name := range []string{"db-0"} {
-		c.annotate(name, simnode.Ready, "true")
-	}
+	c.annotate("db-0", simnode.Ready, "true")
 	var seen []int
 	untilAll(c, c.CoreV1().Pods(c.namespace), labels.Set{"app": "db"}, "none left", func(pods []*corev1.Pod) bool {
 		seen = append(seen, len(pods))
@@ -299,22 +294,9 @@ func statefulStatus(c *cluster) {
 	until(c, c.statefulSets(), "db", "available", func(set *appsv1.StatefulSet) bool {
 		return set.Status.AvailableReplicas == 1 && set.Status.CurrentReplicas == 1
 	})
-	for {
-		set := must[*appsv1.StatefulSet](c)(c.statefulSets().Get(c.ctx, "db", metav1.GetOptions{}))
-		set.Status.Conditions = append(set.Status.Conditions, appsv1.StatefulSetCondition{Type: "StatusUpdate", Status: "True", Reason: "E2E", Message: "Set from e2e test"})
-		if _, err := c.statefulSets().UpdateStatus(c.ctx, set, metav1.UpdateOptions{}); err == nil {
-			break
-		}
-	}
-	has := func(reason string) func(*appsv1.StatefulSet) bool {
-		return func(set *appsv1.StatefulSet) bool {
-			return slices.ContainsFunc(set.Status.Conditions, func(c appsv1.StatefulSetCondition) bool { return c.Reason == reason })
-		}
-	}
-	until(c, c.statefulSets(), "db", "with the condition", has("E2E"))
-	must[*appsv1.StatefulSet](c)(c.statefulSets().Patch(c.ctx, "db", types.MergePatchType,
-		[]byte(`{"status":{"conditions":[{"type":"StatusPatched","status":"True","reason":"Patched"}]}}`), metav1.PatchOptions{}, "status"))
-	until(c, c.statefulSets(), "db", "with the patched condition", has("Patched"))
+	writesConditions(c, c.statefulSets(), "db", func(set *appsv1.StatefulSet) {
+		set.Status.Conditions = append(set.Status.Conditions, appsv1.StatefulSetCondition{Type: "StatusUpdate", Status: "True", Reason: reasonUpdated})
+	})
 }
 
 // statefulClaims checks with whom claims go.
