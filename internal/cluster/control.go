@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sinawi/sinawi/internal/apiserver"
+	"github.com/sinawi/sinawi/internal/apiserver/components"
 	"github.com/sinawi/sinawi/internal/apiserver/controlplane"
 	"github.com/sinawi/sinawi/internal/controllers"
 	"github.com/sinawi/sinawi/internal/controllers/events"
@@ -131,6 +132,10 @@ func (s *server) startAPI(ctx context.Context, listeners []net.Listener) error {
 		Logger:      s.log,
 
 		RuntimeConfig: s.cfg.RuntimeConfig,
+		Elsewhere: map[string]bool{
+			components.Scheduler:   !s.cfg.enabled(PartScheduler),
+			components.Controllers: !s.cfg.enabled(PartControllers),
+		},
 	})
 	if err != nil {
 		closeAll(listeners)

@@ -20,7 +20,7 @@ func kinds() map[string]string {
 			"persistentvolumeclaims persistentvolumeclaims/status persistentvolumes persistentvolumes/status pods pods/attach pods/binding " +
 			"pods/ephemeralcontainers pods/eviction pods/exec pods/log pods/portforward pods/proxy pods/resize pods/status podtemplates " +
 			"replicationcontrollers replicationcontrollers/scale replicationcontrollers/status resourcequotas resourcequotas/status secrets " +
-			"serviceaccounts serviceaccounts/token services services/proxy services/status",
+			"serviceaccounts serviceaccounts/token services services/proxy services/status componentstatuses",
 		"apps/v1": "controllerrevisions daemonsets daemonsets/status deployments deployments/scale deployments/status replicasets " +
 			"replicasets/scale replicasets/status statefulsets statefulsets/scale statefulsets/status",
 		"batch/v1":                        "cronjobs cronjobs/status jobs jobs/status",

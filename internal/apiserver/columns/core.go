@@ -310,3 +310,28 @@ func ResourceQuotaCells(obj runtime.Object) []any {
 	}
 	return []any{q.Name, strings.Join(requests, ", "), strings.Join(limits, ", "), Since(q.CreationTimestamp)}
 }
+
+// ComponentStatus columns.
+func ComponentStatus() []metav1.TableColumnDefinition {
+	return []metav1.TableColumnDefinition{
+		Name(),
+		Text("Status", "Status of the component conditions"),
+		Text("Message", "Message of the component conditions"),
+		Text("Error", "Error of the component conditions"),
+	}
+}
+
+// ComponentStatusCells fills the columns of ComponentStatus.
+func ComponentStatusCells(obj runtime.Object) []any {
+	s := obj.(*corev1.ComponentStatus)
+	for _, c := range s.Conditions {
+		switch {
+		case c.Type != corev1.ComponentHealthy:
+		case c.Status == corev1.ConditionTrue:
+			return []any{s.Name, "Healthy", c.Message, c.Error}
+		default:
+			return []any{s.Name, "Unhealthy", c.Message, c.Error}
+		}
+	}
+	return []any{s.Name, "Unknown", "", ""}
+}

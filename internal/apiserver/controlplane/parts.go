@@ -1,6 +1,7 @@
 package controlplane
 
 import (
+	"context"
 	"net"
 	"net/http"
 	"net/netip"
@@ -14,6 +15,7 @@ import (
 	"github.com/sinawi/sinawi/internal/apiserver/aggregate"
 	"github.com/sinawi/sinawi/internal/apiserver/authz"
 	"github.com/sinawi/sinawi/internal/apiserver/bootstrap"
+	"github.com/sinawi/sinawi/internal/apiserver/components"
 	"github.com/sinawi/sinawi/internal/apiserver/crd"
 	"github.com/sinawi/sinawi/internal/apiserver/defaults"
 	"github.com/sinawi/sinawi/internal/apiserver/openapi"
@@ -23,6 +25,7 @@ import (
 	"github.com/sinawi/sinawi/internal/apiserver/subresources"
 	"github.com/sinawi/sinawi/internal/apiserver/usage"
 	"github.com/sinawi/sinawi/internal/pki"
+	"github.com/sinawi/sinawi/internal/store"
 )
 
 // extensions are all parts beside the rows, in the order in which they run.
@@ -45,7 +48,17 @@ func extensions(o Options, who *identity, g *gates, certs certificates) []plug.E
 		}),
 		who.documents,
 		who.reviews,
+		components.Extension(components.Options{Elsewhere: o.Elsewhere, Store: answers(o.Store)}),
 		open(certs.proxy),
+	}
+}
+
+// answers asks the store for a read that it can give only when it can take
+// writes too.
+func answers(db *store.Store) func(context.Context) error {
+	return func(ctx context.Context) error {
+		_, err := db.Client().Get(ctx, "health")
+		return err
 	}
 }
 

@@ -25,7 +25,12 @@ func tableConvertor(row resources.Resource) rest.TableConvertor {
 	if row.Cells == nil {
 		return rest.NewDefaultTableConvertor(schema.GroupResource{Group: row.GroupVersion.Group, Resource: row.Plural})
 	}
-	return table{columns: row.Columns, cells: row.Cells}
+	return Table(row.Columns, row.Cells)
+}
+
+// Table shows objects, and lists of them, as cells under columns.
+func Table(columns []metav1.TableColumnDefinition, cells func(runtime.Object) []any) rest.TableConvertor {
+	return table{columns: columns, cells: cells}
 }
 
 func (t table) ConvertToTable(_ context.Context, obj, options runtime.Object) (*metav1.Table, error) {
