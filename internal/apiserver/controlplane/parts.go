@@ -7,6 +7,7 @@ import (
 	"net/netip"
 
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	genericadmission "k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 
@@ -125,13 +126,26 @@ func open(proxy pki.KeyPair) plug.Extension {
 		if err != nil {
 			return plug.Additions{}, err
 		}
+		previews, err := openapi.Previews(servedVersions(h))
+		if err != nil {
+			return plug.Additions{}, err
+		}
 		inner := added.Fallback
 		return plug.Additions{
 			APIGroups: append(added.APIGroups, more.APIGroups...),
 			Hooks:     append(added.Hooks, more.Hooks...),
 			Front:     more.Front,
 			Fallback:  func(next http.Handler) http.Handler { return more.Fallback(inner(next)) },
-			Paths:     openapi.New(h.Log, custom, others).Handlers(),
+			Paths:     openapi.New(h.Log, previews, custom, others).Handlers(),
 		}, nil
 	}
+}
+
+// servedVersions are the group versions of the rows.
+func servedVersions(h *plug.Host) []schema.GroupVersion {
+	var out []schema.GroupVersion
+	for _, served := range h.Served {
+		out = append(append(out, served.Row.GroupVersion), served.Row.ServedAs...)
+	}
+	return out
 }

@@ -3,10 +3,11 @@
 //
 // What is built in is made ahead of time by tools/openapi (`go generate`) and
 // embedded compressed; it is served as the very bytes that are embedded, so
-// that publishing costs no memory. What is defined while the server runs
-// (custom resources, aggregated servers) comes from Sources, which are asked
-// at every request and whose documents are not kept, but for the last v2
-// document, in which everything is one.
+// that publishing costs no memory. Versions that are served only where they are
+// switched on have embedded documents too: those come from Previews. What is
+// defined while the server runs (custom resources, aggregated servers) comes
+// from further Sources. Sources are asked at every request and their documents
+// not kept, but for the last v2 document, in which everything is one.
 //
 // Run the generator after a change of routes or of a k8s.io release; a test
 // says so when it is forgotten.

@@ -24,8 +24,10 @@ const v2Name = "v2"
 
 // index maps the paths of the embedded documents ("apis/apps/v1", and "v2")
 // to their hashes.
-func index() (map[string]string, error) {
-	data, err := embedded.ReadFile("embedded/index.json")
+func index() (map[string]string, error) { return readIndex("index.json") }
+
+func readIndex(name string) (map[string]string, error) {
+	data, err := embedded.ReadFile("embedded/" + name)
 	if err != nil {
 		return nil, fmt.Errorf("OpenAPI index: %w", err)
 	}

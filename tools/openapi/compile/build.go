@@ -65,7 +65,8 @@ func published(s *runtime.Scheme) *runtime.Scheme {
 
 const bearerToken = "Bearer Token authentication"
 
-func (b *docBuilder) v2(w *documents) error {
+// buildV2 makes one document of the services.
+func (b *docBuilder) buildV2(services []*restful.WebService) (*spec.Swagger, error) {
 	c := genericapiserver.DefaultOpenAPIConfig(definitions.GetOpenAPIDefinitions, b.namer)
 	c.Info.Title, c.Info.Version = title, version.Kubernetes
 	c.SecurityDefinitions = &spec.SecurityDefinitions{"BearerToken": {SecuritySchemeProps: spec.SecuritySchemeProps{
@@ -73,15 +74,24 @@ func (b *docBuilder) v2(w *documents) error {
 	}}}
 	c.DefaultSecurity = []map[string][]string{{"BearerToken": {}}}
 	c.CommonResponses = map[int]spec.Response{401: {ResponseProps: spec.ResponseProps{Description: "Unauthorized"}}}
-	doc, err := builder.BuildOpenAPISpecFromRoutes(restfuladapter.AdaptWebServices(b.services), c)
+	doc, err := builder.BuildOpenAPISpecFromRoutes(restfuladapter.AdaptWebServices(services), c)
 	if err != nil {
-		return fmt.Errorf("build v2: %w", err)
+		return nil, fmt.Errorf("build v2: %w", err)
 	}
 	doc.Definitions = handler.PruneDefaults(doc.Definitions)
+	return doc, nil
+}
+
+func (b *docBuilder) v2(w *documents) error {
+	doc, err := b.buildV2(b.services)
+	if err != nil {
+		return err
+	}
 	data, err := json.Marshal(doc)
 	if err != nil {
 		return fmt.Errorf("encode v2: %w", err)
 	}
+	w.v2 = doc
 	if err := w.writeIndexed("v2", "v2.json", data); err != nil {
 		return err
 	}
@@ -92,8 +102,8 @@ func (b *docBuilder) v2(w *documents) error {
 	return w.write("v2.pb", proto)
 }
 
-// v3 writes a document per group version and returns all their schemas.
-func (b *docBuilder) v3(w *documents) (map[string]*spec.Schema, error) {
+// buildV3 makes the document of one service, and adds its schemas to models.
+func (b *docBuilder) buildV3(service *restful.WebService, models map[string]*spec.Schema) (path string, data []byte, err error) {
 	c := genericapiserver.DefaultOpenAPIV3Config(definitions.GetOpenAPIDefinitions, b.namer)
 	c.Info.Title, c.Info.Version = title, version.Kubernetes
 	c.SecuritySchemes = spec3.SecuritySchemes{"BearerToken": {SecuritySchemeProps: spec3.SecuritySchemeProps{
@@ -101,36 +111,87 @@ func (b *docBuilder) v3(w *documents) (map[string]*spec.Schema, error) {
 	}}}
 	c.DefaultSecurity = []map[string][]string{{"BearerToken": {}}}
 	c.CommonResponses = map[int]*spec3.Response{401: {ResponseProps: spec3.ResponseProps{Description: "Unauthorized"}}}
-	models := map[string]*spec.Schema{}
+	path = strings.Trim(service.RootPath(), "/")
+	doc, err := builder3.BuildOpenAPISpecFromRoutes(restfuladapter.AdaptWebServices([]*restful.WebService{service}), c)
+	if err != nil {
+		return path, nil, fmt.Errorf("build v3 of %s: %w", path, err)
+	}
+	scope(doc, path)
+	if doc.Components != nil {
+		for name, s := range doc.Components.Schemas {
+			models[name] = s
+		}
+	}
+	if data, err = json.Marshal(doc); err != nil {
+		return path, nil, fmt.Errorf("encode v3 of %s: %w", path, err)
+	}
+	return path, data, nil
+}
+
+// v3 writes a document per group version and adds their schemas to models.
+func (b *docBuilder) v3(w *documents, models map[string]*spec.Schema) error {
 	for _, service := range b.services {
-		path := strings.Trim(service.RootPath(), "/")
-		doc, err := builder3.BuildOpenAPISpecFromRoutes(restfuladapter.AdaptWebServices([]*restful.WebService{service}), c)
+		path, data, err := b.buildV3(service, models)
 		if err != nil {
-			return nil, fmt.Errorf("build v3 of %s: %w", path, err)
+			return err
 		}
-		scope(doc, path)
-		if doc.Components != nil {
-			for name, s := range doc.Components.Schemas {
-				models[name] = s
-			}
-		}
-		data, err := json.Marshal(doc)
-		if err != nil {
-			return nil, fmt.Errorf("encode v3 of %s: %w", path, err)
-		}
-		name := "v3." + strings.ReplaceAll(path, "/", "~")
+		name := "v3." + flat(path)
 		if err := w.writeIndexed(path, name+".json", data); err != nil {
-			return nil, err
+			return err
 		}
 		proto, err := handler3.ToV3ProtoBinary(data)
 		if err != nil {
-			return nil, fmt.Errorf("encode v3 of %s: %w", path, err)
+			return fmt.Errorf("encode v3 of %s: %w", path, err)
 		}
 		if err := w.write(name+".pb", proto); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return models, nil
+	return nil
+}
+
+func flat(path string) string { return strings.ReplaceAll(path, "/", "~") }
+
+// preview writes the documents of services that are not written yet, and adds
+// their schemas to models. The v2 documents hold what the written one does not.
+func (b *docBuilder) preview(w *documents, models map[string]*spec.Schema) error {
+	for _, service := range b.services {
+		own := map[string]*spec.Schema{}
+		path, data, err := b.buildV3(service, own)
+		if err != nil {
+			return err
+		}
+		switch w.index[path] {
+		case hash(data):
+			continue
+		case "":
+		default:
+			return fmt.Errorf("%s is another document when everything is switched on: only whole group versions can be", path)
+		}
+		for name, s := range own {
+			if models[name] == nil {
+				models[name] = s
+			}
+		}
+		w.previews[path] = hash(data)
+		if err := w.write("preview.v3."+flat(path)+".json", data); err != nil {
+			return err
+		}
+		doc, err := b.buildV2([]*restful.WebService{service})
+		if err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		for name := range w.v2.Definitions {
+			delete(doc.Definitions, name)
+		}
+		if data, err = json.Marshal(doc); err != nil {
+			return fmt.Errorf("encode v2 of %s: %w", path, err)
+		}
+		if err := w.write("preview.v2."+flat(path)+".json", data); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 const gvkExtension = "x-kubernetes-group-version-kind"

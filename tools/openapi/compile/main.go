@@ -19,6 +19,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"k8s.io/kube-openapi/pkg/validation/spec"
+
 	"github.com/sinawi/sinawi/internal/apiserver"
 	"github.com/sinawi/sinawi/internal/apiserver/controlplane"
 	"github.com/sinawi/sinawi/internal/pki"
@@ -35,7 +37,32 @@ func main() {
 }
 
 func compile(ctx context.Context, out string) error {
-	server, stop, err := newServer(ctx)
+	w := &documents{dir: out, index: map[string]string{}, previews: map[string]string{}}
+	if err := w.clear(); err != nil {
+		return err
+	}
+	models := map[string]*spec.Schema{}
+	if err := documented(ctx, nil, func(b *docBuilder) error {
+		if err := b.v2(w); err != nil {
+			return err
+		}
+		return b.v3(w, models)
+	}); err != nil {
+		return err
+	}
+	everything := map[string]bool{"api/all": true}
+	if err := documented(ctx, everything, func(b *docBuilder) error { return b.preview(w, models) }); err != nil {
+		return err
+	}
+	if err := mergeTypes(w, models); err != nil {
+		return err
+	}
+	return errors.Join(w.writeIndex("index.json", w.index), w.writeIndex("previews.json", w.previews))
+}
+
+// documented builds the documents of a server with these versions switched on.
+func documented(ctx context.Context, runtimeConfig map[string]bool, build func(*docBuilder) error) error {
+	server, stop, err := newServer(ctx, runtimeConfig)
 	if err != nil {
 		return err
 	}
@@ -44,25 +71,11 @@ func compile(ctx context.Context, out string) error {
 	if err != nil {
 		return err
 	}
-	w := &documents{dir: out, index: map[string]string{}}
-	if err := w.clear(); err != nil {
-		return err
-	}
-	if err := b.v2(w); err != nil {
-		return err
-	}
-	models, err := b.v3(w)
-	if err != nil {
-		return err
-	}
-	if err := mergeTypes(w, models); err != nil {
-		return err
-	}
-	return w.writeIndex()
+	return build(b)
 }
 
 // newServer builds a control plane whose routes are read; it never runs.
-func newServer(ctx context.Context) (*apiserver.Server, func(), error) {
+func newServer(ctx context.Context, runtimeConfig map[string]bool) (*apiserver.Server, func(), error) {
 	dir, err := os.MkdirTemp("", "sinawi-openapi-")
 	if err != nil {
 		return nil, nil, err
@@ -81,6 +94,7 @@ func newServer(ctx context.Context) (*apiserver.Server, func(), error) {
 	}
 	server, err := controlplane.New(ctx, controlplane.Options{
 		Store: db, Keys: keys, Listeners: []net.Listener{listener}, AdvertiseIP: netip.MustParseAddr("127.0.0.1"),
+		RuntimeConfig: runtimeConfig,
 	})
 	stop := func() {
 		err := errors.Join(listener.Close(), db.Close(), os.RemoveAll(dir))
@@ -95,6 +109,9 @@ func newServer(ctx context.Context) (*apiserver.Server, func(), error) {
 type documents struct {
 	dir   string
 	index map[string]string // name → hash
+	// previews are the documents of what is served only when switched on.
+	previews map[string]string // name → hash
+	v2       *spec.Swagger
 }
 
 // clear removes what an earlier run left.
@@ -128,15 +145,19 @@ func (d *documents) write(name string, data []byte) error {
 
 // writeIndexed also notes the hash by which clients know a document.
 func (d *documents) writeIndexed(path, name string, data []byte) error {
-	sum := sha256.Sum256(data)
-	d.index[path] = hex.EncodeToString(sum[:16])
+	d.index[path] = hash(data)
 	return d.write(name, data)
 }
 
-func (d *documents) writeIndex() error {
-	data, err := json.MarshalIndent(d.index, "", "  ")
+func hash(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:16])
+}
+
+func (d *documents) writeIndex(name string, index map[string]string) error {
+	data, err := json.MarshalIndent(index, "", "  ")
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(d.dir, "index.json"), append(data, '\n'), 0o644)
+	return os.WriteFile(filepath.Join(d.dir, name), append(data, '\n'), 0o644)
 }
