@@ -22,6 +22,12 @@ import (
 const (
 	runtimeStartTimeout = time.Minute
 	runtimeRestartPause = time.Second
+	runtimeStopTimeout  = 5 * time.Second
+	// A runtime that holds the lock but does not answer for that long is stuck.
+	runtimeAdoptTimeout = 20 * time.Second
+	runtimeLook         = 20 * time.Millisecond
+	// How often to try when another runtime comes in between.
+	runtimeRounds = 3
 )
 
 // runtimeProcess starts the runtime and keeps it running.
@@ -39,22 +45,72 @@ func newRuntimeProcess(dir instance.Dir) (*runtimeProcess, error) {
 	return &runtimeProcess{dir: dir, program: program}, nil
 }
 
-// ensure returns when a runtime answers: the one that is there, or a new one.
+// ensure returns when a runtime answers: the one that is there, or a new one. One
+// that was started by a server that has ended since is there before it is
+// remembered, and holds the lock before it answers.
 func (r *runtimeProcess) ensure(ctx context.Context) error {
-	found, err := process.Find(r.dir.RuntimeProcess())
-	if err == nil && answers(r.dir.RuntimeSocket()) {
-		r.current = found
-		return nil
-	}
-	if err == nil {
-		// It lives but does not listen: it is still starting, or stuck.
-		if err := found.Stop(ctx, 5*time.Second); err != nil {
+	for round := 1; ; round++ {
+		found, err := r.holder()
+		switch {
+		case err == nil && r.adopt(ctx, found):
+			return nil
+		case err == nil:
+			if err := r.stopStuck(ctx, found); err != nil {
+				return err
+			}
+		case !errors.Is(err, process.ErrNotRunning):
 			return err
 		}
-	} else if !errors.Is(err, process.ErrNotRunning) {
-		return err
+		err = r.startNew(ctx)
+		if err == nil || ctx.Err() != nil || round == runtimeRounds {
+			return err
+		}
+		if _, none := r.holder(); none != nil {
+			return err // it was not another that was in its way
+		}
 	}
-	return r.startNew(ctx)
+}
+
+// stopStuck ends a runtime that does not answer, if it still is the one.
+func (r *runtimeProcess) stopStuck(ctx context.Context, p process.Process) error {
+	if now, err := r.holder(); err != nil || now != p {
+		return nil
+	}
+	return p.Stop(ctx, runtimeStopTimeout)
+}
+
+// holder is the process that works on the runtime's data.
+func (r *runtimeProcess) holder() (process.Process, error) {
+	pid, err := RuntimeConfig(r.dir).Running()
+	if err != nil {
+		return process.Process{}, err
+	}
+	if pid == 0 {
+		return process.Process{}, process.ErrNotRunning
+	}
+	return process.Of(pid)
+}
+
+// adopt waits until a runtime that is there answers and reports whether it does.
+func (r *runtimeProcess) adopt(ctx context.Context, p process.Process) bool {
+	ctx, cancel := context.WithTimeout(ctx, runtimeAdoptTimeout)
+	defer cancel()
+	for !answers(r.dir.RuntimeSocket()) {
+		if !p.Alive() || sleep(ctx, runtimeLook) != nil {
+			return false
+		}
+	}
+	r.current = p
+	return process.Remember(r.dir.RuntimeProcess(), p) == nil
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
 }
 
 func answers(socket string) bool {
@@ -78,10 +134,6 @@ func (r *runtimeProcess) startNew(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.current = p
-	if err := process.Remember(r.dir.RuntimeProcess(), p); err != nil {
-		return err
-	}
 	if err := ready.SetReadDeadline(time.Now().Add(runtimeStartTimeout)); err != nil {
 		return fmt.Errorf("wait for the container runtime: %w", err)
 	}
@@ -93,7 +145,8 @@ func (r *runtimeProcess) startNew(ctx context.Context) error {
 		}
 		return fmt.Errorf("container runtime did not start; the end of %s:\n%s", r.dir.RuntimeLog(), logTail(r.dir.RuntimeLog(), before))
 	}
-	return nil
+	r.current = p
+	return process.Remember(r.dir.RuntimeProcess(), p)
 }
 
 // run starts the runtime again whenever it ends. When ctx ends the runtime is
@@ -108,7 +161,7 @@ func (r *runtimeProcess) run(ctx context.Context) error {
 		}
 		slog.Warn("container runtime ended, starting it again", "pid", r.current.PID)
 		for {
-			err := r.startNew(ctx)
+			err := r.ensure(ctx)
 			if err == nil {
 				break
 			}
@@ -116,10 +169,8 @@ func (r *runtimeProcess) run(ctx context.Context) error {
 				return nil
 			}
 			slog.Error("container runtime not started, trying again", "err", err)
-			select {
-			case <-ctx.Done():
+			if sleep(ctx, runtimeRestartPause) != nil {
 				return nil
-			case <-time.After(runtimeRestartPause):
 			}
 		}
 	}

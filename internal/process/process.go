@@ -34,10 +34,14 @@ type Process struct {
 var ErrNotRunning = errors.New("not running")
 
 // Self is the calling process.
-func Self() (Process, error) { return identify(os.Getpid()) }
+func Self() (Process, error) { return Of(os.Getpid()) }
 
-func identify(pid int) (Process, error) {
+// Of is the process that has the id now, or ErrNotRunning.
+func Of(pid int) (Process, error) {
 	began, err := began(pid)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+		return Process{}, ErrNotRunning
+	}
 	if err != nil {
 		return Process{}, err
 	}
@@ -122,7 +126,7 @@ func Find(file string) (Process, error) {
 
 // Alive reports whether the very process still runs.
 func (p Process) Alive() bool {
-	now, err := identify(p.PID)
+	now, err := Of(p.PID)
 	return err == nil && now == p
 }
 
@@ -143,7 +147,7 @@ func Start(logFile string, extra []*os.File, name string, args ...string) (Proce
 	if err := cmd.Start(); err != nil {
 		return Process{}, nil, fmt.Errorf("start %s: %w", strings.Join(append([]string{name}, args...), " "), err)
 	}
-	p, err := identify(cmd.Process.Pid)
+	p, err := Of(cmd.Process.Pid)
 	done := make(chan struct{})
 	go func() { // ends with the process; it reaps the child
 		defer close(done)

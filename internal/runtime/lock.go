@@ -6,11 +6,18 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 var errRunning = errors.New("a container runtime already runs on this data directory")
+
+// How long a runtime may take to say who it is once it has the lock.
+const (
+	identifyTries = 50
+	identifyPause = 20 * time.Millisecond
+)
 
 func (c Config) lockPath() string { return filepath.Join(c.Root, "lock") }
 
@@ -47,8 +54,8 @@ func tryLock(f *os.File) error {
 	return err
 }
 
-// running is the process id of the runtime that holds the lock, 0 if none does.
-func (c Config) running() (int, error) {
+// Running is the process id of the runtime that holds the lock, 0 if none does.
+func (c Config) Running() (int, error) {
 	f, err := os.Open(c.lockPath())
 	if errors.Is(err, os.ErrNotExist) {
 		return 0, nil
@@ -66,6 +73,13 @@ func (c Config) running() (int, error) {
 	}
 	data := make([]byte, 20)
 	n, _ := f.ReadAt(data, 0)
+	for range identifyTries {
+		if n > 0 {
+			break
+		}
+		time.Sleep(identifyPause) // it has the lock and is about to write who it is
+		n, _ = f.ReadAt(data, 0)
+	}
 	pid, err := strconv.Atoi(string(data[:n]))
 	if err != nil {
 		return 0, fmt.Errorf("find the container runtime's process: %s holds no process id: %w", c.lockPath(), err)

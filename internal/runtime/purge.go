@@ -21,7 +21,7 @@ const stopWait = 10 * time.Second
 // Stop ends every pod and then the runtime, and keeps images, logs and data. Pods
 // get grace to end by themselves.
 func Stop(ctx context.Context, c Config, grace time.Duration) error {
-	pid, err := c.running()
+	pid, err := c.Running()
 	if err != nil {
 		return err
 	}

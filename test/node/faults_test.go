@@ -1,7 +1,9 @@
 package node
 
 import (
+	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -46,12 +48,14 @@ spec:
 // has its exit code all the same.
 func TestKill(t *testing.T) {
 	for _, tt := range []struct {
-		name string
-		kill []lab.Part
+		name    string
+		kill    []lab.Part
+		another bool // a runtime that nobody remembers is starting meanwhile
 	}{
-		{"server", []lab.Part{lab.Server}},
-		{"runtime", []lab.Part{lab.Runtime}},
-		{"both", []lab.Part{lab.Runtime, lab.Server}},
+		{"server", []lab.Part{lab.Server}, false},
+		{"runtime", []lab.Part{lab.Runtime}, false},
+		{"both", []lab.Part{lab.Runtime, lab.Server}, false},
+		{"both while a runtime starts", []lab.Part{lab.Server, lab.Runtime}, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m := newMachine(t)
@@ -67,9 +71,11 @@ func TestKill(t *testing.T) {
 				}
 			}
 			m.hostFile(end + "/now")
-			serverKilled := tt.kill[len(tt.kill)-1] == lab.Server
-			if serverKilled {
+			if slices.Contains(tt.kill, lab.Server) {
 				time.Sleep(time.Second) // the container ends meanwhile
+				if tt.another {
+					m.startRuntime()
+				}
 				m.Up()
 			}
 			m.Kubectl("wait", "pod/ending", "--for=jsonpath={.status.phase}=Failed", "--timeout=60s")
@@ -94,6 +100,16 @@ func TestKill(t *testing.T) {
 			m.Contains(m.Kubectl("logs", "steady"), "began")
 		})
 	}
+}
+
+// startRuntime starts a runtime as a server does that is killed the moment after.
+func (m *machine) startRuntime() {
+	m.Helper()
+	cmd := m.Command(context.WithoutCancel(m.Ctx), "runtime")
+	if err := m.Start(cmd); err != nil {
+		m.Fatal(err)
+	}
+	go func() { _ = cmd.Wait() }() // it goes with its node
 }
 
 // pidOf is the id of the process of a pod's only container, found in its cgroup.
