@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	schedulingv1 "github.com/sinawi/sinawi/api/scheduling/v1"
 	"github.com/sinawi/sinawi/internal/apiserver/resources"
 )
 
@@ -46,5 +47,8 @@ func builtinMapper() meta.RESTMapper {
 			mapper.AddSpecific(gv.WithKind(row.Kind), gv.WithResource(row.Plural), gv.WithResource(row.Singular), scope)
 		}
 	}
+	// Our own definitions are served a moment later, and are where they always are.
+	queue := schedulingv1.QueueKind()
+	mapper.AddSpecific(queue, queue.GroupVersion().WithResource("queues"), queue.GroupVersion().WithResource("queue"), meta.RESTScopeRoot)
 	return mapper
 }

@@ -123,13 +123,13 @@ func (s *Scheduler) loop(ctx context.Context) error {
 	for {
 		now := time.Now()
 		s.read(s.mail.Take(), now)
+		s.watchBatch(ctx, now) // before it is asked how long nothing is due
 		if left := s.due(now); left > 0 {
 			pause.Reset(left)
 		}
 		if err := s.bindReady(ctx); err != nil {
 			return nil
 		}
-		s.watchBatch(ctx, now)
 		if u := s.batch.Next(s.refuse, s.sayUnit); u != nil {
 			if err := s.scheduleUnit(ctx, u); err != nil {
 				return nil
