@@ -295,6 +295,26 @@ func TestClusterRolesArePutTogether(t *testing.T) {
 	await(0)
 }
 
+// The users' roles gather from each other: what one gets goes on to the next.
+func TestUserRolesGather(t *testing.T) {
+	e := start(t)
+	e.create(&rbacv1.ClusterRole{
+		ObjectMeta: metav1.ObjectMeta{Name: "see-widgets", Labels: map[string]string{"rbac.authorization.k8s.io/aggregate-to-view": "true"}},
+		Rules:      []rbacv1.PolicyRule{{Verbs: []string{"get"}, APIGroups: []string{"x.io"}, Resources: []string{"widgets"}}},
+	})
+	for _, name := range []string{"view", "edit", "admin"} {
+		role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: name}}
+		e.eventually(name+" sees widgets", func() error {
+			for _, rule := range get(e, role).Rules {
+				if slices.Contains(rule.Resources, "widgets") {
+					return nil
+				}
+			}
+			return errors.New("no such rule")
+		})
+	}
+}
+
 func TestQuotaIsMeasured(t *testing.T) {
 	e := start(t)
 	e.create(configMap("one"))

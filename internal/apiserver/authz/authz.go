@@ -35,7 +35,7 @@ type Authz struct {
 	// of a role holds what it would give away.
 	RBAC *rbac.Authorizer
 	// Hooks make the roles that every cluster starts with, before the server
-	// is ready, and keep aggregated ones in step while it runs.
+	// is ready, and follow what decides while it runs.
 	Hooks []plug.Hook
 }
 
@@ -44,7 +44,6 @@ type Authz struct {
 func New(h *plug.Host, o Options) (*Authz, error) {
 	index := rbac.NewIndex()
 	graph := node.NewGraph()
-	aggregator := policy.NewAggregator(h.Client, h.Feed, h.Log)
 	roles := rbac.New(index)
 	nodes := node.New(graph, policy.NodeRules())
 	joined := &ordered{options: o, log: h.Log, own: map[apiserver.AuthorizerType]both{
@@ -66,7 +65,6 @@ func New(h *plug.Host, o Options) (*Authz, error) {
 			{Name: "rbac/bootstrap-roles", Start: func(ctx context.Context) error { return policy.Reconcile(ctx, h.Client) }},
 			{Name: "rbac/index", Run: func(ctx context.Context) error { return index.Follow(ctx, h.Feed) }},
 			{Name: "node/graph", Run: func(ctx context.Context) error { return graph.Follow(ctx, h.Feed) }},
-			{Name: "rbac/aggregate-roles", Run: aggregator.Run},
 			{Name: "authorization configuration", Run: joined.follow},
 		},
 	}, nil

@@ -98,11 +98,7 @@ func ClusterRoles() []rbacv1.ClusterRole {
 	for _, c := range controllers() {
 		roles = append(roles, clusterRole(controllerPrefix+c.name, c.rules...))
 	}
-	for i := range roles {
-		if roles[i].AggregationRule != nil {
-			roles[i].Rules = Aggregate(&roles[i], roles)
-		}
-	}
+	aggregate(roles)
 	return roles
 }
 
