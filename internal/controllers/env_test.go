@@ -25,10 +25,6 @@ import (
 	"github.com/sinawi/sinawi/internal/controllers/loop"
 )
 
-// patience bounds every wait of a test; nothing is asserted about how long a
-// wait takes.
-const patience = 30 * time.Second
-
 // env is an API server with all controllers running. There are no nodes but
 // those a test makes, and pods run only as far as a test writes their status.
 type env struct {
@@ -153,17 +149,7 @@ func changeStatus[T client.Object](e *env, obj T, f func(T)) {
 // eventually waits until f returns nil.
 func (e *env) eventually(what string, f func() error) {
 	e.Helper()
-	deadline := time.Now().Add(patience)
-	for {
-		err := f()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			e.Fatalf("%s: still %v", what, err)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+	apitest.Eventually(e, what, f)
 }
 
 // gone waits until the object is not there any more.
