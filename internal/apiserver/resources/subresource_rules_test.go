@@ -1,0 +1,77 @@
+package resources_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sinawi/sinawi/internal/apiserver/resources"
+)
+
+// through updates old to text by a subresource.
+func (r rules) through(t *testing.T, s resources.Strategy, old, text string) []string {
+	t.Helper()
+	before, _ := r.read(t, old)
+	obj, _ := r.read(t, text)
+	before.(metav1.Object).SetResourceVersion("1")
+	obj.(metav1.Object).SetResourceVersion("1")
+	s.PrepareForUpdate(context.Background(), obj, before)
+	return texts(s.ValidateUpdate(context.Background(), obj, before))
+}
+
+func TestEphemeralContainerRules(t *testing.T) {
+	r := newRules(t)
+	with := func(list string) string {
+		return pod + `{containers: [{name: a, image: i}], ephemeralContainers: [` + list + `]}`
+	}
+	const mirror = "apiVersion: v1\nkind: Pod\nmetadata: {annotations: {kubernetes.io/config.mirror: x}}\nspec: {nodeName: n, containers: [{name: a, image: i}]}"
+	const at = `spec.ephemeralContainers[0]`
+	for name, tc := range map[string]struct {
+		old, text string
+		want      []string
+	}{
+		"one more":          {with(``), with(`{name: d, image: i, targetContainerName: a}`), nil},
+		"one less":          {with(`{name: d, image: i}`), with(``), []string{`spec.ephemeralContainers: Forbidden: existing ephemeral containers "d" may not be removed`}},
+		"changed":           {with(`{name: d, image: i}`), with(`{name: d, image: j}`), []string{`spec.ephemeralContainers: Forbidden: existing ephemeral containers "d" may not be changed`}},
+		"name of another":   {with(``), with(`{name: a, image: i}`), []string{at + `.name: Duplicate value: "a"`}},
+		"target is nowhere": {with(``), with(`{name: d, image: i, targetContainerName: b}`), []string{at + `.targetContainerName: Not found: "b"`}},
+		"with a port":       {with(``), with(`{name: d, image: i, ports: [{containerPort: 80}]}`), []string{at + `.ports: Forbidden: cannot be set for an Ephemeral Container`}},
+		"static pod":        {mirror, mirror, []string{`[]: Forbidden: static pods do not support ephemeral containers`}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(tc.want, r.through(t, resources.PodEphemeralContainers(), tc.old, tc.text)); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestResizeRules(t *testing.T) {
+	r := newRules(t)
+	with := func(resources string) string {
+		return pod + `{containers: [{name: a, image: i, resources: ` + resources + `}]}`
+	}
+	const two = `{requests: {cpu: 1, memory: 1Gi}, limits: {cpu: 2}}`
+	const running = "\nstatus: {containerStatuses: [{name: a, state: {running: {}}}]}"
+	for name, tc := range map[string]struct {
+		old, text string
+		want      []string
+	}{
+		"more":             {with(two), with(`{requests: {cpu: 2, memory: 2Gi}, limits: {cpu: 3}}`), nil},
+		"no request":       {with(two), with(`{requests: {memory: 1Gi}, limits: {}}`), []string{`spec.containers[0].resources.limits: Forbidden: resource limits cannot be removed`, `spec.containers[0].resources.requests: Forbidden: resource requests cannot be removed`}},
+		"another class":    {with(two), with(`{requests: {cpu: 2, memory: 1Gi}, limits: {cpu: 2, memory: 1Gi}}`), []string{`spec: Invalid value: "": Pod QOS Class may not change as a result of resizing`}},
+		"disk":             {with(two), with(`{requests: {cpu: 1, memory: 1Gi, ephemeral-storage: 1Gi}, limits: {cpu: 2}}`), []string{`spec: Forbidden: only cpu and memory resources are mutable`}},
+		"node without it":  {with(two) + running, with(`{requests: {cpu: 2, memory: 1Gi}, limits: {cpu: 2}}`), []string{`spec: Forbidden: Pod running on node without support for resize`}},
+		"pod of Windows":   {pod + `{os: {name: windows}, containers: [{name: a, image: i}]}`, pod + `{os: {name: windows}, containers: [{name: a, image: i}]}`, []string{`[]: Forbidden: windows pods cannot be resized`}},
+		"init container":   {pod + `{initContainers: [{name: b, image: i}], containers: [{name: a, image: i, resources: {requests: {cpu: 1}}}]}`, pod + `{initContainers: [{name: b, image: i, resources: {requests: {cpu: 1}}}], containers: [{name: a, image: i, resources: {requests: {cpu: 1}}}]}`, []string{`spec: Forbidden: resources for non-sidecar init containers are immutable`}},
+		"one container up": {with(two), pod + `{containers: [{name: a, image: i, resources: ` + two + `}, {name: b, image: i}]}`, []string{`spec: Forbidden: containers may not be added or removed on resize`}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(tc.want, r.through(t, resources.PodResize(), tc.old, tc.text)); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
