@@ -1,14 +1,9 @@
 package workloads
 
 import (
-	"context"
-	"io"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -18,66 +13,22 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
-	"github.com/sinawi/sinawi/internal/runtime/image"
-	"github.com/sinawi/sinawi/lab"
-	"github.com/sinawi/sinawi/lab/images"
+	"github.com/sinawi/sinawi/lab/labtest"
 )
 
 // startReal brings up one real node with the tests' image on it.
 func startReal(t *testing.T) *cluster {
 	t.Helper()
-	program, err := lab.FindProgram()
-	if err != nil {
-		t.Fatal(err)
-	}
-	archive, err := image.Build(images.BusyBox(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir, err := os.MkdirTemp("", "apps") // the names of tests make the paths of sockets too long
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := lab.New(dir, program)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
-	t.Cleanup(func() {
-		cancel()
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
-		defer cancel()
-		if err := l.Close(ctx); err != nil {
-			t.Error(err)
-		}
-		os.RemoveAll(dir)
-	})
-	node, err := l.AddNode("n1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := node.Up(ctx); err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(t.TempDir(), "image.tar")
-	out, err := os.Create(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.Copy(out, archive); err != nil {
-		t.Fatal(err)
-	}
-	out.Close()
-	if _, err := node.Sinawi(ctx, "image", "import", file); err != nil {
-		t.Fatal(err)
-	}
+	node := labtest.New(t)
+	node.Up()
+	node.ImportBusyBox()
 	config, err := node.Config()
 	if err != nil {
 		t.Fatal(err)
 	}
 	config.QPS = -1
 	config.WarningHandler = rest.NoWarnings{}
-	return &cluster{T: t, Interface: kubernetes.NewForConfigOrDie(config), ctx: ctx, config: config}
+	return &cluster{T: t, Interface: kubernetes.NewForConfigOrDie(config), ctx: node.Ctx, config: config}
 }
 
 // busyBox makes a template one of a real container that runs the script.
