@@ -44,8 +44,7 @@ func (s *Scheduler) bindAll(ctx context.Context) error {
 				continue
 			}
 			// The watch tells the loop; until then the pod counts as placed.
-			s.recorder.Eventf(b.pod, nil, corev1.EventTypeNormal, "Scheduled", "Binding",
-				"Successfully assigned %s/%s to %s", b.pod.Namespace, b.pod.Name, b.node)
+			s.announce.tell(b, time.Now())
 		}
 	}
 }

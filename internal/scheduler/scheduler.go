@@ -67,6 +67,7 @@ type Scheduler struct {
 	binds    chan bind
 	errands  *errands
 	tell     *teller
+	announce *announcer
 	reports  *reporter
 	measured *measures
 	watching map[string]bool // groups of kinds that are watched since a pod needed them
@@ -83,7 +84,7 @@ func New(c client.Client, ca cache.Cache, rec Recorder, opts Options) *Scheduler
 		mail: mailbox.New[mailbox.Change](), queue: backlog.New(settings.InitialBackoff, settings.MaxBackoff),
 		storage: storage.New(), devices: devices.New(), spreading: newSpreading(), budgets: budgets{}, reports: newReporter(),
 		preparing: map[types.UID]*preparation{}, evicting: map[types.UID]*backlog.Waiting{},
-		binds: make(chan bind, 256), errands: newErrands(), tell: newTeller(c), watching: map[string]bool{},
+		binds: make(chan bind, 256), errands: newErrands(), tell: newTeller(c), announce: newAnnouncer(c), watching: map[string]bool{},
 	}
 	s.batch = batch.New(s.queue, s.namespaceLabels)
 	for i := range settings.Profiles {
@@ -111,6 +112,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		g.Go(func() error { return s.bindAll(ctx) })
 	}
 	g.Go(func() error { return s.tell.run(ctx) })
+	g.Go(func() error { return s.announce.run(ctx) })
 	g.Go(func() error { return s.reports.run(ctx) })
 	g.Go(func() error { return s.errands.run(ctx) })
 	g.Go(func() error { return s.loop(ctx) })

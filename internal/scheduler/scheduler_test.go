@@ -207,6 +207,9 @@ func TestBindsWhereItFits(t *testing.T) {
 	if scheduled(p).Reason != "" {
 		t.Errorf("reason: got %q, want none", scheduled(p).Reason)
 	}
+	if got, want := r.awaitEvent("big", "Scheduled"), "Successfully assigned default/big to large"; got != want {
+		t.Errorf("event: got %q, want %q", got, want)
+	}
 }
 
 func TestTellsWhyAndWakesUp(t *testing.T) {
