@@ -29,6 +29,7 @@ type rig struct {
 	ctx context.Context
 	kubernetes.Interface
 	config *rest.Config
+	cache  cache.Cache // what the scheduler reads from
 }
 
 func start(t testing.TB) *rig { return startWith(t, scheduler.Options{}) }
@@ -62,7 +63,7 @@ func startWith(t testing.TB, opts scheduler.Options) *rig {
 		}
 		broadcaster.Shutdown()
 	})
-	return &rig{TB: t, ctx: ctx, Interface: typed, config: server.Config}
+	return &rig{TB: t, ctx: ctx, Interface: typed, config: server.Config, cache: objects}
 }
 
 func (r *rig) addNode(name, cpu string, taints ...corev1.Taint) *corev1.Node {
@@ -84,7 +85,24 @@ func (r *rig) addNode(name, cpu string, taints ...corev1.Taint) *corev1.Node {
 	if node, err = r.CoreV1().Nodes().Update(r.ctx, node, metav1.UpdateOptions{}); err != nil {
 		r.Fatal(err)
 	}
+	r.awaitSeen(node)
 	return node
+}
+
+// awaitSeen waits until the scheduler's cache has a node as it is: nodes and pods
+// come by different watches, and what is told of a pod is told of the nodes then.
+func (r *rig) awaitSeen(node *corev1.Node) {
+	r.Helper()
+	for until := time.Now().Add(time.Minute); ; time.Sleep(2 * time.Millisecond) {
+		var seen corev1.Node
+		err := r.cache.Get(r.ctx, client.ObjectKeyFromObject(node), &seen)
+		if err == nil && seen.ResourceVersion == node.ResourceVersion {
+			return
+		}
+		if time.Now().After(until) {
+			r.Fatalf("node %s is not seen: %v", node.Name, err)
+		}
+	}
 }
 
 func (r *rig) addPod(name, cpu string, change func(*corev1.Pod)) {
