@@ -12,6 +12,7 @@ import (
 	"k8s.io/apiserver/pkg/registry/rest"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
+	"github.com/sinawi/sinawi/internal/apiserver/audit"
 	"github.com/sinawi/sinawi/internal/apiserver/resources"
 	"github.com/sinawi/sinawi/internal/client"
 )
@@ -49,6 +50,9 @@ func (s *Server) Endpoint(kind schema.GroupVersionKind, subresource string) (*cl
 			ObjectCreater: s.host.Scheme, ObjectTyper: s.host.Scheme, ObjectDefaulter: s.host.Scheme,
 			ObjectConvertor: s.host.Scheme, EquivalentResourceMapper: s.generic.EquivalentResourceRegistry,
 		},
+	}
+	if recorder := audit.NewInProcess(s.config.Audit, s.host.Codecs); recorder != nil {
+		e.Audit = recorder
 	}
 	if row.TTLSeconds == 0 && subresource == "" {
 		e.Changes = s.host.Feed.Log(schema.GroupResource{Group: row.GroupVersion.Group, Resource: row.Plural})

@@ -106,7 +106,9 @@ func (c *Client) Get(ctx context.Context, key client.ObjectKey, obj client.Objec
 		return c.Client.Get(ctx, key, obj, opts...)
 	}
 	options := (&client.GetOptions{}).ApplyOptions(opts).AsGetOptions()
-	out, err := getter.Get(c.request(ctx, e, "get", key), key.Name, options)
+	out, err := c.recorded(c.request(ctx, e, "get", key), e, nil, nil, func(ctx context.Context) (runtime.Object, error) {
+		return getter.Get(ctx, key.Name, options)
+	})
 	if err != nil {
 		return err
 	}
@@ -124,7 +126,10 @@ func (c *Client) List(ctx context.Context, list client.ObjectList, opts ...clien
 		return c.Client.List(ctx, list, opts...)
 	}
 	options := (&client.ListOptions{}).ApplyOptions(opts)
-	out, err := lister.List(c.request(ctx, e, "list", client.ObjectKey{Namespace: options.Namespace}), listOptions(options))
+	key := client.ObjectKey{Namespace: options.Namespace}
+	out, err := c.recorded(c.request(ctx, e, "list", key), e, nil, nil, func(ctx context.Context) (runtime.Object, error) {
+		return lister.List(ctx, listOptions(options))
+	})
 	if err != nil {
 		return err
 	}

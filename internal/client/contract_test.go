@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -19,6 +21,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
 	"k8s.io/apiserver/pkg/authentication/user"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -27,6 +30,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sinawi/sinawi/internal/apiserver/apitest"
+	"github.com/sinawi/sinawi/internal/apiserver/audit"
+	"github.com/sinawi/sinawi/internal/apiserver/controlplane"
 	inprocess "github.com/sinawi/sinawi/internal/client"
 )
 
@@ -200,6 +205,86 @@ func TestManagedFieldsOfEvents(t *testing.T) {
 			t.Errorf("another event has the managed fields of the first: %s", labelled)
 		}
 	})
+}
+
+const recordEverything = `apiVersion: audit.k8s.io/v1
+kind: Policy
+omitManagedFields: true
+rules:
+- level: RequestResponse
+  users: [admin]
+  resources: [{group: "", resources: [configmaps, pods, pods/binding]}]
+- level: None
+`
+
+// TestAuditRecords asks the same in both ways: the audit log tells the same.
+func TestAuditRecords(t *testing.T) {
+	dir := t.TempDir()
+	policy, file := filepath.Join(dir, "policy.yaml"), filepath.Join(dir, "audit.log")
+	must(t, os.WriteFile(policy, []byte(recordEverything), 0o600))
+	s := apitest.StartWith(t, apitest.Options{Mutate: func(o *controlplane.Options) {
+		o.Guard.Audit = audit.Defaults()
+		o.Guard.Audit.PolicyFile, o.Guard.Audit.Log.Path, o.Guard.Audit.Log.Send.Mode = policy, file, audit.Blocking
+	}})
+	var told []string
+	read := 0
+	for _, w := range ways() {
+		c, _ := w.make(t, s)
+		talk(t, c)
+		data, err := os.ReadFile(file)
+		must(t, err)
+		told = append(told, records(t, data[read:]))
+		read = len(data)
+	}
+	if diff := cmp.Diff(told[0], told[1]); diff != "" {
+		t.Errorf("requests in process are recorded otherwise (-requests +in process):\n%s", diff)
+	}
+	if n := strings.Count(told[0], "\n"); n < 2*9 {
+		t.Errorf("%d records:\n%s", n, told[0])
+	}
+}
+
+// talk asks for everything once.
+func talk(t *testing.T, c client.Client) {
+	ctx := t.Context()
+	m := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "m"}, Data: map[string]string{"a": "b"}}
+	must(t, c.Create(ctx, m))
+	if err := c.Create(ctx, m.DeepCopy()); err == nil {
+		t.Error("created twice")
+	}
+	must(t, c.Get(ctx, client.ObjectKeyFromObject(m), m))
+	must(t, c.List(ctx, &corev1.ConfigMapList{}, client.InNamespace("default")))
+	m.Data["a"] = "c"
+	must(t, c.Update(ctx, m))
+	must(t, c.Patch(ctx, m, client.RawPatch(types.MergePatchType, []byte(`{"data":{"a":"d"}}`))))
+	must(t, c.Delete(ctx, m))
+	p := pod("default", "p", nil)
+	must(t, c.Create(ctx, p))
+	must(t, c.SubResource("binding").Create(ctx, p, &corev1.Binding{Target: corev1.ObjectReference{Kind: "Node", Name: "n"}}))
+	must(t, c.DeleteAllOf(ctx, &corev1.Pod{}, client.InNamespace("default"), client.GracePeriodSeconds(0)))
+}
+
+// records is what an audit log tells, without what differs between two times.
+func records(t *testing.T, log []byte) string {
+	var out strings.Builder
+	for line := range bytes.Lines(log) {
+		var e auditv1.Event
+		must(t, json.Unmarshal(line, &e))
+		if e.AuditID == "" || e.UserAgent != "contract" || e.RequestReceivedTimestamp.IsZero() {
+			t.Errorf("a record without its marks: %s", line)
+		}
+		uri, _, _ := strings.Cut(e.RequestURI, "?")
+		ref, code := corev1.ObjectReference{}, int32(0)
+		if e.ObjectRef != nil {
+			ref.Namespace, ref.Name, ref.APIVersion = e.ObjectRef.Namespace, e.ObjectRef.Name, e.ObjectRef.APIVersion
+			ref.Kind, ref.FieldPath = e.ObjectRef.Resource, e.ObjectRef.Subresource
+		}
+		if e.ResponseStatus != nil {
+			code = e.ResponseStatus.Code
+		}
+		fmt.Fprintln(&out, e.Stage, e.Level, e.Verb, uri, e.User.Username, ref, code, e.RequestObject != nil, e.ResponseObject != nil)
+	}
+	return out.String()
 }
 
 func TestSubresources(t *testing.T) {

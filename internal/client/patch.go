@@ -57,13 +57,15 @@ func (c *Client) patch(ctx context.Context, e *Endpoint, key client.ObjectKey, o
 		}
 		return e.Fields.UpdateNoErrors(live, changed, manager), nil
 	}
-	var stored runtime.Object
-	for range conflicts {
-		stored, err = c.change(ctx, e, "patch", key, nil, options, options.DryRun, apply)
-		if !apierrors.IsConflict(err) {
-			break
+	stored, err := c.recorded(c.request(ctx, e, "patch", key), e, nil, data, func(ctx context.Context) (stored runtime.Object, err error) {
+		for range conflicts {
+			stored, err = c.change(ctx, e, key, nil, options, options.DryRun, apply)
+			if !apierrors.IsConflict(err) {
+				break
+			}
 		}
-	}
+		return stored, err
+	})
 	if err != nil {
 		return err
 	}

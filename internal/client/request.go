@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/endpoints/request"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -15,11 +16,15 @@ func (c *Client) request(ctx context.Context, e *Endpoint, verb string, key clie
 	if !e.Namespaced {
 		namespace = ""
 	}
+	name := key.Name
+	if verb == "create" && e.Subresource == "" {
+		name = "" // it is asked of the collection
+	}
 	ctx = request.WithNamespace(ctx, namespace)
 	ctx = request.WithUser(ctx, c.opts.User)
 	return request.WithRequestInfo(ctx, &request.RequestInfo{
 		IsResourceRequest: true,
-		Path:              path(e, namespace, key.Name),
+		Path:              path(e, namespace, name),
 		Verb:              verb,
 		APIPrefix:         prefix(e.Resource.GroupVersion()),
 		APIGroup:          e.Resource.Group,
@@ -27,8 +32,25 @@ func (c *Client) request(ctx context.Context, e *Endpoint, verb string, key clie
 		Namespace:         namespace,
 		Resource:          e.Resource.Resource,
 		Subresource:       e.Subresource,
-		Name:              key.Name,
+		Name:              name,
 	})
+}
+
+// recorded does the work of a request, and has the server's audit log tell of it:
+// what was sent, an object or a patch, and what came of it.
+func (c *Client) recorded(ctx context.Context, e *Endpoint, sent runtime.Object, patch []byte, work func(context.Context) (runtime.Object, error)) (runtime.Object, error) {
+	if e.Audit == nil {
+		return work(ctx)
+	}
+	ctx, done, err := e.Audit.Begin(ctx, Recorded{
+		Agent: c.opts.Manager, Resource: e.Resource, Version: e.Kind.GroupVersion(), Sent: sent, Patch: patch,
+	})
+	if err != nil {
+		return nil, err
+	}
+	out, err := work(ctx)
+	done(out, err)
+	return out, err
 }
 
 func prefix(gv schema.GroupVersion) string {

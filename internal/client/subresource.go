@@ -38,7 +38,9 @@ func (s *subresource) Get(ctx context.Context, obj client.Object, sub client.Obj
 		options = raw
 	}
 	key := client.ObjectKeyFromObject(obj)
-	out, err := getter.Get(s.client.request(ctx, e, "get", key), key.Name, options)
+	out, err := s.client.recorded(s.client.request(ctx, e, "get", key), e, nil, nil, func(ctx context.Context) (runtime.Object, error) {
+		return getter.Get(ctx, key.Name, options)
+	})
 	if err != nil {
 		return err
 	}

@@ -40,14 +40,26 @@ func (c *Client) create(ctx context.Context, e *Endpoint, key client.ObjectKey, 
 	if err != nil {
 		return err
 	}
-	ctx = c.request(ctx, e, "create", key)
-	if err := e.checkMeta(in, key, e.Storage); err != nil {
+	out, err := c.recorded(c.request(ctx, e, "create", key), e, obj, nil, func(ctx context.Context) (runtime.Object, error) {
+		return c.admitted(ctx, e, key, in, options, store)
+	})
+	if err != nil {
 		return err
+	}
+	return e.answer(out, obj)
+}
+
+// admitted creates what passes admission.
+func (c *Client) admitted(ctx context.Context, e *Endpoint, key client.ObjectKey, in runtime.Object, options *metav1.CreateOptions,
+	store func(context.Context, runtime.Object, rest.ValidateObjectFunc) (runtime.Object, error)) (runtime.Object, error) {
+	if err := e.checkMeta(in, key, e.Storage); err != nil {
+		return nil, err
 	}
 	withoutDoubleOwners(in)
 	if e.Subresource == "" { // what is created below an object is never stored
+		var err error
 		if in, err = c.fields.created(e, in, c.manager(options.FieldManager)); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	namespace := c.admissionNamespace(e, key)
@@ -56,15 +68,11 @@ func (c *Client) create(ctx context.Context, e *Endpoint, key client.ObjectKey, 
 	gate := e.gate()
 	if mutating, ok := gate.(admission.MutationInterface); ok && mutating.Handles(admission.Create) {
 		if err := mutating.Admit(ctx, attributes, e.Objects); err != nil {
-			return err
+			return nil, err
 		}
 		withoutDoubleOwners(in)
 	}
-	out, err := store(ctx, in, rest.AdmissionToValidateObjectFunc(gate, attributes, e.Objects))
-	if err != nil {
-		return err
-	}
-	return e.answer(out, obj)
+	return store(ctx, in, rest.AdmissionToValidateObjectFunc(gate, attributes, e.Objects))
 }
 
 // checkMeta is what the server asks of the metadata of what is created.
@@ -142,18 +150,19 @@ func (c *Client) update(ctx context.Context, e *Endpoint, key client.ObjectKey, 
 	own := func(_ context.Context, changed, live runtime.Object) (runtime.Object, error) {
 		return e.Fields.UpdateNoErrors(live, changed, manager), nil
 	}
-	out, err := c.change(ctx, e, "update", key, in, options, options.DryRun, own)
+	out, err := c.recorded(c.request(ctx, e, "update", key), e, obj, nil, func(ctx context.Context) (runtime.Object, error) {
+		return c.change(ctx, e, key, in, options, options.DryRun, own)
+	})
 	if err != nil {
 		return err
 	}
 	return e.answer(out, obj)
 }
 
-// change updates an object through admission. first makes the new object of the
+// change updates an object through admission, as the request of ctx. first makes the new object of the
 // live one and in, which may be nil.
-func (c *Client) change(ctx context.Context, e *Endpoint, verb string, key client.ObjectKey, in runtime.Object, options runtime.Object, dryRun []string, first rest.TransformFunc) (runtime.Object, error) {
+func (c *Client) change(ctx context.Context, e *Endpoint, key client.ObjectKey, in runtime.Object, options runtime.Object, dryRun []string, first rest.TransformFunc) (runtime.Object, error) {
 	updater := e.Storage.(rest.Updater)
-	ctx = c.request(ctx, e, verb, key)
 	gate := e.gate()
 	attributes := func(changed, live runtime.Object, op admission.Operation, options runtime.Object) admission.Attributes {
 		return admission.NewAttributesRecord(changed, live, e.Kind, c.admissionNamespace(e, key), key.Name, e.Resource, e.Subresource,
@@ -205,8 +214,10 @@ func (c *Client) Delete(ctx context.Context, obj client.Object, opts ...client.D
 	}
 	options := (&client.DeleteOptions{}).ApplyOptions(opts).AsDeleteOptions()
 	key := client.ObjectKeyFromObject(obj)
-	ctx = c.request(ctx, e, "delete", key)
-	_, _, err = deleter.Delete(ctx, key.Name, c.mayDelete(e, key, options), options)
+	_, err = c.recorded(c.request(ctx, e, "delete", key), e, options, nil, func(ctx context.Context) (runtime.Object, error) {
+		out, _, err := deleter.Delete(ctx, key.Name, c.mayDelete(e, key, options), options)
+		return out, err
+	})
 	return err
 }
 
@@ -233,8 +244,9 @@ func (c *Client) DeleteAllOf(ctx context.Context, obj client.Object, opts ...cli
 	options := (&client.DeleteAllOfOptions{}).ApplyOptions(opts)
 	key := client.ObjectKey{Namespace: options.Namespace}
 	how := options.AsDeleteOptions()
-	ctx = c.request(ctx, e, "deletecollection", key)
-	_, err = deleter.DeleteCollection(ctx, c.mayDelete(e, key, how), how, listOptions(&options.ListOptions))
+	_, err = c.recorded(c.request(ctx, e, "deletecollection", key), e, how, nil, func(ctx context.Context) (runtime.Object, error) {
+		return deleter.DeleteCollection(ctx, c.mayDelete(e, key, how), how, listOptions(&options.ListOptions))
+	})
 	return err
 }
 
