@@ -7,12 +7,14 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/utils/lru"
 
 	"github.com/sinawi/sinawi/internal/apiserver/admission/lookup"
 )
@@ -24,11 +26,24 @@ const annotation = "kubernetes.io/limit-ranger"
 type Plugin struct {
 	*admission.Handler
 	source lookup.Source
+	empty  *lru.Cache // namespace → time.Time at which the store had no limit range in it
+	now    func() time.Time
 }
+
+const (
+	// believed is how long a namespace counts as one without limit ranges while
+	// the cache knows of none; mostEmpty is how many are remembered. Both are
+	// upstream's.
+	believed  = 30 * time.Second
+	mostEmpty = 10_000
+)
 
 // New returns the plugin.
 func New(source lookup.Source) *Plugin {
-	return &Plugin{Handler: admission.NewHandler(admission.Create, admission.Update), source: source}
+	return &Plugin{
+		Handler: admission.NewHandler(admission.Create, admission.Update), source: source,
+		empty: lru.New(mostEmpty), now: time.Now,
+	}
 }
 
 // Admit implements admission.MutationInterface.
@@ -64,13 +79,29 @@ func (p *Plugin) Validate(ctx context.Context, a admission.Attributes, _ admissi
 	return nil
 }
 
+// ranges are the limit ranges of the request's namespace. Where the cache has none
+// the store is asked: a limit range and the first pod are often created together,
+// and the pod must not slip through. That none is there is believed for a while, as
+// upstream does, or every pod would pay for the question.
 func (p *Plugin) ranges(ctx context.Context, a admission.Attributes) ([]*corev1.LimitRange, error) {
-	ranges, err := lookup.List[*corev1.LimitRange](ctx, p.source, lookup.Core("limitranges"), a.GetNamespace())
+	resource, namespace := lookup.Core("limitranges"), a.GetNamespace()
+	ranges, err := lookup.List[*corev1.LimitRange](ctx, p.source, resource, namespace)
+	if err == nil && len(ranges) == 0 && !p.knownEmpty(namespace) {
+		ranges, err = lookup.ListPresent[*corev1.LimitRange](ctx, p.source, resource, namespace)
+		if err == nil && len(ranges) == 0 {
+			p.empty.Add(namespace, p.now())
+		}
+	}
 	if err != nil {
 		return nil, admission.NewForbidden(a, err)
 	}
 	slices.SortFunc(ranges, func(a, b *corev1.LimitRange) int { return strings.Compare(a.Name, b.Name) })
 	return ranges, nil
+}
+
+func (p *Plugin) knownEmpty(namespace string) bool {
+	at, ok := p.empty.Get(namespace)
+	return ok && p.now().Sub(at.(time.Time)) < believed
 }
 
 // limited says whether limit ranges have a say in a request: in new pods and

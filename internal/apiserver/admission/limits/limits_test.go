@@ -1,12 +1,19 @@
 package limits
 
 import (
+	"context"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	metainternal "k8s.io/apimachinery/pkg/apis/meta/internalversion"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/admission"
+
+	"github.com/sinawi/sinawi/internal/apiserver/admission/lookup"
 )
 
 func quantities(pairs ...string) corev1.ResourceList {
@@ -23,6 +30,54 @@ func podWith(containers ...corev1.ResourceRequirements) *corev1.Pod {
 		p.Spec.Containers = append(p.Spec.Containers, corev1.Container{Name: "c", Resources: r})
 	}
 	return p
+}
+
+// slow is the storage of limit ranges whose watch cache has seen none yet.
+type slow struct {
+	lookup.Storage
+	stored []corev1.LimitRange
+	asked  int // of the store
+}
+
+func (s *slow) List(_ context.Context, o *metainternal.ListOptions) (runtime.Object, error) {
+	if o.ResourceVersion == "0" {
+		return &corev1.LimitRangeList{}, nil
+	}
+	s.asked++
+	return &corev1.LimitRangeList{Items: s.stored}, nil
+}
+
+func TestLimitsApplyAtOnce(t *testing.T) {
+	store := &slow{}
+	p := New(func(schema.GroupResource) (lookup.Storage, bool) { return store, true })
+	now := time.Unix(0, 0)
+	p.now = func() time.Time { return now }
+	create := func(namespace string) corev1.ResourceList {
+		pod := podWith(corev1.ResourceRequirements{})
+		a := admission.NewAttributesRecord(pod, nil, schema.GroupVersionKind{Version: "v1", Kind: "Pod"}, namespace, "p",
+			schema.GroupVersionResource{Version: "v1", Resource: "pods"}, "", admission.Create, nil, false, nil)
+		if err := p.Admit(t.Context(), a, nil); err != nil {
+			t.Fatal(err)
+		}
+		return pod.Spec.Containers[0].Resources.Requests
+	}
+	if got := create("a"); len(got) != 0 {
+		t.Errorf("without limit ranges a pod asks for %v", got)
+	}
+	create("a")
+	if store.asked != 1 {
+		t.Errorf("the store was asked %d times, want once", store.asked)
+	}
+	store.stored = []corev1.LimitRange{{Spec: corev1.LimitRangeSpec{Limits: []corev1.LimitRangeItem{{
+		Type: corev1.LimitTypeContainer, DefaultRequest: quantities("cpu", "1"),
+	}}}}}
+	if got := create("b"); got.Cpu().Value() != 1 {
+		t.Errorf("in a namespace never looked at a pod asks for %v", got)
+	}
+	now = now.Add(believed)
+	if got := create("a"); got.Cpu().Value() != 1 {
+		t.Errorf("long after the last look a pod asks for %v", got)
+	}
 }
 
 func TestCheck(t *testing.T) {

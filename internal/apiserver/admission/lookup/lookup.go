@@ -68,16 +68,26 @@ func get[T runtime.Object](ctx context.Context, s Source, resource schema.GroupR
 // List returns the objects of a namespace, or all when it is empty, from the
 // cache.
 func List[T runtime.Object](ctx context.Context, s Source, resource schema.GroupResource, namespace string) ([]T, error) {
+	return list[T](ctx, s, resource, namespace, "0")
+}
+
+// ListPresent is List of what is there now, also of what was written a moment ago.
+// It costs a question to the store.
+func ListPresent[T runtime.Object](ctx context.Context, s Source, resource schema.GroupResource, namespace string) ([]T, error) {
+	return list[T](ctx, s, resource, namespace, "")
+}
+
+func list[T runtime.Object](ctx context.Context, s Source, resource schema.GroupResource, namespace, version string) ([]T, error) {
 	st, err := s.storage(resource)
 	if err != nil {
 		return nil, err
 	}
-	list, err := st.List(Context(ctx, resource, namespace), &metainternal.ListOptions{ResourceVersion: "0"})
+	found, err := st.List(Context(ctx, resource, namespace), &metainternal.ListOptions{ResourceVersion: version})
 	if err != nil {
 		return nil, err
 	}
 	var out []T
-	err = meta.EachListItem(list, func(obj runtime.Object) error {
+	err = meta.EachListItem(found, func(obj runtime.Object) error {
 		typed, ok := obj.(T)
 		if !ok {
 			return fmt.Errorf("read %s: unexpected %T", resource, obj)
