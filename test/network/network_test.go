@@ -4,16 +4,20 @@
 package network
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/google/nftables"
 	"github.com/miekg/dns"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -275,4 +279,68 @@ func TestRollingEndpointsLoseNoConnection(t *testing.T) {
 	if asked < 50 {
 		t.Errorf("only %d connections in 100 changes", asked)
 	}
+}
+
+// The kernel looks up how many endpoints there are and then one of them: in between
+// it may have taken one away, as this does for good.
+func TestAnEndpointGoesWhileItIsPicked(t *testing.T) {
+	n := newNode(t)
+	a, b, client := n.server(t, "a"), n.server(t, "b"), n.runtime.Pod(t, "client")
+	n.cache.Put(service("web", "10.43.7.7", 0), endpoints("web", a.Addr, b.Addr))
+	until(t, "both", func() error {
+		reached := map[string]bool{}
+		for range 40 {
+			who, _, err := client.Ask("10.43.7.7:80")
+			if err != nil {
+				return err
+			}
+			reached[who] = true
+		}
+		if len(reached) < 2 {
+			return fmt.Errorf("reached %v", reached)
+		}
+		return nil
+	})
+	takeLastEndpoint(t)
+	for range 40 {
+		if _, _, err := client.Ask("10.43.7.7:80"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// takeLastEndpoint takes the second of two endpoints out of the kernel.
+func takeLastEndpoint(t *testing.T) {
+	t.Helper()
+	conn, err := nftables.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tables, err := conn.ListTablesOfFamily(nftables.TableFamilyIPv4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, table := range tables {
+		set, err := conn.GetSetByName(table, "endpoints")
+		if err != nil {
+			continue
+		}
+		all, err := conn.GetSetElements(set)
+		if err != nil {
+			t.Fatal(err)
+		}
+		second := binary.NativeEndian.AppendUint32(nil, 1) // their numbers begin at 0
+		last := slices.IndexFunc(all, func(e nftables.SetElement) bool { return bytes.HasSuffix(e.Key, second) })
+		if last < 0 {
+			t.Fatalf("no service has a second endpoint: %v", all)
+		}
+		if err := conn.SetDeleteElements(set, all[last:last+1]); err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	t.Fatal("no table has endpoints")
 }

@@ -198,5 +198,11 @@ func (t *Table) pick(p compile.Pick) chain {
 		each([]nft.Expr{nft.LoadSource(client)}, random, remember, dnat)
 	}
 	each(random, dnat)
+	if p.Endpoints > 1 {
+		// The kernel looks up this chain and the endpoint one after the other. When
+		// an endpoint goes in between, its number leads nowhere and the packet would
+		// be refused; the first number leads somewhere as long as any does.
+		each([]nft.Expr{nft.Random(1, 0, nft.Reg(regNumber)), nft.Map(pool, setName(compile.Endpoints), to)}, dnat)
+	}
 	return chain{&nftables.Chain{Name: p.Chain()}, rules}
 }
