@@ -181,11 +181,15 @@ func TestFollow(t *testing.T) {
 	}
 	add(t, old, line("four"))
 	fresh := open()
-	add(t, old, line("five"))
-	out.wait(t, "one\ntwo\nthree\nfour\nfive\n")
 	add(t, fresh, line("six"))
+	// The new file is written to, and the old one still is.
+	out.wait(t, "one\ntwo\nthree\nfour\n")
+	time.Sleep(3 * recheckFirst)
+	add(t, old, line("five"))
+	old.Close()
 	out.wait(t, "one\ntwo\nthree\nfour\nfive\nsix\n")
 	running.Store(false)
+	time.Sleep(2 * recheckLast / 3) // the end is seen before the last line is written
 	add(t, fresh, line("last"))
 	fresh.Close()
 	select {

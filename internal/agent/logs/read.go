@@ -11,6 +11,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // ReadOptions say which lines of a log to write and how.
@@ -31,6 +33,10 @@ type ReadOptions struct {
 	// written.
 	Idle func() error
 }
+
+// lastWords is how long after a container's end its last lines are waited for,
+// should its log never be closed.
+const lastWords = 2 * time.Second
 
 // errEnough ends a reading whose limit is reached.
 var errEnough = errors.New("limit reached")
@@ -143,6 +149,7 @@ func (r *reading) follow(ctx context.Context) error {
 		return fmt.Errorf("watch log: %w", err)
 	}
 	defer watch.Close()
+	var ended time.Time
 	for {
 		if err := r.drain(ctx); err != nil {
 			return err
@@ -159,6 +166,15 @@ func (r *reading) follow(ctx context.Context) error {
 			return err
 		}
 		if !running {
+			if ended.IsZero() {
+				ended = time.Now()
+			}
+			if time.Since(ended) < lastWords && beingWritten(r.file) {
+				if err := watch.Wait(ctx); err != nil {
+					return err
+				}
+				continue
+			}
 			// What was written between the drain and the end.
 			if err := r.drain(ctx); err != nil {
 				return err
@@ -179,8 +195,9 @@ func (r *reading) follow(ctx context.Context) error {
 	}
 }
 
-// rotated steps over to the new file once the runtime writes to it: before it
-// has, the old one may still grow.
+// rotated steps over to the new file once the runtime writes to that one and no
+// longer to the old: containerd writes what it has read already to the old file
+// while it begins the new.
 func (r *reading) rotated(ctx context.Context) (bool, error) {
 	now, err := os.Stat(r.path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -193,7 +210,7 @@ func (r *reading) rotated(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("stat log: %w", err)
 	}
-	if os.SameFile(now, opened) || now.Size() == 0 {
+	if os.SameFile(now, opened) || now.Size() == 0 || beingWritten(r.file) {
 		return false, nil
 	}
 	if err := r.drain(ctx); err != nil {
@@ -210,6 +227,17 @@ func (r *reading) rotated(ctx context.Context) (bool, error) {
 	r.file, r.rest = file, r.rest[:0]
 	r.lines.Reset(file)
 	return true, nil
+}
+
+// beingWritten says whether anybody has the file open for writing: the kernel
+// gives no read lease on it then. Where a file system has no leases, nobody is
+// said to write.
+func beingWritten(file *os.File) bool {
+	_, err := unix.FcntlInt(file.Fd(), unix.F_SETLEASE, unix.F_RDLCK)
+	if err == nil {
+		_, err = unix.FcntlInt(file.Fd(), unix.F_SETLEASE, unix.F_UNLCK)
+	}
+	return errors.Is(err, unix.EAGAIN)
 }
 
 // output writes lines as the options ask.
