@@ -109,7 +109,7 @@ func addFile(fset *token.FileSet, byDir map[string]*goPackage, root, p string) e
 }
 
 // leaves are the packages that components may share; a leaf imports no component.
-var leaves = []string{"client", "store", "pki", "runtime", "volumes", "podnet", "version", "instance", "mailbox", "quota"}
+var leaves = []string{"client", "store", "pki", "runtime", "volumes", "podnet", "version", "instance", "mailbox", "quota", "podrefs"}
 
 // components meet only through API objects.
 var components = []string{"apiserver", "scheduler", "controllers", "agent", "proxy", "dns", "gateway", "observe", "deliver", "edge", "dashboard"}

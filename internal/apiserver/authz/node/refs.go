@@ -2,6 +2,8 @@ package node
 
 import (
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/sinawi/sinawi/internal/podrefs"
 )
 
 // refs collects objects of one namespace, each once.
@@ -22,12 +24,6 @@ func (r *refs) addIn(k kind, namespace, name string) {
 	r.list = append(r.list, o)
 }
 
-func (r *refs) local(ref *corev1.LocalObjectReference) {
-	if ref != nil {
-		r.add(secrets, ref.Name)
-	}
-}
-
 // podRefs returns what a pod gives its node access to. A mirror pod, which the
 // node made itself, gives access to nothing.
 func podRefs(pod *corev1.Pod) []object {
@@ -36,85 +32,20 @@ func podRefs(pod *corev1.Pod) []object {
 	}
 	r := &refs{namespace: pod.Namespace, seen: map[object]bool{}}
 	r.add(serviceAccounts, pod.Spec.ServiceAccountName)
-	for i := range pod.Spec.ImagePullSecrets {
-		r.local(&pod.Spec.ImagePullSecrets[i])
-	}
-	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
-		for i := range list {
-			r.env(list[i].Env, list[i].EnvFrom)
-		}
-	}
-	for i := range pod.Spec.EphemeralContainers {
-		c := &pod.Spec.EphemeralContainers[i]
-		r.env(c.Env, c.EnvFrom)
-	}
+	podrefs.Visitor{
+		Secret:    func(name string) { r.add(secrets, name) },
+		ConfigMap: func(name string) { r.add(configMaps, name) },
+	}.Pod(pod)
 	for i := range pod.Spec.Volumes {
-		r.volume(pod, &pod.Spec.Volumes[i])
+		switch v := &pod.Spec.Volumes[i]; {
+		case v.PersistentVolumeClaim != nil:
+			r.add(claims, v.PersistentVolumeClaim.ClaimName)
+		case v.Ephemeral != nil:
+			r.add(claims, pod.Name+"-"+v.Name)
+		}
 	}
 	r.claims(pod)
 	return r.list
-}
-
-func (r *refs) env(vars []corev1.EnvVar, from []corev1.EnvFromSource) {
-	for _, f := range from {
-		if f.SecretRef != nil {
-			r.add(secrets, f.SecretRef.Name)
-		}
-		if f.ConfigMapRef != nil {
-			r.add(configMaps, f.ConfigMapRef.Name)
-		}
-	}
-	for _, v := range vars {
-		if v.ValueFrom == nil {
-			continue
-		}
-		if s := v.ValueFrom.SecretKeyRef; s != nil {
-			r.add(secrets, s.Name)
-		}
-		if c := v.ValueFrom.ConfigMapKeyRef; c != nil {
-			r.add(configMaps, c.Name)
-		}
-	}
-}
-
-func (r *refs) volume(pod *corev1.Pod, v *corev1.Volume) {
-	switch {
-	case v.Secret != nil:
-		r.add(secrets, v.Secret.SecretName)
-	case v.ConfigMap != nil:
-		r.add(configMaps, v.ConfigMap.Name)
-	case v.Projected != nil:
-		for _, s := range v.Projected.Sources {
-			if s.Secret != nil {
-				r.add(secrets, s.Secret.Name)
-			}
-			if s.ConfigMap != nil {
-				r.add(configMaps, s.ConfigMap.Name)
-			}
-		}
-	case v.PersistentVolumeClaim != nil:
-		r.add(claims, v.PersistentVolumeClaim.ClaimName)
-	case v.Ephemeral != nil:
-		r.add(claims, pod.Name+"-"+v.Name)
-	case v.CSI != nil:
-		r.local(v.CSI.NodePublishSecretRef)
-	case v.AzureFile != nil:
-		r.add(secrets, v.AzureFile.SecretName)
-	case v.CephFS != nil:
-		r.local(v.CephFS.SecretRef)
-	case v.Cinder != nil:
-		r.local(v.Cinder.SecretRef)
-	case v.FlexVolume != nil:
-		r.local(v.FlexVolume.SecretRef)
-	case v.RBD != nil:
-		r.local(v.RBD.SecretRef)
-	case v.ScaleIO != nil:
-		r.local(v.ScaleIO.SecretRef)
-	case v.ISCSI != nil:
-		r.local(v.ISCSI.SecretRef)
-	case v.StorageOS != nil:
-		r.local(v.StorageOS.SecretRef)
-	}
 }
 
 // claims adds the resource claims that exist for the pod: named in the spec, or
