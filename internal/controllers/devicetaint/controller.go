@@ -17,7 +17,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	resourcev1 "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -209,13 +208,8 @@ func (c *Controller) reconcilePod(ctx context.Context, key loop.Key) (time.Durat
 
 func (c *Controller) evict(ctx context.Context, pod *corev1.Pod, now time.Time) error {
 	c.Events.Eventf(pod, corev1.EventTypeNormal, "DeviceTaintManagerEviction", "Marking for deletion")
-	err := workload.Disrupt(ctx, c.Client, pod, "DeletionByDeviceTaintManager", "Device Taint manager: deleting due to NoExecute taint", false, now)
-	if err != nil {
+	if err := workload.Evict(ctx, c.Client, pod, "DeletionByDeviceTaintManager", "Device Taint manager: deleting due to NoExecute taint", now); err != nil {
 		return err
-	}
-	err = c.Client.Delete(ctx, pod, client.Preconditions{UID: &pod.UID})
-	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
-		return fmt.Errorf("evict pod %s: %w", pod.Name, err)
 	}
 	c.Log.Info("pod evicted from tainted device", "pod", pod.Namespace+"/"+pod.Name, "node", pod.Spec.NodeName)
 	return nil

@@ -7,7 +7,6 @@ package tainteviction
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"time"
 
@@ -123,13 +122,8 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 
 func (c *Controller) evict(ctx context.Context, pod *corev1.Pod, now time.Time) error {
 	c.Events.Eventf(pod, corev1.EventTypeNormal, "TaintManagerEviction", "Marking for deletion Pod %s/%s", pod.Namespace, pod.Name)
-	err := workload.Disrupt(ctx, c.Client, pod, "DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint", false, now)
-	if err != nil {
+	if err := workload.Evict(ctx, c.Client, pod, "DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint", now); err != nil {
 		return err
-	}
-	err = c.Client.Delete(ctx, pod, client.Preconditions{UID: &pod.UID})
-	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
-		return fmt.Errorf("evict pod %s: %w", pod.Name, err)
 	}
 	c.Log.Info("pod evicted from tainted node", "pod", pod.Namespace+"/"+pod.Name, "node", pod.Spec.NodeName)
 	return nil

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -32,6 +33,19 @@ func Disrupt(ctx context.Context, c client.Client, pod *corev1.Pod, reason, mess
 	err := c.Status().Patch(ctx, changed, client.StrategicMergeFrom(pod))
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("note the disruption of pod %s: %w", pod.Name, err)
+	}
+	return nil
+}
+
+// Evict deletes a pod that has to leave where it is, and notes in its status why.
+// One that is gone or was replaced meanwhile has left.
+func Evict(ctx context.Context, c client.Client, pod *corev1.Pod, reason, message string, now time.Time) error {
+	if err := Disrupt(ctx, c, pod, reason, message, false, now); err != nil {
+		return err
+	}
+	err := c.Delete(ctx, pod, client.Preconditions{UID: &pod.UID})
+	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+		return fmt.Errorf("evict pod %s: %w", pod.Name, err)
 	}
 	return nil
 }
