@@ -110,33 +110,31 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 		return 0, nil
 	}
 	began := time.Now()
-	since := c.passed(ns.UID, "", began).since
 	found := c.empty(ctx, ns.Name)
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
+	p := c.passed(ns.UID, found.String(), began)
 	if !found.empty() {
-		now := time.Now()
-		idle := now.Sub(c.passed(ns.UID, found.String(), now).moved)
-		return min(max(idle/4, firstDelay), lastDelay), c.report(ctx, ns, found)
+		return min(max(began.Sub(p.moved)/4, firstDelay), lastDelay), c.report(ctx, ns, found)
 	}
-	if age := began.Sub(since); age < settle {
+	if age := began.Sub(p.since); age < settle {
 		return settle - age, nil
 	}
 	return 0, c.finalize(ctx, ns)
 }
 
-// passed remembers what a pass found, "" before the first, and says how far the
+// passed remembers what the pass that began then found, and says how far the
 // namespace is.
-func (c *Controller) passed(uid types.UID, found string, now time.Time) progress {
+func (c *Controller) passed(uid types.UID, found string, began time.Time) progress {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	p, known := c.passing[uid]
 	if !known {
-		p = progress{since: now, moved: now}
+		p.since = began
 	}
-	if found != "" && found != p.found {
-		p.found, p.moved = found, now
+	if found != p.found {
+		p.found, p.moved = found, began
 	}
 	c.passing[uid] = p
 	return p
