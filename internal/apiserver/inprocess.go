@@ -46,13 +46,11 @@ func (s *Server) Endpoint(kind schema.GroupVersionKind, subresource string) (*cl
 		Scheme:      s.host.Scheme,
 		Hub:         schema.GroupVersion{Group: own.Group, Version: runtime.APIVersionInternal},
 		Admission:   s.host.Admission,
+		Audit:       audit.NewInProcess(s.config.Audit, s.host.Codecs),
 		Objects: &admission.RuntimeObjectInterfaces{
 			ObjectCreater: s.host.Scheme, ObjectTyper: s.host.Scheme, ObjectDefaulter: s.host.Scheme,
 			ObjectConvertor: s.host.Scheme, EquivalentResourceMapper: s.generic.EquivalentResourceRegistry,
 		},
-	}
-	if recorder := audit.NewInProcess(s.config.Audit, s.host.Codecs); recorder != nil {
-		e.Audit = recorder
 	}
 	if row.TTLSeconds == 0 && subresource == "" {
 		e.Changes = s.host.Feed.Log(schema.GroupResource{Group: row.GroupVersion.Group, Resource: row.Plural})

@@ -31,7 +31,7 @@ type InProcess struct {
 }
 
 // NewInProcess returns nil where nothing is recorded.
-func NewInProcess(a Audit, codecs runtime.NegotiatedSerializer) *InProcess {
+func NewInProcess(a Audit, codecs runtime.NegotiatedSerializer) client.Auditor {
 	if a.Backend == nil || a.Policy == nil {
 		return nil
 	}
@@ -74,19 +74,17 @@ func (p *InProcess) Begin(ctx context.Context, r client.Recorded) (context.Conte
 
 func (p *InProcess) end(ctx context.Context, gv schema.GroupVersion, out runtime.Object, err error) {
 	ac := audit.AuditContextFrom(ctx)
+	code := int32(http.StatusOK)
+	if info, ok := request.RequestInfoFrom(ctx); ok && info.Verb == "create" {
+		code = http.StatusCreated
+	}
 	if err != nil {
 		status := responsewriters.ErrorToAPIStatus(err)
-		audit.LogResponseObject(ctx, status, schema.GroupVersion{Version: "v1"}, p.codecs)
-		ac.SetEventResponseStatus(status)
-	} else {
-		if out != nil {
-			audit.LogResponseObject(ctx, out, gv, p.codecs)
-		}
-		code := int32(http.StatusOK)
-		if info, ok := request.RequestInfoFrom(ctx); ok && info.Verb == "create" {
-			code = http.StatusCreated
-		}
-		ac.SetEventResponseStatus(&metav1.Status{Code: code})
+		out, gv, code = status, metav1.Unversioned, status.Code
 	}
+	if out != nil {
+		audit.LogResponseObject(ctx, out, gv, p.codecs)
+	}
+	ac.SetEventResponseStatusCode(code)
 	ac.ProcessEventStage(ctx, auditinternal.StageResponseComplete)
 }
