@@ -186,7 +186,7 @@ func (b *Backend) decorator(r Resource) generic.StorageDecorator {
 			return nil, nil, fmt.Errorf("storage of %s: %w", r.GroupResource, err)
 		}
 		if r.NoCache {
-			return raw, closeRaw, nil
+			return raw, b.owned(closeRaw), nil
 		}
 		source := raw
 		if !r.NoFeed {
@@ -237,5 +237,5 @@ func (b *Backend) raw(config *storagebackend.ConfigForResource, newFunc, newList
 	if err != nil {
 		return nil, nil, err
 	}
-	return s, sync.OnceFunc(s.Close), nil
+	return s, s.Close, nil
 }
