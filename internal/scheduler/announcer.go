@@ -5,16 +5,14 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	"github.com/sinawi/sinawi/internal/mailbox"
 )
 
 const (
@@ -32,13 +30,8 @@ const (
 type announcer struct {
 	client   client.Client
 	instance string
-	placed   *mailbox.Mailbox[placement]
-	slots    chan struct{} // one token for each that may still wait
-}
-
-type placement struct {
-	bind
-	at time.Time
+	writes   *errands
+	untold   atomic.Int64
 }
 
 func newAnnouncer(c client.Client) *announcer {
@@ -46,76 +39,49 @@ func newAnnouncer(c client.Client) *announcer {
 	if err != nil {
 		host = "unknown" // it is only told
 	}
-	return &announcer{
-		client: c, instance: corev1.DefaultSchedulerName + "-" + host,
-		placed: mailbox.New[placement](), slots: make(chan struct{}, mostUntold),
-	}
+	return &announcer{client: c, instance: corev1.DefaultSchedulerName + "-" + host, writes: newErrands(announcers)}
 }
 
 // tell never waits.
 func (a *announcer) tell(b bind, at time.Time) {
-	select {
-	case a.slots <- struct{}{}:
-		a.placed.Put(placement{b, at})
-	default:
+	if a.untold.Add(1) > mostUntold {
+		a.untold.Add(-1)
+		return
 	}
+	a.writes.give(func(ctx context.Context) {
+		defer a.untold.Add(-1)
+		if ctx.Err() != nil {
+			return
+		}
+		if err := a.write(ctx, b, at); err != nil && ctx.Err() == nil {
+			slog.Debug("event of a placement not written", "pod", client.ObjectKeyFromObject(b.pod), "err", err)
+		}
+	})
 }
 
 // run writes events until ctx ends.
-func (a *announcer) run(ctx context.Context) error {
-	next := make(chan placement)
-	g, ctx := errgroup.WithContext(ctx)
-	for range announcers {
-		g.Go(func() error {
-			for p := range next {
-				if err := a.write(ctx, p); err != nil && ctx.Err() == nil {
-					slog.Debug("event of a placement not written", "pod", client.ObjectKeyFromObject(p.pod), "err", err)
-				}
-				<-a.slots
-			}
-			return nil
-		})
-	}
-	g.Go(func() error {
-		defer close(next)
-		for {
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-a.placed.Ready():
-			}
-			for _, p := range a.placed.Take() {
-				select {
-				case <-ctx.Done():
-					return nil
-				case next <- p:
-				}
-			}
-		}
-	})
-	return g.Wait()
-}
+func (a *announcer) run(ctx context.Context) error { return a.writes.run(ctx) }
 
-func (a *announcer) write(ctx context.Context, p placement) error {
+func (a *announcer) write(ctx context.Context, b bind, at time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	controller := p.pod.Spec.SchedulerName
+	controller := b.pod.Spec.SchedulerName
 	if controller == "" {
 		controller = corev1.DefaultSchedulerName
 	}
 	err := a.client.Create(ctx, &eventsv1.Event{
 		// The name that client-go's recorder gives: pod and time.
-		ObjectMeta:          metav1.ObjectMeta{Namespace: p.pod.Namespace, Name: fmt.Sprintf("%s.%x", p.pod.Name, p.at.UnixNano())},
-		EventTime:           metav1.NewMicroTime(p.at),
+		ObjectMeta:          metav1.ObjectMeta{Namespace: b.pod.Namespace, Name: fmt.Sprintf("%s.%x", b.pod.Name, at.UnixNano())},
+		EventTime:           metav1.NewMicroTime(at),
 		Type:                corev1.EventTypeNormal,
 		Reason:              "Scheduled",
 		Action:              "Binding",
 		ReportingController: controller,
 		ReportingInstance:   a.instance,
 		Regarding: corev1.ObjectReference{
-			APIVersion: "v1", Kind: "Pod", Namespace: p.pod.Namespace, Name: p.pod.Name, UID: p.pod.UID, ResourceVersion: p.pod.ResourceVersion,
+			APIVersion: "v1", Kind: "Pod", Namespace: b.pod.Namespace, Name: b.pod.Name, UID: b.pod.UID, ResourceVersion: b.pod.ResourceVersion,
 		},
-		Note: fmt.Sprintf("Successfully assigned %s/%s to %s", p.pod.Namespace, p.pod.Name, p.node),
+		Note: fmt.Sprintf("Successfully assigned %s/%s to %s", b.pod.Namespace, b.pod.Name, b.node),
 	})
 	if apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
 		return nil // its namespace goes

@@ -8,23 +8,27 @@ import (
 	"github.com/sinawi/sinawi/internal/mailbox"
 )
 
-// maxErrands is how many errands may be under way at once.
+// maxErrands is how many writes may be under way at once that placements wait for;
+// each ends with a letter to the loop.
 const maxErrands = 8
 
-// errands are writes that a placement needs beside its binding. Whoever gives one
-// never waits; each ends with a letter to the loop.
+// errands are writes beside the bindings, few of them at once. Whoever gives one
+// never waits.
 type errands struct {
+	most int // under way at once
 	mail *mailbox.Mailbox[func(context.Context)]
 }
 
-func newErrands() *errands { return &errands{mail: mailbox.New[func(context.Context)]()} }
+func newErrands(most int) *errands {
+	return &errands{most: most, mail: mailbox.New[func(context.Context)]()}
+}
 
 func (e *errands) give(do func(context.Context)) { e.mail.Put(do) }
 
 // run runs errands until ctx ends, and returns when none is under way.
 func (e *errands) run(ctx context.Context) error {
 	var g errgroup.Group
-	g.SetLimit(maxErrands)
+	g.SetLimit(e.most)
 	defer g.Wait()
 	for {
 		for _, do := range e.mail.Take() {

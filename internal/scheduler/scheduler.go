@@ -84,7 +84,7 @@ func New(c client.Client, ca cache.Cache, rec Recorder, opts Options) *Scheduler
 		mail: mailbox.New[mailbox.Change](), queue: backlog.New(settings.InitialBackoff, settings.MaxBackoff),
 		storage: storage.New(), devices: devices.New(), spreading: newSpreading(), budgets: budgets{}, reports: newReporter(),
 		preparing: map[types.UID]*preparation{}, evicting: map[types.UID]*backlog.Waiting{},
-		binds: make(chan bind, 256), errands: newErrands(), tell: newTeller(c), announce: newAnnouncer(c), watching: map[string]bool{},
+		binds: make(chan bind, 256), errands: newErrands(maxErrands), tell: newTeller(c), announce: newAnnouncer(c), watching: map[string]bool{},
 	}
 	s.batch = batch.New(s.queue, s.namespaceLabels)
 	for i := range settings.Profiles {
