@@ -73,10 +73,7 @@ func (c Config) Running() (int, error) {
 	}
 	data := make([]byte, 20)
 	n, _ := f.ReadAt(data, 0)
-	for range identifyTries {
-		if n > 0 {
-			break
-		}
+	for try := 0; n == 0 && try < identifyTries; try++ {
 		time.Sleep(identifyPause) // it has the lock and is about to write who it is
 		n, _ = f.ReadAt(data, 0)
 	}
