@@ -12,32 +12,26 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/types"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sinawi/sinawi/internal/controllers/loop"
-)
-
-// The sizes of a node's part.
-const (
-	nodeBits4 = 24
-	nodeBits6 = 64
 )
 
 // Controller reconciles nodes.
 type Controller struct {
 	loop.Deps
 	loop   *loop.Loop
-	ranges []netip.Prefix
-	// given are the ranges handed out that the cache may not show yet. The loop
+	ledger *ledger
+	// counted: the ledger knows all nodes that were there at the start. The loop
 	// has one worker, which alone touches this.
-	given map[types.UID][]netip.Prefix
+	counted bool
 }
 
 // New returns a controller that cuts nodes' ranges from the cluster's: at most
 // one of IPv4 and one of IPv6.
 func New(deps loop.Deps, ranges []netip.Prefix) *Controller {
-	c := &Controller{Deps: deps, ranges: ranges, given: map[types.UID][]netip.Prefix{}}
+	c := &Controller{Deps: deps, ledger: newLedger(ranges)}
 	c.loop = loop.New("nodeipam", 1, deps, c.reconcile)
 	c.loop.WatchChanges(&corev1.Node{}, c.nodeChanged)
 	return c
@@ -48,11 +42,15 @@ func (c *Controller) Run(ctx context.Context) error { return c.loop.Run(ctx) }
 
 func (c *Controller) nodeChanged(before, after client.Object) []loop.Key {
 	if after != nil {
-		if len(after.(*corev1.Node).Spec.PodCIDRs) > 0 && before != nil {
-			return nil
+		node := after.(*corev1.Node)
+		parts := held(node)
+		if len(parts) == 0 {
+			return loop.Self(after)
 		}
-		return loop.Self(after)
+		c.ledger.hold(node.UID, parts)
+		return nil
 	}
+	c.ledger.free(before.GetUID())
 	// A range is free again: whoever waits for one may have it.
 	var nodes corev1.NodeList
 	if err := c.Cache.List(context.Background(), &nodes, client.UnsafeDisableDeepCopy); err != nil {
@@ -76,61 +74,56 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 	if len(node.Spec.PodCIDRs) > 0 || node.DeletionTimestamp != nil {
 		return 0, nil
 	}
-	parts, known := c.given[node.UID]
-	if !known {
-		var err error
-		if parts, err = c.cut(ctx); err != nil {
-			c.Events.Eventf(node, corev1.EventTypeNormal, "CIDRNotAvailable", "Node %s status is now: CIDRNotAvailable", node.Name)
-			return 0, fmt.Errorf("pod range for node %s: %w", node.Name, err)
-		}
-		c.given[node.UID] = parts
+	if err := c.count(ctx); err != nil {
+		return 0, err
+	}
+	parts, err := c.ledger.give(node.UID)
+	if err != nil {
+		c.Events.Eventf(node, corev1.EventTypeNormal, "CIDRNotAvailable", "Node %s status is now: CIDRNotAvailable", node.Name)
+		return 0, fmt.Errorf("pod range for node %s: %w", node.Name, err)
 	}
 	changed := node.DeepCopy()
 	for _, p := range parts {
 		changed.Spec.PodCIDRs = append(changed.Spec.PodCIDRs, p.String())
 	}
 	changed.Spec.PodCIDR = changed.Spec.PodCIDRs[0]
-	if err := c.Client.Patch(ctx, changed, client.MergeFrom(node)); err != nil {
-		return 0, client.IgnoreNotFound(fmt.Errorf("set pod range of node %s: %w", node.Name, err))
+	err = c.Client.Patch(ctx, changed, client.MergeFrom(node))
+	if apierrors.IsNotFound(err) {
+		c.ledger.free(node.UID) // its event may have come before the range was given
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("set pod range of node %s: %w", node.Name, err)
 	}
 	return 0, nil
 }
 
-// cut takes a free part of every cluster range.
-func (c *Controller) cut(ctx context.Context) ([]netip.Prefix, error) {
+// count takes down, before the first range is given, what all nodes hold: their
+// events may come later than that of the node that has none.
+func (c *Controller) count(ctx context.Context) error {
+	if c.counted {
+		return nil
+	}
 	var nodes corev1.NodeList
 	if err := c.Cache.List(ctx, &nodes, client.UnsafeDisableDeepCopy); err != nil {
-		return nil, fmt.Errorf("list nodes: %w", err)
+		return fmt.Errorf("list nodes: %w", err)
 	}
-	var used []netip.Prefix
-	alive := map[types.UID]bool{}
 	for i := range nodes.Items {
-		node := &nodes.Items[i]
-		alive[node.UID] = true
-		for _, s := range node.Spec.PodCIDRs {
-			if p, err := netip.ParsePrefix(s); err == nil {
-				used = append(used, p)
-			}
+		if parts := held(&nodes.Items[i]); len(parts) > 0 {
+			c.ledger.hold(nodes.Items[i].UID, parts)
 		}
 	}
-	for uid, parts := range c.given {
-		if !alive[uid] {
-			delete(c.given, uid)
-			continue
-		}
-		used = append(used, parts...)
-	}
+	c.counted = true
+	return nil
+}
+
+// held are the ranges that the node has.
+func held(node *corev1.Node) []netip.Prefix {
 	var parts []netip.Prefix
-	for _, r := range c.ranges {
-		bits := nodeBits4
-		if r.Addr().Is6() {
-			bits = nodeBits6
+	for _, s := range node.Spec.PodCIDRs {
+		if p, err := netip.ParsePrefix(s); err == nil {
+			parts = append(parts, p)
 		}
-		p, err := nextFree(r, max(bits, r.Bits()), used)
-		if err != nil {
-			return nil, err
-		}
-		parts = append(parts, p)
 	}
-	return parts, nil
+	return parts
 }
