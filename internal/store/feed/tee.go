@@ -44,10 +44,13 @@ func (t *tee) GetList(ctx context.Context, key string, opts storage.ListOptions,
 	if opts.Predicate.Continue == "" || t.pages == nil {
 		t.pages = make(map[string]runtime.Object, len(items))
 	}
-	for _, obj := range items {
+	for i, obj := range items {
 		k, err := t.key(obj)
 		if err != nil {
 			return err
+		}
+		if i > 0 {
+			share(obj, items[i-1])
 		}
 		t.pages[k] = obj
 	}
@@ -79,6 +82,7 @@ type teeWatch struct {
 	stop    chan struct{}
 	once    sync.Once
 	initial map[string]runtime.Object // not nil until the initial events are complete
+	added   runtime.Object            // the last one that was new; the next may be its sibling
 }
 
 func (w *teeWatch) ResultChan() <-chan watch.Event { return w.out }
@@ -119,6 +123,7 @@ func (w *teeWatch) observe(event watch.Event) {
 		if err != nil {
 			return // the watch cache meets the same error and reports it
 		}
+		w.shrink(key, obj)
 		switch {
 		case w.initial != nil && event.Type == watch.Deleted:
 			delete(w.initial, key)
@@ -129,6 +134,17 @@ func (w *teeWatch) observe(event watch.Event) {
 		default:
 			w.tee.log.set(key, obj)
 		}
+	}
+}
+
+// shrink gives an object the memory of its last state, or of the last new object.
+func (w *teeWatch) shrink(key string, obj runtime.Object) {
+	like := w.tee.log.Get(key)
+	if like == nil {
+		like, w.added = w.added, obj
+	}
+	if like != nil {
+		share(obj, like)
 	}
 }
 
