@@ -89,6 +89,7 @@ const (
 
 // New returns a backend on client, to be closed.
 func New(client *clientv3.Client, codecs serializer.CodecFactory, changes *feed.Feed, opts Options) *Backend {
+	forgetPast()
 	k := &kubernetes.Client{Client: client}
 	k.Kubernetes = k
 	k.KV = etcd3.NewETCDLatencyTracker(client.KV)
