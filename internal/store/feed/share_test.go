@@ -81,7 +81,9 @@ func TestShareCustomResources(t *testing.T) {
 // Sharing never changes a value.
 func TestShareKeepsValues(t *testing.T) {
 	fill := randfill.NewWithSeed(1).NilChance(0.3).NumElements(0, 3).Funcs(
-		func(q *resource.Quantity, c randfill.Continue) { *q = *resource.NewQuantity(c.Int63n(4), resource.DecimalSI) },
+		func(q *resource.Quantity, c randfill.Continue) {
+			*q = *resource.NewQuantity(c.Int63n(4), resource.DecimalSI)
+		},
 		func(s *string, c randfill.Continue) { *s = string(rune('a' + c.Intn(3))) },
 		func(m *metav1.Time, c randfill.Continue) { m.Time = time.Unix(c.Int63n(3), 0) },
 		func(f *metav1.FieldsV1, c randfill.Continue) { f.SetRawString(string(rune('a' + c.Intn(3)))) },
