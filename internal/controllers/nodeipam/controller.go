@@ -22,10 +22,7 @@ import (
 type Controller struct {
 	loop.Deps
 	loop   *loop.Loop
-	ledger *ledger
-	// counted: the ledger knows all nodes that were there at the start. The loop
-	// has one worker, which alone touches this.
-	counted bool
+	ledger *ledger // complete before the loop begins: it waits until its watches are in step
 }
 
 // New returns a controller that cuts nodes' ranges from the cluster's: at most
@@ -74,9 +71,6 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 	if len(node.Spec.PodCIDRs) > 0 || node.DeletionTimestamp != nil {
 		return 0, nil
 	}
-	if err := c.count(ctx); err != nil {
-		return 0, err
-	}
 	parts, err := c.ledger.give(node.UID)
 	if err != nil {
 		c.Events.Eventf(node, corev1.EventTypeNormal, "CIDRNotAvailable", "Node %s status is now: CIDRNotAvailable", node.Name)
@@ -96,25 +90,6 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 		return 0, fmt.Errorf("set pod range of node %s: %w", node.Name, err)
 	}
 	return 0, nil
-}
-
-// count takes down, before the first range is given, what all nodes hold: their
-// events may come later than that of the node that has none.
-func (c *Controller) count(ctx context.Context) error {
-	if c.counted {
-		return nil
-	}
-	var nodes corev1.NodeList
-	if err := c.Cache.List(ctx, &nodes, client.UnsafeDisableDeepCopy); err != nil {
-		return fmt.Errorf("list nodes: %w", err)
-	}
-	for i := range nodes.Items {
-		if parts := held(&nodes.Items[i]); len(parts) > 0 {
-			c.ledger.hold(nodes.Items[i].UID, parts)
-		}
-	}
-	c.counted = true
-	return nil
 }
 
 // held are the ranges that the node has.

@@ -31,8 +31,9 @@ type Options struct {
 // Controller reconciles nodes.
 type Controller struct {
 	loop.Deps
-	loop  *loop.Loop
-	grace time.Duration
+	loop   *loop.Loop
+	grace  time.Duration
+	census *census // complete before the loop begins: it waits until its watches are in step
 
 	mu    sync.Mutex // guards the fields below
 	heard map[string]sign
@@ -50,7 +51,7 @@ type sign struct {
 // New returns a controller that works with the given dependencies.
 func New(deps loop.Deps, opts Options) *Controller {
 	c := &Controller{
-		Deps: deps, grace: cmp.Or(opts.Grace, defaultGrace),
+		Deps: deps, grace: cmp.Or(opts.Grace, defaultGrace), census: newCensus(),
 		heard: map[string]sign{}, next: map[string]time.Time{}, done: map[types.UID]metav1.Time{},
 	}
 	c.loop = loop.New("nodelifecycle", 4, deps, c.reconcile)
@@ -95,7 +96,7 @@ func (c *Controller) nodeChanged(before, after client.Object) []loop.Key {
 		delete(c.heard, before.GetName())
 		delete(c.done, before.GetUID())
 		c.mu.Unlock()
-		return c.unready(before.GetName())
+		return selves(c.census.forget(before.GetName()))
 	}
 	node := after.(*corev1.Node)
 	if r := condition(node, corev1.NodeReady); r != nil {
@@ -103,13 +104,17 @@ func (c *Controller) nodeChanged(before, after client.Object) []loop.Key {
 	} else {
 		c.hear(node.Name, sign{status: node.CreationTimestamp.Time})
 	}
-	keys := loop.Self(node)
-	old, _ := before.(*corev1.Node)
-	switch {
-	case old == nil || readiness(old) != readiness(node):
-		return append(keys, c.unready(node.Name)...) // what may be evicted depends on all
-	case equality.Semantic.DeepEqual(old.Spec, node.Spec) && sameStates(old, node):
-		return nil
+	keys := selves(c.census.note(node))
+	if old, _ := before.(*corev1.Node); old != nil && equality.Semantic.DeepEqual(old.Spec, node.Spec) && sameStates(old, node) {
+		return keys
+	}
+	return append(keys, loop.Self(node)...)
+}
+
+func selves(nodes []string) []loop.Key {
+	var keys []loop.Key
+	for _, name := range nodes {
+		keys = append(keys, loop.Key{Name: name})
 	}
 	return keys
 }
@@ -126,21 +131,6 @@ func sameStates(a, b *corev1.Node) bool {
 		}
 	}
 	return true
-}
-
-func (c *Controller) unready(except string) []loop.Key {
-	var nodes corev1.NodeList
-	if err := c.Cache.List(context.Background(), &nodes, client.UnsafeDisableDeepCopy); err != nil {
-		c.Log.Error("list nodes", "err", err)
-		return nil
-	}
-	var keys []loop.Key
-	for i := range nodes.Items {
-		if n := &nodes.Items[i]; n.Name != except && readiness(n) != corev1.ConditionTrue {
-			keys = append(keys, loop.Self(n)...)
-		}
-	}
-	return keys
 }
 
 func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration, error) {
@@ -196,16 +186,7 @@ func (c *Controller) markSilent(ctx context.Context, node *corev1.Node, now time
 func (c *Controller) taint(ctx context.Context, node *corev1.Node, now time.Time) (time.Duration, error) {
 	evict, wait := allow, time.Duration(0)
 	if readiness(node) != corev1.ConditionTrue {
-		var nodes corev1.NodeList
-		if err := c.Cache.List(ctx, &nodes, client.UnsafeDisableDeepCopy); err != nil {
-			return 0, fmt.Errorf("list nodes: %w", err)
-		}
-		for i := range nodes.Items {
-			if nodes.Items[i].Name == node.Name {
-				nodes.Items[i] = *node // what we have just written
-			}
-		}
-		evict, wait = c.turn(node, nodes.Items, now)
+		evict, wait = c.turn(node, now)
 	}
 	changed := node.DeepCopy()
 	changed.Spec.Taints = taints(node, evict, now)
@@ -221,10 +202,12 @@ func (c *Controller) taint(ctx context.Context, node *corev1.Node, now time.Time
 }
 
 // turn says whether the pods of a node that is not ready may be driven off now.
-func (c *Controller) turn(node *corev1.Node, nodes []corev1.Node, now time.Time) (eviction, time.Duration) {
-	gap, ever := pace(nodes, zone(node))
+func (c *Controller) turn(node *corev1.Node, now time.Time) (eviction, time.Duration) {
+	gap, ever, current := c.census.pace(node)
 	key := corev1.Taint{Key: taintFor(corev1.NodeReady, readiness(node)), Effect: corev1.TaintEffectNoExecute}
 	switch {
+	case !current:
+		return hold, 0 // its change is on the way and brings it back
 	case !ever:
 		return never, 0
 	case gap == 0:

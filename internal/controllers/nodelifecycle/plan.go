@@ -156,35 +156,21 @@ func zone(node *corev1.Node) string {
 	return node.Labels[corev1.LabelTopologyRegion] + "/" + node.Labels[corev1.LabelTopologyZone]
 }
 
-// pace says how long to wait between evicting nodes of a zone; false is never.
-func pace(nodes []corev1.Node, in string) (time.Duration, bool) {
-	type count struct{ ready, not int }
-	zones := map[string]count{}
-	for i := range nodes {
-		c := zones[zone(&nodes[i])]
-		if readiness(&nodes[i]) == corev1.ConditionTrue {
-			c.ready++
-		} else {
-			c.not++
-		}
-		zones[zone(&nodes[i])] = c
-	}
-	someoneWell := false
-	for _, c := range zones {
-		someoneWell = someoneWell || c.ready > 0
-	}
-	c := zones[in]
-	total := c.ready + c.not
+// tally is how many nodes of a zone are ready and how many are not.
+type tally struct{ ready, not int }
+
+// pace says how long to wait between evicting nodes of a zone, if some node of
+// the cluster is well; 0 is not to evict more.
+func (z tally) pace() time.Duration {
+	disrupted := z.not > 2 && float64(z.not)/float64(z.ready+z.not) >= unhealthy
 	switch {
-	case !someoneWell:
-		return 0, false
-	case c.ready == 0: // others are well, so the zone is really gone
-		return between, true
-	case c.not > 2 && float64(c.not)/float64(total) >= unhealthy && total > large:
-		return betweenDisrupted, true
-	case c.not > 2 && float64(c.not)/float64(total) >= unhealthy:
-		return 0, true
+	case z.ready == 0: // others are well, so the zone is really gone
+		return between
+	case disrupted && z.ready+z.not > large:
+		return betweenDisrupted
+	case disrupted:
+		return 0
 	default:
-		return between, true
+		return between
 	}
 }

@@ -49,40 +49,6 @@ func TestTaints(t *testing.T) {
 	}
 }
 
-func TestPace(t *testing.T) {
-	cluster := func(counts map[string][2]int) []corev1.Node {
-		var out []corev1.Node
-		for zone, n := range counts {
-			for range n[0] {
-				out = append(out, *nodeIn(zone, corev1.ConditionTrue))
-			}
-			for range n[1] {
-				out = append(out, *nodeIn(zone, corev1.ConditionUnknown))
-			}
-		}
-		return out
-	}
-	for _, tt := range []struct {
-		name  string
-		nodes map[string][2]int // ready and not, by zone
-		gap   time.Duration
-		ever  bool
-	}{
-		{"one of many", map[string][2]int{"a": {9, 1}}, between, true},
-		{"the only node", map[string][2]int{"a": {0, 1}}, 0, false},
-		{"a whole zone, others are well", map[string][2]int{"a": {0, 5}, "b": {5, 0}}, between, true},
-		{"all zones", map[string][2]int{"a": {0, 5}, "b": {0, 5}}, 0, false},
-		{"most of a small zone", map[string][2]int{"a": {2, 8}}, 0, true},
-		{"most of a large zone", map[string][2]int{"a": {20, 80}}, betweenDisrupted, true},
-		{"two of three", map[string][2]int{"a": {1, 2}}, between, true},
-	} {
-		gap, ever := pace(cluster(tt.nodes), "/a")
-		if gap != tt.gap || ever != tt.ever {
-			t.Errorf("%s: %v %v, want %v %v", tt.name, gap, ever, tt.gap, tt.ever)
-		}
-	}
-}
-
 func TestSilenceIsNotedOnce(t *testing.T) {
 	node := nodeIn("", corev1.ConditionTrue)
 	first := time.Unix(1000, 0)
