@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"runtime/metrics"
 	"strconv"
 	"strings"
 	"time"
@@ -24,6 +25,9 @@ const (
 	// cost it as much as its work.
 	thrifty = 50
 	normal  = 100
+	// room is how much garbage a busy process may keep however little lives: with
+	// Go's share a fifth of a small server's work was collecting.
+	room = 128 << 20
 )
 
 // Tidy keeps this process small while it has little to do: each time it has
@@ -33,7 +37,13 @@ func Tidy(ctx context.Context) error {
 	tune := os.Getenv("GOGC") == ""
 	cycles := make(chan struct{}, 1)
 	after(cycles)
-	last := time.Now()
+	last, share := time.Now(), 0
+	set := func(percent int) {
+		if tune && percent != share {
+			debug.SetGCPercent(percent)
+			share = percent
+		}
+	}
 	due := time.NewTimer(quiet) // a start is work
 	defer due.Stop()
 	for {
@@ -44,21 +54,37 @@ func Tidy(ctx context.Context) error {
 			after(cycles)
 			now := time.Now()
 			if now.Sub(last) < busy {
-				if tune {
-					debug.SetGCPercent(normal)
-				}
+				set(busyShare(live()))
 				due.Reset(quiet)
 			}
 			last = now
 		case <-due.C:
-			if tune {
-				debug.SetGCPercent(thrifty)
-			}
+			set(thrifty)
 			debug.FreeOSMemory()
 			releaseProgram()
 			last = time.Now().Add(-busy) // that collection was not work
 		}
 	}
+}
+
+// busyShare is the share of garbage for a busy process of which so many bytes
+// live, in steps, since each new share stops the process for a moment.
+func busyShare(live uint64) int {
+	const step = 25
+	if live == 0 || live >= room {
+		return normal
+	}
+	return max(normal, int(room*100/live)/step*step)
+}
+
+// live is how many bytes the last collection found to live.
+func live() uint64 {
+	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	metrics.Read(sample)
+	if sample[0].Value.Kind() != metrics.KindUint64 {
+		return 0
+	}
+	return sample[0].Value.Uint64()
 }
 
 // after sends when garbage was collected next.

@@ -72,3 +72,17 @@ func TestTidyEndsWithItsContext(t *testing.T) {
 		t.Error("it goes on")
 	}
 }
+
+func TestBusyShare(t *testing.T) {
+	for live, want := range map[uint64]int{
+		0: 100, 10 << 20: 1275, 60 << 20: 200, 61 << 20: 200, 100 << 20: 125, 127 << 20: 100, 128 << 20: 100, 4 << 30: 100,
+	} {
+		if got := busyShare(live); got != want {
+			t.Errorf("%d MB live: got %d %%, want %d", live>>20, got, want)
+		}
+	}
+	runtime.GC()
+	if got := live(); got == 0 || got > 1<<30 {
+		t.Errorf("%d bytes live", got)
+	}
+}
