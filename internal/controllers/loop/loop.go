@@ -50,11 +50,12 @@ type Loop struct {
 	deps    Deps
 	do      Reconcile
 	sources []source.Source
+	watches *watches
 }
 
 // New returns a loop that runs do with the given number of workers.
 func New(name string, workers int, deps Deps, do Reconcile) *Loop {
-	return &Loop{name: name, workers: workers, deps: deps, do: do}
+	return &Loop{name: name, workers: workers, deps: deps, do: do, watches: newWatches()}
 }
 
 // Watch enqueues the keys that mapper gives for every change of objects of
@@ -74,10 +75,14 @@ func (l *Loop) Watch(obj client.Object, mapper func(client.Object) []Key) {
 }
 
 // WatchChanges is Watch for those who must compare: before is nil for an added
-// object, after for a deleted one.
+// object, after for a deleted one. What changed returns may depend on other objects
+// in the cache, if their kinds are watched too: it is not called before all are.
 func (l *Loop) WatchChanges(obj client.Object, changed func(before, after client.Object) []Key) {
 	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
-	add := func(q queue, before, after client.Object) {
+	add := func(ctx context.Context, q queue, before, after client.Object) {
+		if !l.watches.await(ctx) {
+			return
+		}
 		var last Key
 		for i, key := range changed(before, after) {
 			if i > 0 && key == last {
@@ -87,10 +92,10 @@ func (l *Loop) WatchChanges(obj client.Object, changed func(before, after client
 			last = key
 		}
 	}
-	l.sources = append(l.sources, source.Kind(l.deps.Cache, obj, handler.Funcs{
-		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) { add(q, nil, e.Object) },
-		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) { add(q, e.ObjectOld, e.ObjectNew) },
-		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) { add(q, e.Object, nil) },
+	l.sources = append(l.sources, source.Kind(l.watches.on(l.deps.Cache), obj, handler.Funcs{
+		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) { add(ctx, q, nil, e.Object) },
+		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) { add(ctx, q, e.ObjectOld, e.ObjectNew) },
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) { add(ctx, q, e.Object, nil) },
 	}))
 }
 
