@@ -9,11 +9,14 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apiserver/pkg/authentication/authenticator"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 	genericfilters "k8s.io/apiserver/pkg/server/filters"
 	"k8s.io/apiserver/pkg/server/healthz"
 	"k8s.io/apiserver/pkg/util/flowcontrol"
+
+	"github.com/sinawi/sinawi/internal/apiserver/stack"
 )
 
 // inFlight is how many requests are worked on at a time, reads and writes, shared out
@@ -34,7 +37,7 @@ func (s *Server) genericConfig() (*genericapiserver.Config, error) {
 	c.ExternalAddress = address.String()
 	c.PublicAddress = address.IP
 	c.LoopbackClientConfig = h.Loopback
-	c.Authentication.Authenticator = h.Authenticator
+	c.Authentication.Authenticator = roomy(h.Authenticator)
 	c.Authentication.APIAudiences = s.config.APIAudiences
 	c.Authorization.Authorizer = h.Authorizer
 	c.RuleResolver = h.RuleResolver
@@ -56,7 +59,11 @@ func (s *Server) genericConfig() (*genericapiserver.Config, error) {
 	c.AddHealthChecks(append([]healthz.HealthChecker{s.storeHealth()}, s.config.Checks...)...)
 	c.AuditBackend, c.AuditPolicyRuleEvaluator = s.config.Audit.Backend, s.config.Audit.Policy
 	c.BuildHandlerChainFunc = func(paths http.Handler, c *genericapiserver.Config) http.Handler {
-		return genericapiserver.DefaultBuildHandlerChain(s.front.before(paths), c)
+		chain := genericapiserver.DefaultBuildHandlerChain(s.front.before(paths), c)
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			stack.Grow()
+			chain.ServeHTTP(w, r)
+		})
 	}
 
 	cert, err := dynamiccertificates.NewStaticCertKeyContent("serving", s.config.CertPEM, s.config.KeyPEM)
@@ -72,6 +79,15 @@ func (s *Server) genericConfig() (*genericapiserver.Config, error) {
 		c.SecureServing.ClientCA = ca
 	}
 	return c, nil
+}
+
+// roomy makes room on the stack before it authenticates: that is the first of ours
+// to run in the goroutine to which the chain hands every short request.
+func roomy(next authenticator.Request) authenticator.Request {
+	return authenticator.RequestFunc(func(r *http.Request) (*authenticator.Response, bool, error) {
+		stack.Grow()
+		return next.AuthenticateRequest(r)
+	})
 }
 
 // advertise is the address at which others reach this server.

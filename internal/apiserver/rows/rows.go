@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/sinawi/sinawi/internal/apiserver/resources"
+	"github.com/sinawi/sinawi/internal/apiserver/stack"
 	"github.com/sinawi/sinawi/internal/apiserver/storage"
 )
 
@@ -48,6 +49,18 @@ func (s *Store) ShortNames() []string { return s.row.ShortNames }
 
 // Categories are the groups of kinds that it belongs to, such as "all".
 func (s *Store) Categories() []string { return s.row.Categories }
+
+// Create stores a new object.
+func (s *Store) Create(ctx context.Context, obj runtime.Object, validate rest.ValidateObjectFunc, options *metav1.CreateOptions) (runtime.Object, error) {
+	stack.Grow()
+	return s.Store.Create(ctx, obj, validate, options)
+}
+
+// Update changes an object, or creates it where its kind allows that.
+func (s *Store) Update(ctx context.Context, name string, info rest.UpdatedObjectInfo, create rest.ValidateObjectFunc, update rest.ValidateObjectUpdateFunc, force bool, options *metav1.UpdateOptions) (runtime.Object, bool, error) {
+	stack.Grow()
+	return s.Store.Update(ctx, name, info, create, update, force, options)
+}
 
 // Delete deletes an object, gracefully where its kind has that.
 func (s *Store) Delete(ctx context.Context, name string, validate rest.ValidateObjectFunc, options *metav1.DeleteOptions) (runtime.Object, bool, error) {

@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/sinawi/sinawi/internal/apiserver/resources"
+	"github.com/sinawi/sinawi/internal/apiserver/stack"
 )
 
 // StatusStore is the status subresource: the same objects under other rules.
@@ -42,6 +43,7 @@ func (s *StatusStore) Get(ctx context.Context, name string, options *metav1.GetO
 
 // Update writes the status; it never creates.
 func (s *StatusStore) Update(ctx context.Context, name string, info rest.UpdatedObjectInfo, create rest.ValidateObjectFunc, update rest.ValidateObjectUpdateFunc, _ bool, options *metav1.UpdateOptions) (runtime.Object, bool, error) {
+	stack.Grow()
 	return s.store.Update(ctx, name, info, create, update, false, options)
 }
 
