@@ -213,6 +213,13 @@ func (c *Cache) GetInformerForKind(ctx context.Context, gvk schema.GroupVersionK
 	return k, nil
 }
 
+// Shares says whether the objects of a kind are those of the API server's watch
+// cache, so that having them too costs nothing.
+func (c *Cache) Shares(gvk schema.GroupVersionKind) bool {
+	k, err := c.kind(context.Background(), gvk, false)
+	return err == nil && k != nil
+}
+
 func blocking(opts []cache.InformerGetOption) bool {
 	var o cache.InformerGetOptions
 	for _, opt := range opts {

@@ -198,7 +198,8 @@ func (s *Set) cluster(add adder, opts Options, all generic) {
 		return quotas.Run
 	})
 	add("garbagecollector", func(d loop.Deps) func(context.Context) error {
-		return garbagecollector.New(all.discovery, all.metadata, d.Log, garbagecollector.Options{Gone: gone}).Run
+		shared, _ := d.Cache.(garbagecollector.Sharing)
+		return garbagecollector.New(all.discovery, all.metadata, d.Log, garbagecollector.Options{Gone: gone, Shared: shared}).Run
 	})
 	add("clusterrole", func(d loop.Deps) func(context.Context) error { return clusterrole.New(d).Run })
 	add("serviceaccount", func(d loop.Deps) func(context.Context) error { return serviceaccount.New(d).Run })

@@ -33,6 +33,7 @@ type Controller struct {
 	graph     *graph
 	queue     workqueue.TypedRateLimitingInterface[types.UID]
 	gone      func(schema.GroupVersionKind, *metav1.PartialObjectMetadata)
+	shared    Sharing // nil: every kind is watched
 
 	// rediscover asks for another look at what is served; it holds one request.
 	rediscover chan struct{}
@@ -46,12 +47,14 @@ type Options struct {
 	// Gone, if set, is told of every object that was deleted, of any kind: the
 	// collector sees them anyway. It must not block.
 	Gone func(schema.GroupVersionKind, *metav1.PartialObjectMetadata)
+	// Shared, if set, has some kinds at hand; all others are watched.
+	Shared Sharing
 }
 
 // New returns a collector that reaches all kinds through d and m.
 func New(d discovery.DiscoveryInterface, m metadata.Interface, log *slog.Logger, opts Options) *Controller {
 	return &Controller{
-		gone:      opts.Gone,
+		gone: opts.Gone, shared: opts.Shared,
 		discovery: d, metadata: m, log: log.With("controller", "garbagecollector"), graph: newGraph(),
 		rediscover: make(chan struct{}, 1),
 	}

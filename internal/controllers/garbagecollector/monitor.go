@@ -141,83 +141,106 @@ func describesKinds(r schema.GroupResource) bool {
 
 func (m *monitors) start(ctx context.Context, k served.Kind) *monitor {
 	ctx, cancel := context.WithCancel(ctx)
-	f := &feed{c: m.c, kind: k, known: map[types.UID]bool{}, synced: make(chan struct{})}
-	source := m.c.metadata.Resource(k.Resource)
-	reflector := cache.NewReflectorWithOptions(&cache.ListWatch{
+	f := &feed{c: m.c, kind: k, synced: make(chan struct{})}
+	if m.c.shared != nil && m.c.shared.Shares(k.Kind) {
+		m.wg.Go(func() { f.follow(ctx) })
+	} else {
+		m.wg.Go(func() { f.watch(ctx) })
+	}
+	return &monitor{kind: k, cancel: cancel, synced: f.synced}
+}
+
+// feed brings the objects of one kind into the graph, from one goroutine.
+type feed struct {
+	c      *Controller
+	kind   served.Kind
+	done   atomic.Bool
+	synced chan struct{}
+}
+
+// watch asks the API server for the metadata of the kind until ctx ends.
+func (f *feed) watch(ctx context.Context) {
+	source := f.c.metadata.Resource(f.kind.Resource)
+	cache.NewReflectorWithOptions(&cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 			return source.List(ctx, o)
 		},
 		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
 			return source.Watch(ctx, o)
 		},
-	}, &metav1.PartialObjectMetadata{}, f, cache.ReflectorOptions{Name: "garbage/" + k.Resource.Resource})
-	m.wg.Go(func() { reflector.RunWithContext(ctx) })
-	return &monitor{kind: k, cancel: cancel, synced: f.synced}
+	}, &metav1.PartialObjectMetadata{}, &store{feed: f, known: map[types.UID]bool{}},
+		cache.ReflectorOptions{Name: "garbage/" + f.kind.Resource.Resource}).RunWithContext(ctx)
 }
 
-// feed is the store of a reflector: what would be kept goes into the graph. Only
-// the uids are kept here, to notice what went while a watch was interrupted. A
-// reflector calls it from one goroutine.
-type feed struct {
-	c      *Controller
-	kind   served.Kind
-	known  map[types.UID]bool
-	done   atomic.Bool
-	synced chan struct{}
-}
-
-func (f *feed) Add(obj any) error {
-	meta, ok := obj.(*metav1.PartialObjectMetadata)
-	if !ok {
-		return nil
-	}
-	f.known[meta.UID] = true
+func (f *feed) observe(meta *metav1.PartialObjectMetadata) {
 	f.c.wake(f.c.graph.observe(f.kind.Kind, meta))
-	f.notice()
-	return nil
 }
 
-func (f *feed) Update(obj any) error { return f.Add(obj) }
-
-func (f *feed) Delete(obj any) error {
-	meta, ok := obj.(*metav1.PartialObjectMetadata)
-	if !ok {
-		return nil
-	}
-	delete(f.known, meta.UID)
+func (f *feed) remove(meta *metav1.PartialObjectMetadata) {
 	f.c.wake(f.c.graph.remove(meta.UID))
 	if f.c.gone != nil {
 		f.c.gone(f.kind.Kind, meta)
 	}
-	f.notice()
-	return nil
 }
 
-// Replace takes in a whole list. Whoever is not in it is gone.
-func (f *feed) Replace(objs []any, _ string) error {
-	before := f.known
-	f.known = make(map[types.UID]bool, len(objs))
-	for _, obj := range objs {
-		if meta, ok := obj.(*metav1.PartialObjectMetadata); ok {
-			delete(before, meta.UID)
-			f.known[meta.UID] = true
-			f.c.wake(f.c.graph.observe(f.kind.Kind, meta))
-		}
-	}
-	for uid := range before {
-		f.c.wake(f.c.graph.remove(uid))
-	}
+// complete notes that all there was has been observed.
+func (f *feed) complete() {
 	if f.done.CompareAndSwap(false, true) {
 		close(f.synced)
 	}
-	f.notice()
-	return nil
 }
 
-func (f *feed) Resync() error { return nil }
-
+// notice looks again at what is served, should a change of this kind change it.
 func (f *feed) notice() {
 	if f.done.Load() && describesKinds(f.kind.Resource.GroupResource()) {
 		f.c.lookAgain()
 	}
 }
+
+// store is what a reflector fills: what would be kept goes into the graph. Only
+// the uids are kept here, to notice what went while a watch was interrupted.
+type store struct {
+	feed  *feed
+	known map[types.UID]bool
+}
+
+func (s *store) Add(obj any) error {
+	if meta, ok := obj.(*metav1.PartialObjectMetadata); ok {
+		s.known[meta.UID] = true
+		s.feed.observe(meta)
+		s.feed.notice()
+	}
+	return nil
+}
+
+func (s *store) Update(obj any) error { return s.Add(obj) }
+
+func (s *store) Delete(obj any) error {
+	if meta, ok := obj.(*metav1.PartialObjectMetadata); ok {
+		delete(s.known, meta.UID)
+		s.feed.remove(meta)
+		s.feed.notice()
+	}
+	return nil
+}
+
+// Replace takes in a whole list. Whoever is not in it is gone.
+func (s *store) Replace(objs []any, _ string) error {
+	before := s.known
+	s.known = make(map[types.UID]bool, len(objs))
+	for _, obj := range objs {
+		if meta, ok := obj.(*metav1.PartialObjectMetadata); ok {
+			delete(before, meta.UID)
+			s.known[meta.UID] = true
+			s.feed.observe(meta)
+		}
+	}
+	for uid := range before {
+		s.feed.c.wake(s.feed.c.graph.remove(uid))
+	}
+	s.feed.complete()
+	s.feed.notice()
+	return nil
+}
+
+func (s *store) Resync() error { return nil }
