@@ -22,33 +22,17 @@ func share(obj, like runtime.Object) {
 // shareValue makes to share what it can with from, of the same type, and says
 // whether they are equal; what is equal is shared as a whole.
 func shareValue(to, from reflect.Value) bool {
+	equal := false
 	switch to.Kind() {
+	case reflect.Pointer, reflect.Slice, reflect.Map, reflect.Interface:
+		if to.IsNil() || from.IsNil() {
+			return to.IsNil() == from.IsNil()
+		}
+		equal = shareBehind(to, from)
 	case reflect.Struct:
-		return shareStruct(to, from)
-	case reflect.Pointer:
-		return shareIf(to, from, !to.IsNil() && !from.IsNil() && (to.Pointer() == from.Pointer() || shareValue(to.Elem(), from.Elem())))
-	case reflect.Slice:
-		return shareSlice(to, from)
-	case reflect.Map, reflect.Interface:
-		if tree, ok := to.Interface().(map[string]any); ok {
-			return shareTree(tree, from.Interface())
-		}
-		return shareIf(to, from, !to.IsNil() && !from.IsNil() && reflect.DeepEqual(to.Interface(), from.Interface()))
-	case reflect.String:
-		if to.String() != from.String() {
-			return false
-		}
-		to.Set(from)
-		return true
+		equal = shareStruct(to, from)
 	default:
-		return to.Equal(from)
-	}
-}
-
-// shareIf shares a value that may be nil: both are nil, or they are equal.
-func shareIf(to, from reflect.Value, equal bool) bool {
-	if to.IsNil() || from.IsNil() {
-		return to.IsNil() == from.IsNil()
+		equal = to.Equal(from)
 	}
 	if equal {
 		to.Set(from)
@@ -56,15 +40,25 @@ func shareIf(to, from reflect.Value, equal bool) bool {
 	return equal
 }
 
+// shareBehind shares what two values refer to, neither of them nil.
+func shareBehind(to, from reflect.Value) bool {
+	switch to.Kind() {
+	case reflect.Pointer:
+		return to.Pointer() == from.Pointer() || shareValue(to.Elem(), from.Elem())
+	case reflect.Slice:
+		return shareSlice(to, from)
+	}
+	if tree, ok := to.Interface().(map[string]any); ok {
+		return shareTree(tree, from.Interface())
+	}
+	return reflect.DeepEqual(to.Interface(), from.Interface())
+}
+
 // shareStruct shares field by field. A struct with fields that reflection may not
 // set, as times and quantities are, is shared as a whole or not at all.
 func shareStruct(to, from reflect.Value) bool {
 	if sealed(to) {
-		equal := reflect.DeepEqual(to.Interface(), from.Interface())
-		if equal {
-			to.Set(from)
-		}
-		return equal
+		return reflect.DeepEqual(to.Interface(), from.Interface())
 	}
 	equal := true
 	for i := range to.NumField() {
@@ -82,21 +76,14 @@ func sealed(s reflect.Value) bool {
 	return false
 }
 
-// shareSlice shares the array if all elements are equal, and else those that are
-// equal to the one at their place.
+// shareSlice shares the elements that are equal to the one at their place.
 func shareSlice(to, from reflect.Value) bool {
-	if to.IsNil() || from.IsNil() {
-		return to.IsNil() == from.IsNil()
-	}
 	if to.Type().Elem().Kind() == reflect.Uint8 {
-		return shareIf(to, from, bytes.Equal(to.Bytes(), from.Bytes()))
+		return bytes.Equal(to.Bytes(), from.Bytes())
 	}
 	equal := to.Len() == from.Len()
 	for i := range min(to.Len(), from.Len()) {
 		equal = shareValue(to.Index(i), from.Index(i)) && equal
-	}
-	if equal {
-		to.Set(from)
 	}
 	return equal
 }
