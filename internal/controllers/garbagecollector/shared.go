@@ -21,19 +21,17 @@ type Sharing interface {
 
 // follow observes the objects of a kind that the cache shares until ctx ends.
 func (f *feed) follow(ctx context.Context) {
+	var registration toolscache.ResourceEventHandlerRegistration
 	informer, err := f.c.shared.GetInformerForKind(ctx, f.kind.Kind, cache.BlockUntilSynced(false))
+	if err == nil {
+		registration, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+			AddFunc:    func(obj any) { f.changed(nil, metadataOf(obj)) },
+			UpdateFunc: func(old, obj any) { f.changed(metadataOf(old), metadataOf(obj)) },
+			DeleteFunc: func(obj any) { f.changed(metadataOf(obj), nil) },
+		})
+	}
 	if err != nil {
 		f.c.log.Warn("cache does not share what it has", "kind", f.kind.Kind, "err", err)
-		f.watch(ctx)
-		return
-	}
-	registration, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
-		AddFunc:    func(obj any) { f.changed(nil, metadataOf(obj)) },
-		UpdateFunc: func(old, obj any) { f.changed(metadataOf(old), metadataOf(obj)) },
-		DeleteFunc: func(obj any) { f.changed(metadataOf(obj), nil) },
-	})
-	if err != nil {
-		f.c.log.Warn("cache tells nothing of what it has", "kind", f.kind.Kind, "err", err)
 		f.watch(ctx)
 		return
 	}
