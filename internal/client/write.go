@@ -159,8 +159,8 @@ func (c *Client) update(ctx context.Context, e *Endpoint, key client.ObjectKey, 
 	return e.answer(out, obj)
 }
 
-// change updates an object through admission, as the request of ctx. first makes the new object of the
-// live one and in, which may be nil.
+// change updates an object through admission, as the request of ctx. first makes
+// the new object of the live one and in, which may be nil.
 func (c *Client) change(ctx context.Context, e *Endpoint, key client.ObjectKey, in runtime.Object, options runtime.Object, dryRun []string, first rest.TransformFunc) (runtime.Object, error) {
 	updater := e.Storage.(rest.Updater)
 	gate := e.gate()

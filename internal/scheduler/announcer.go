@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -65,10 +66,6 @@ func (a *announcer) run(ctx context.Context) error { return a.writes.run(ctx) }
 func (a *announcer) write(ctx context.Context, b bind, at time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	controller := b.pod.Spec.SchedulerName
-	if controller == "" {
-		controller = corev1.DefaultSchedulerName
-	}
 	err := a.client.Create(ctx, &eventsv1.Event{
 		// The name that client-go's recorder gives: pod and time.
 		ObjectMeta:          metav1.ObjectMeta{Namespace: b.pod.Namespace, Name: fmt.Sprintf("%s.%x", b.pod.Name, at.UnixNano())},
@@ -76,7 +73,7 @@ func (a *announcer) write(ctx context.Context, b bind, at time.Time) error {
 		Type:                corev1.EventTypeNormal,
 		Reason:              "Scheduled",
 		Action:              "Binding",
-		ReportingController: controller,
+		ReportingController: cmp.Or(b.pod.Spec.SchedulerName, corev1.DefaultSchedulerName),
 		ReportingInstance:   a.instance,
 		Regarding: corev1.ObjectReference{
 			APIVersion: "v1", Kind: "Pod", Namespace: b.pod.Namespace, Name: b.pod.Name, UID: b.pod.UID, ResourceVersion: b.pod.ResourceVersion,
