@@ -59,7 +59,7 @@ func (s *Server) genericConfig() (*genericapiserver.Config, error) {
 	c.AddHealthChecks(append([]healthz.HealthChecker{s.storeHealth()}, s.config.Checks...)...)
 	c.AuditBackend, c.AuditPolicyRuleEvaluator = s.config.Audit.Backend, s.config.Audit.Policy
 	c.BuildHandlerChainFunc = func(paths http.Handler, c *genericapiserver.Config) http.Handler {
-		chain := genericapiserver.DefaultBuildHandlerChain(s.front.before(paths), c)
+		chain := genericapiserver.DefaultBuildHandlerChain(s.front.before(s.routed(paths)), c)
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			stack.Grow()
 			chain.ServeHTTP(w, r)
@@ -79,6 +79,15 @@ func (s *Server) genericConfig() (*genericapiserver.Config, error) {
 		c.SecureServing.ClientCA = ca
 	}
 	return c, nil
+}
+
+// routed answers by the server's routes, and by next what is none of theirs.
+func (s *Server) routed(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !s.routes.Serve(w, r) {
+			next.ServeHTTP(w, r)
+		}
+	})
 }
 
 // roomy makes room on the stack before it authenticates: that is the first of ours

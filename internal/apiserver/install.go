@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	restful "github.com/emicklei/go-restful/v3"
 	apidiscoveryv2 "k8s.io/api/apidiscovery/v2"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -116,29 +117,31 @@ func (g *group) add(gv schema.GroupVersion, path string, st rest.Storage) {
 // installGroup serves all versions of a group. The stock way would also build
 // the group's OpenAPI models here; ours are made ahead of time.
 func (s *Server) installGroup(g *group) error {
-	prefix := genericapiserver.APIGroupPrefix
-	manager := s.generic.AggregatedDiscoveryGroupManager
-	if g.name == "" {
-		prefix = genericapiserver.DefaultLegacyAPIPrefix
-		manager = s.generic.AggregatedLegacyDiscoveryGroupManager
-	}
 	for _, gv := range g.scheme.PrioritizedVersionsForGroup(g.name) {
 		if len(g.storage[gv]) != 0 {
 			g.versions = append(g.versions, gv)
 		}
 	}
+	manager := s.generic.AggregatedDiscoveryGroupManager
+	if g.name == "" {
+		manager = s.generic.AggregatedLegacyDiscoveryGroupManager
+	}
 	for _, gv := range g.versions {
-		resources, _, err := s.groupVersion(g, gv, prefix).InstallREST(s.generic.Handler.GoRestfulContainer)
+		services, resources, err := s.versionRoutes(g, gv)
 		if err != nil {
-			return fmt.Errorf("install %s: %w", gv, err)
+			return err
 		}
+		s.serve(services...)
 		manager.AddGroupVersion(gv.Group, apidiscoveryv2.APIVersionDiscovery{
 			Freshness: apidiscoveryv2.DiscoveryFreshnessCurrent,
 			Version:   gv.Version,
 			Resources: resources,
 		})
 	}
-	s.discoverGroup(g)
+	s.serve(s.about(g))
+	if g.name != "" {
+		s.generic.DiscoveryGroupManager.AddGroup(g.described())
+	}
 	s.generic.RegisterDestroyFunc(func() {
 		for _, storage := range g.storage {
 			for _, st := range storage {
@@ -149,29 +152,55 @@ func (s *Server) installGroup(g *group) error {
 	return nil
 }
 
-func (s *Server) discoverGroup(g *group) {
-	container := s.generic.Handler.GoRestfulContainer
+// versionRoutes makes the routes of one version of a group.
+func (s *Server) versionRoutes(g *group, gv schema.GroupVersion) ([]*restful.WebService, []apidiscoveryv2.APIResourceDiscovery, error) {
+	container := restful.NewContainer()
+	resources, _, err := s.groupVersion(g, gv).InstallREST(container)
+	if err != nil {
+		return nil, nil, fmt.Errorf("install %s: %w", gv, err)
+	}
+	return container.RegisteredWebServices(), resources, nil
+}
+
+// serve puts the routes of web services into the server's table. Its container only
+// learns their roots, which it lists at / and below which it answers what no route
+// does.
+func (s *Server) serve(services ...*restful.WebService) {
+	for _, ws := range services {
+		s.routes.Add(ws)
+		s.generic.Handler.GoRestfulContainer.Add(new(restful.WebService).Path(ws.RootPath()))
+	}
+}
+
+// about answers what versions a group has.
+func (s *Server) about(g *group) *restful.WebService {
 	if g.name == "" {
 		root := discovery.NewLegacyRootAPIHandler(s.discoveryAddresses(), g.codecs, genericapiserver.DefaultLegacyAPIPrefix)
 		manager := s.generic.AggregatedLegacyDiscoveryGroupManager
 		wrapped := aggregated.WrapAggregatedDiscoveryToHandler(root, manager, manager)
-		container.Add(wrapped.GenerateWebService("/api", metav1.APIVersions{}))
-		return
+		return wrapped.GenerateWebService("/api", metav1.APIVersions{})
 	}
-	apiGroup := metav1.APIGroup{Name: g.name}
+	return discovery.NewAPIGroupHandler(g.codecs, g.described()).WebService()
+}
+
+func (g *group) described() metav1.APIGroup {
+	described := metav1.APIGroup{Name: g.name}
 	for _, gv := range g.versions {
-		apiGroup.Versions = append(apiGroup.Versions, metav1.GroupVersionForDiscovery{GroupVersion: gv.String(), Version: gv.Version})
+		described.Versions = append(described.Versions, metav1.GroupVersionForDiscovery{GroupVersion: gv.String(), Version: gv.Version})
 	}
-	apiGroup.PreferredVersion = apiGroup.Versions[0]
-	s.generic.DiscoveryGroupManager.AddGroup(apiGroup)
-	container.Add(discovery.NewAPIGroupHandler(g.codecs, apiGroup).WebService())
+	described.PreferredVersion = described.Versions[0]
+	return described
 }
 
 func (s *Server) discoveryAddresses() discovery.Addresses {
 	return discovery.DefaultAddresses{DefaultAddress: s.generic.ExternalAddress}
 }
 
-func (s *Server) groupVersion(g *group, gv schema.GroupVersion, prefix string) *endpoints.APIGroupVersion {
+func (s *Server) groupVersion(g *group, gv schema.GroupVersion) *endpoints.APIGroupVersion {
+	prefix := genericapiserver.APIGroupPrefix
+	if g.name == "" {
+		prefix = genericapiserver.DefaultLegacyAPIPrefix
+	}
 	servedBy := map[string][]string{}
 	for version, storage := range g.storage {
 		for path := range storage {

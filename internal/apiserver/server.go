@@ -2,6 +2,7 @@ package apiserver
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"sync/atomic"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/sinawi/sinawi/internal/apiserver/loopback"
 	"github.com/sinawi/sinawi/internal/apiserver/plug"
+	"github.com/sinawi/sinawi/internal/apiserver/routes"
 	"github.com/sinawi/sinawi/internal/apiserver/rows"
 	"github.com/sinawi/sinawi/internal/apiserver/scheme"
 	"github.com/sinawi/sinawi/internal/apiserver/storage"
@@ -35,6 +37,7 @@ type Server struct {
 	// fallback answers what no path matches; the extensions make it up.
 	fallback fallback
 	front    front
+	routes   *routes.Table
 	groups   groups
 	hooks    []plug.Hook
 
@@ -116,6 +119,7 @@ func (s *Server) newHost() error {
 		Feed:      feed.New(),
 		Types:     s.config.Types,
 	}
+	s.routes = routes.New(s.host.Codecs)
 	return nil
 }
 
@@ -212,9 +216,26 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // WebServices are the routes of all groups, for the generator of the OpenAPI
-// documents.
-func (s *Server) WebServices() []*restful.WebService {
-	return s.generic.Handler.GoRestfulContainer.RegisteredWebServices()
+// documents: made anew, since serving does not need them in this form.
+func (s *Server) WebServices() ([]*restful.WebService, error) {
+	var all []*restful.WebService
+	for _, ws := range s.generic.Handler.GoRestfulContainer.RegisteredWebServices() {
+		if len(ws.Routes()) > 0 {
+			all = append(all, ws)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.groups)) {
+		g := s.groups[name]
+		for _, gv := range g.versions {
+			services, _, err := s.versionRoutes(g, gv)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, services...)
+		}
+		all = append(all, s.about(g))
+	}
+	return all, nil
 }
 
 // Schemes know the types of all groups.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	restful "github.com/emicklei/go-restful/v3"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -19,6 +20,15 @@ import (
 	"github.com/sinawi/sinawi/internal/apiserver/openapi"
 )
 
+func webServices(t *testing.T, s *apitest.Server) []*restful.WebService {
+	t.Helper()
+	services, err := s.API.WebServices()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return services
+}
+
 func TestServesEveryRoute(t *testing.T) {
 	s := apitest.Start(t)
 	paths, err := openapi.Paths()
@@ -29,7 +39,7 @@ func TestServesEveryRoute(t *testing.T) {
 	for _, p := range paths {
 		documented["/"+p] = true
 	}
-	for _, ws := range s.API.WebServices() {
+	for _, ws := range webServices(t, s) {
 		if !documented[ws.RootPath()] && !documented[ws.RootPath()+"/"] {
 			t.Errorf("%s has no document: run `go generate ./internal/apiserver/openapi`", ws.RootPath())
 		}
@@ -96,7 +106,7 @@ func TestVersionsThatAreSwitchedOn(t *testing.T) {
 	}
 	var root struct{ Paths map[string]any }
 	get(t, s, "/openapi/v3", &root)
-	for _, ws := range s.API.WebServices() {
+	for _, ws := range webServices(t, s) {
 		if _, ok := root.Paths[strings.Trim(ws.RootPath(), "/")]; !ok {
 			t.Errorf("%s has no document: run `go generate ./internal/apiserver/openapi`", ws.RootPath())
 		}

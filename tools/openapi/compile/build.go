@@ -44,7 +44,11 @@ func newBuilder(server *apiserver.Server) (*docBuilder, error) {
 	for _, s := range server.Schemes() {
 		schemes = append(schemes, published(s))
 	}
-	return &docBuilder{services: server.WebServices(), namer: apiopenapi.NewDefinitionNamer(schemes...)}, nil
+	services, err := server.WebServices()
+	if err != nil {
+		return nil, err
+	}
+	return &docBuilder{services: services, namer: apiopenapi.NewDefinitionNamer(schemes...)}, nil
 }
 
 // published is s without the internal versions, which share their Go types
