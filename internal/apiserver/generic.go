@@ -9,14 +9,11 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/sets"
-	"k8s.io/apiserver/pkg/authentication/authenticator"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 	genericfilters "k8s.io/apiserver/pkg/server/filters"
 	"k8s.io/apiserver/pkg/server/healthz"
 	"k8s.io/apiserver/pkg/util/flowcontrol"
-
-	"github.com/sinawi/sinawi/internal/apiserver/stack"
 )
 
 // inFlight is how many requests are worked on at a time, reads and writes, shared out
@@ -37,7 +34,7 @@ func (s *Server) genericConfig() (*genericapiserver.Config, error) {
 	c.ExternalAddress = address.String()
 	c.PublicAddress = address.IP
 	c.LoopbackClientConfig = h.Loopback
-	c.Authentication.Authenticator = roomy(h.Authenticator)
+	c.Authentication.Authenticator = h.Authenticator
 	c.Authentication.APIAudiences = s.config.APIAudiences
 	c.Authorization.Authorizer = h.Authorizer
 	c.RuleResolver = h.RuleResolver
@@ -59,11 +56,7 @@ func (s *Server) genericConfig() (*genericapiserver.Config, error) {
 	c.AddHealthChecks(append([]healthz.HealthChecker{s.storeHealth()}, s.config.Checks...)...)
 	c.AuditBackend, c.AuditPolicyRuleEvaluator = s.config.Audit.Backend, s.config.Audit.Policy
 	c.BuildHandlerChainFunc = func(paths http.Handler, c *genericapiserver.Config) http.Handler {
-		chain := genericapiserver.DefaultBuildHandlerChain(s.front.before(s.routed(paths)), c)
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			stack.Grow()
-			chain.ServeHTTP(w, r)
-		})
+		return chain(s.front.before(s.routed(paths)), c)
 	}
 
 	cert, err := dynamiccertificates.NewStaticCertKeyContent("serving", s.config.CertPEM, s.config.KeyPEM)
@@ -87,15 +80,6 @@ func (s *Server) routed(next http.Handler) http.Handler {
 		if !s.routes.Serve(w, r) {
 			next.ServeHTTP(w, r)
 		}
-	})
-}
-
-// roomy makes room on the stack before it authenticates: that is the first of ours
-// to run in the goroutine to which the chain hands every short request.
-func roomy(next authenticator.Request) authenticator.Request {
-	return authenticator.RequestFunc(func(r *http.Request) (*authenticator.Response, bool, error) {
-		stack.Grow()
-		return next.AuthenticateRequest(r)
 	})
 }
 

@@ -1,0 +1,172 @@
+package deadline
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	apirequest "k8s.io/apiserver/pkg/endpoints/request"
+)
+
+const limit = time.Second
+
+// watches are the only long-running requests here.
+func watches(_ *http.Request, info *apirequest.RequestInfo) bool { return info.Verb == "watch" }
+
+// ask lets handler answer a request that has a second for it, or no end at all.
+func ask(t *testing.T, verb string, handler http.HandlerFunc) (answer *httptest.ResponseRecorder, panicked any) {
+	ctx := apirequest.WithRequestInfo(t.Context(), &apirequest.RequestInfo{Verb: verb})
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	answer = httptest.NewRecorder()
+	answer.Header().Set("Audit-Id", "a")
+	defer func() { panicked = recover() }()
+	Enforce(handler, watches).ServeHTTP(answer, httptest.NewRequestWithContext(ctx, http.MethodGet, "/api", nil))
+	return answer, nil
+}
+
+func TestInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		answer, panicked := ask(t, "get", func(w http.ResponseWriter, r *http.Request) {
+			time.Sleep(limit / 2)
+			w.Header().Set("Warning", "b")
+			w.WriteHeader(http.StatusTeapot)
+			io.WriteString(w, "tea")
+		})
+		if panicked != nil || answer.Code != http.StatusTeapot || answer.Body.String() != "tea" {
+			t.Errorf("got %d %s, panic %v", answer.Code, answer.Body, panicked)
+		}
+		if answer.Header().Get("Warning") != "b" || answer.Header().Get("Audit-Id") != "a" {
+			t.Errorf("headers %v", answer.Header())
+		}
+	})
+}
+
+func TestHeaderAlone(t *testing.T) {
+	answer, _ := ask(t, "get", func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Warning", "b") })
+	if answer.Code != http.StatusOK || answer.Header().Get("Warning") != "b" {
+		t.Errorf("got %d, headers %v", answer.Code, answer.Header())
+	}
+}
+
+func TestTooLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		answer, panicked := ask(t, "get", func(w http.ResponseWriter, r *http.Request) {
+			<-r.Context().Done()
+			if took := time.Since(began); took != limit {
+				t.Errorf("the time was over after %s", took)
+			}
+			synctest.Wait()
+			w.Header().Set("Warning", "b")
+			w.WriteHeader(http.StatusOK)
+			if _, err := io.WriteString(w, "tea"); !errors.Is(err, http.ErrHandlerTimeout) {
+				t.Errorf("a late write: %v", err)
+			}
+		})
+		var status metav1.Status
+		if err := json.Unmarshal(answer.Body.Bytes(), &status); err != nil {
+			t.Fatal(err)
+		}
+		if panicked != nil || answer.Code != http.StatusGatewayTimeout || status.Reason != metav1.StatusReasonTimeout || status.Kind != "Status" {
+			t.Errorf("got %d %s, panic %v", answer.Code, answer.Body, panicked)
+		}
+		if answer.Header().Get("Warning") != "" || !answer.Flushed {
+			t.Errorf("headers %v, flushed %v", answer.Header(), answer.Flushed)
+		}
+	})
+}
+
+func TestCutOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		answer, panicked := ask(t, "list", func(w http.ResponseWriter, r *http.Request) {
+			io.WriteString(w, "half ")
+			<-r.Context().Done()
+			synctest.Wait()
+			if _, err := io.WriteString(w, "and the rest"); !errors.Is(err, http.ErrHandlerTimeout) {
+				t.Errorf("a late write: %v", err)
+			}
+		})
+		if panicked != http.ErrAbortHandler || answer.Body.String() != "half " {
+			t.Errorf("got %s, panic %v", answer.Body, panicked)
+		}
+	})
+}
+
+// TestOwnError has the handler itself say that its time is over.
+func TestOwnError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		answer, panicked := ask(t, "get", func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			io.WriteString(w, "sorry")
+			<-r.Context().Done()
+		})
+		if panicked != nil || answer.Code != http.StatusServiceUnavailable || answer.Body.String() != "sorry" {
+			t.Errorf("got %d %s, panic %v", answer.Code, answer.Body, panicked)
+		}
+	})
+}
+
+func TestLongRunning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		answer, _ := ask(t, "watch", func(w http.ResponseWriter, r *http.Request) {
+			time.Sleep(5 * limit)
+			io.WriteString(w, "still here")
+		})
+		if answer.Code != http.StatusOK || answer.Body.String() != "still here" {
+			t.Errorf("got %d %s", answer.Code, answer.Body)
+		}
+	})
+}
+
+func TestPanic(t *testing.T) {
+	_, panicked := ask(t, "get", func(http.ResponseWriter, *http.Request) { panic("no tea") })
+	if panicked != "no tea" {
+		t.Errorf("panic %v", panicked)
+	}
+}
+
+// TestOverTheWire asks over HTTP/2, where an answer cut off must reach the client as
+// an error.
+func TestOverTheWire(t *testing.T) {
+	handler := Enforce(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/half") {
+			io.WriteString(w, "half ")
+			w.(http.Flusher).Flush()
+		}
+		<-r.Context().Done()
+	}), watches)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(apirequest.WithRequestInfo(r.Context(), &apirequest.RequestInfo{Verb: "get"}), 20*time.Millisecond)
+		defer cancel()
+		handler.ServeHTTP(w, r.WithContext(ctx))
+	}))
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	defer server.Close()
+	for path, want := range map[string]struct {
+		code  int
+		whole bool
+	}{
+		"/none": {http.StatusGatewayTimeout, true},
+		"/half": {http.StatusOK, false},
+	} {
+		response, err := server.Client().Get(server.URL + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = io.ReadAll(response.Body)
+		response.Body.Close()
+		if response.ProtoMajor != 2 || response.StatusCode != want.code || (err == nil) != want.whole {
+			t.Errorf("%s: %s %s, %v", path, response.Proto, response.Status, err)
+		}
+	}
+}
