@@ -14,7 +14,6 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
 
 	"github.com/sinawi/sinawi/test/bench/figures"
 )
@@ -42,11 +41,10 @@ func (b *bench) watch(ctx context.Context) error {
 		all[i] = w
 		group.Go(w.read)
 	}
-	written, err := b.together(protobuf, paced(watching, writesSecond, b.Load), func(c kubernetes.Interface, i int) error {
+	written, err := b.together(protobuf, paced(watching, writesSecond, b.Load), func(c *caller, i int) error {
 		cm := configMap(fmt.Sprintf("w-%d", i))
 		cm.Data["a"] = stamp + strconv.FormatInt(time.Now().UnixNano(), 10)
-		_, err := c.CoreV1().ConfigMaps(namespace).Create(ctx, cm, metav1.CreateOptions{})
-		return err
+		return c.create(ctx, "configmaps", cm)
 	})
 	if err != nil {
 		return err
