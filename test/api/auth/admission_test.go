@@ -2,6 +2,7 @@ package auth
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -86,14 +87,20 @@ plugins:
 	if !slices.ContainsFunc(heard, func(w string) bool { return strings.Contains(w, `would violate PodSecurity "restricted:latest"`) }) {
 		t.Errorf("warnings: %q", heard)
 	}
-	// A level that pods in the namespace do not meet is warned of.
-	heard = nil
-	ns := must[*corev1.Namespace](t)(core.Namespaces().Get(ctx, "warned", metav1.GetOptions{}))
-	ns.Labels["pod-security.kubernetes.io/enforce"] = "restricted"
-	must[*corev1.Namespace](t)(core.Namespaces().Update(ctx, ns, metav1.UpdateOptions{}))
-	if !slices.ContainsFunc(heard, func(w string) bool { return strings.Contains(w, `existing pods in namespace "warned" violate`) }) {
-		t.Errorf("warnings for the namespace: %q", heard)
-	}
+	// A level that pods in the namespace do not meet is warned of, once the admission's
+	// cache knows the pods.
+	eventually(t, func() error {
+		heard = nil
+		ns := must[*corev1.Namespace](t)(core.Namespaces().Get(ctx, "warned", metav1.GetOptions{}))
+		ns.Labels["pod-security.kubernetes.io/enforce"] = "restricted"
+		if _, err := core.Namespaces().Update(ctx, ns, metav1.UpdateOptions{DryRun: []string{metav1.DryRunAll}}); err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(heard, func(w string) bool { return strings.Contains(w, `existing pods in namespace "warned" violate`) }) {
+			return fmt.Errorf("warnings for the namespace: %q", heard)
+		}
+		return nil
+	})
 	s.Stop()
 	annotations := map[string]string{}
 	for line := range strings.Lines(string(must[[]byte](t)(os.ReadFile(log)))) {

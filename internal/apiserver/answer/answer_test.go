@@ -1,4 +1,4 @@
-package deadline
+package answer
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -29,7 +30,7 @@ func ask(t *testing.T, verb string, handler http.HandlerFunc) (answer *httptest.
 	answer = httptest.NewRecorder()
 	answer.Header().Set("Audit-Id", "a")
 	defer func() { panicked = recover() }()
-	Enforce(handler, watches).ServeHTTP(answer, httptest.NewRequestWithContext(ctx, http.MethodGet, "/api", nil))
+	Carry(handler, Options{LongRunning: watches}).ServeHTTP(answer, httptest.NewRequestWithContext(ctx, http.MethodGet, "/api", nil))
 	return answer, nil
 }
 
@@ -89,6 +90,7 @@ func TestCutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		answer, panicked := ask(t, "list", func(w http.ResponseWriter, r *http.Request) {
 			io.WriteString(w, "half ")
+			w.(http.Flusher).Flush()
 			<-r.Context().Done()
 			synctest.Wait()
 			if _, err := io.WriteString(w, "and the rest"); !errors.Is(err, http.ErrHandlerTimeout) {
@@ -134,16 +136,97 @@ func TestPanic(t *testing.T) {
 	}
 }
 
+// slow is an answer whose reader needs a while for each piece.
+type slow struct {
+	http.ResponseWriter
+	took time.Duration
+}
+
+func (s slow) Write(p []byte) (int, error) {
+	time.Sleep(s.took)
+	return s.ResponseWriter.Write(p)
+}
+
+// TestByTurns makes large answers beside each other, of which one has a slow reader.
+func TestByTurns(t *testing.T) {
+	const pieces, answers, turns = 10, 5, 2
+	const work, reading = time.Millisecond, 100 * time.Millisecond
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		working, most := 0, 0
+		handler := Carry(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			for i := range pieces {
+				if _, err := w.Write(make([]byte, piece)); err != nil {
+					t.Error(err)
+				}
+				if i == 0 {
+					continue // the first piece is anyone's
+				}
+				mu.Lock()
+				working++
+				most = max(most, working)
+				mu.Unlock()
+				time.Sleep(work)
+				mu.Lock()
+				working--
+				mu.Unlock()
+			}
+		}), Options{LongRunning: watches, Turns: turns})
+		began := time.Now()
+		var group sync.WaitGroup
+		for i := range answers {
+			group.Go(func() {
+				ctx := apirequest.WithRequestInfo(t.Context(), &apirequest.RequestInfo{Verb: "list"})
+				recorder := httptest.NewRecorder()
+				var w http.ResponseWriter = recorder
+				want := time.Duration(pieces*answers) * work / turns
+				if i == 0 {
+					w, want = slow{recorder, reading}, pieces*(reading+answers*work)
+				}
+				handler.ServeHTTP(w, httptest.NewRequestWithContext(ctx, http.MethodGet, "/api", nil))
+				if took := time.Since(began); recorder.Body.Len() != pieces*piece || took > want {
+					t.Errorf("answer %d has %d bytes after %s, want %d after %s", i, recorder.Body.Len(), took, pieces*piece, want)
+				}
+			})
+		}
+		group.Wait()
+		if most != turns {
+			t.Errorf("%d answers were worked on at a time, want %d", most, turns)
+		}
+	})
+}
+
+// TestNoTurnInTime ends while it waits for its turn.
+func TestNoTurnInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		turns := make(chan struct{}, 1)
+		turns <- struct{}{}
+		ctx, cancel := context.WithTimeout(t.Context(), limit)
+		defer cancel()
+		out := &writer{to: httptest.NewRecorder(), header: http.Header{}, ended: ctx.Done(), turns: turns}
+		if _, err := out.Write(make([]byte, piece)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := out.Write([]byte("more")); !errors.Is(err, http.ErrHandlerTimeout) {
+			t.Errorf("got %v", err)
+		}
+		out.end()
+		if len(turns) != 1 {
+			t.Error("it gave up a turn that it did not have")
+		}
+	})
+}
+
 // TestOverTheWire asks over HTTP/2, where an answer cut off must reach the client as
 // an error.
 func TestOverTheWire(t *testing.T) {
-	handler := Enforce(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	handler := Carry(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, "/half") {
 			io.WriteString(w, "half ")
 			w.(http.Flusher).Flush()
 		}
 		<-r.Context().Done()
-	}), watches)
+	}), Options{LongRunning: watches})
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(apirequest.WithRequestInfo(r.Context(), &apirequest.RequestInfo{Verb: "get"}), 20*time.Millisecond)
 		defer cancel()
