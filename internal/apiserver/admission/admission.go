@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/trace/noop"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/admission/initializer"
@@ -50,6 +51,7 @@ import (
 	"github.com/sinawi/sinawi/internal/apiserver/plug"
 	"github.com/sinawi/sinawi/internal/apiserver/serviceurl"
 	"github.com/sinawi/sinawi/internal/quota"
+	"github.com/sinawi/sinawi/internal/store/feed"
 )
 
 // Chain is the admission of one server. It must show both of its halves: the
@@ -214,9 +216,17 @@ func names() []string {
 func Source(h *plug.Host) lookup.Source {
 	return func(resource schema.GroupResource) (lookup.Storage, bool) {
 		store := h.Store(resource.Group, resource.Resource)
-		return store, store != nil
+		return shared{store, h.Feed.Log(resource)}, store != nil
 	}
 }
+
+// shared is a storage with the log of what its watch cache holds.
+type shared struct {
+	lookup.Storage
+	log *feed.Log
+}
+
+func (s shared) Each(f func(runtime.Object)) { s.log.Each(f) }
 
 // join makes one plugin of many. Upstream's own register in a table by name and
 // are handed what they need after they were made.

@@ -130,6 +130,16 @@ func (l *Log) Get(key string) runtime.Object {
 	return l.objects[key]
 }
 
+// Each calls f with the present state of every object, in no order. The log waits
+// for f.
+func (l *Log) Each(f func(runtime.Object)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, obj := range l.objects {
+		f(obj)
+	}
+}
+
 func (l *Log) set(key string, obj runtime.Object) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -35,7 +35,7 @@ func (p *Plugin) Admit(ctx context.Context, a admission.Attributes, _ admission.
 		return nil
 	}
 	resource := schema.GroupResource{Group: networkingv1.GroupName, Resource: "ingressclasses"}
-	list, err := lookup.List[*networkingv1.IngressClass](ctx, p.source, resource, "")
+	list, err := lookup.ListFew[*networkingv1.IngressClass](ctx, p.source, resource, "")
 	if err != nil {
 		return admission.NewForbidden(a, err)
 	}

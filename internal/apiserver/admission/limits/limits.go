@@ -85,7 +85,7 @@ func (p *Plugin) Validate(ctx context.Context, a admission.Attributes, _ admissi
 // upstream does, or every pod would pay for the question.
 func (p *Plugin) ranges(ctx context.Context, a admission.Attributes) ([]*corev1.LimitRange, error) {
 	resource, namespace := lookup.Core("limitranges"), a.GetNamespace()
-	ranges, err := lookup.List[*corev1.LimitRange](ctx, p.source, resource, namespace)
+	ranges, err := lookup.ListFew[*corev1.LimitRange](ctx, p.source, resource, namespace)
 	if err == nil && len(ranges) == 0 && !p.knownEmpty(namespace) {
 		ranges, err = lookup.ListPresent[*corev1.LimitRange](ctx, p.source, resource, namespace)
 		if err == nil && len(ranges) == 0 {

@@ -77,7 +77,7 @@ func (p *Plugin) class(ctx context.Context, name string) (*schedulingv1.Priority
 	if name != "" {
 		return lookup.Get[*schedulingv1.PriorityClass](ctx, p.source, classes(), "", name)
 	}
-	list, err := lookup.List[*schedulingv1.PriorityClass](ctx, p.source, classes(), "")
+	list, err := lookup.ListFew[*schedulingv1.PriorityClass](ctx, p.source, classes(), "")
 	if err != nil {
 		return nil, err
 	}

@@ -41,7 +41,7 @@ func (p *DefaultClass) Admit(ctx context.Context, a admission.Attributes, _ admi
 	if !ok || asksForClass(pvc) {
 		return nil
 	}
-	list, err := lookup.List[*storagev1.StorageClass](ctx, p.source, classes(), "")
+	list, err := lookup.ListFew[*storagev1.StorageClass](ctx, p.source, classes(), "")
 	if err != nil {
 		return admission.NewForbidden(a, err)
 	}
