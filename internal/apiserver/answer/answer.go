@@ -17,6 +17,7 @@ package answer
 import (
 	"context"
 	"net/http"
+	"sync"
 
 	"k8s.io/apiserver/pkg/endpoints/metrics"
 	apirequest "k8s.io/apiserver/pkg/endpoints/request"
@@ -48,11 +49,11 @@ func Carry(next http.Handler, o Options) http.Handler {
 			return
 		}
 		out := &writer{to: w, header: w.Header().Clone(), ended: ctx.Done(), turns: turns}
-		expire := func() {
+		expire := sync.OnceFunc(func() {
 			if out.expire() {
 				metrics.RecordRequestTermination(r, info, metrics.APIServerComponent, http.StatusGatewayTimeout)
 			}
-		}
+		})
 		stop := context.AfterFunc(ctx, expire)
 		defer out.end()
 		defer stop()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -217,39 +218,114 @@ func TestNoTurnInTime(t *testing.T) {
 	})
 }
 
-// TestOverTheWire asks over HTTP/2, where an answer cut off must reach the client as
-// an error.
-func TestOverTheWire(t *testing.T) {
-	handler := Carry(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasSuffix(r.URL.Path, "/half") {
-			io.WriteString(w, "half ")
-			w.(http.Flusher).Flush()
-		}
-		<-r.Context().Done()
-	}), Options{LongRunning: watches})
+// wire serves handler over HTTP/1 or 2 with so much time for each request.
+func wire(t *testing.T, protocol int, time time.Duration, handler http.HandlerFunc) *httptest.Server {
+	carried := Carry(handler, Options{LongRunning: watches})
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(apirequest.WithRequestInfo(r.Context(), &apirequest.RequestInfo{Verb: "get"}), 20*time.Millisecond)
+		ctx, cancel := context.WithTimeout(apirequest.WithRequestInfo(r.Context(), &apirequest.RequestInfo{Verb: "get"}), time)
 		defer cancel()
-		handler.ServeHTTP(w, r.WithContext(ctx))
+		carried.ServeHTTP(w, r.WithContext(ctx))
 	}))
-	server.EnableHTTP2 = true
+	server.EnableHTTP2 = protocol == 2
 	server.StartTLS()
-	defer server.Close()
-	for path, want := range map[string]struct {
-		code  int
-		whole bool
-	}{
-		"/none": {http.StatusGatewayTimeout, true},
-		"/half": {http.StatusOK, false},
-	} {
-		response, err := server.Client().Get(server.URL + path)
+	t.Cleanup(server.Close)
+	return server
+}
+
+func protocols(t *testing.T, test func(*testing.T, int)) {
+	for _, protocol := range []int{1, 2} {
+		t.Run(fmt.Sprintf("HTTP/%d", protocol), func(t *testing.T) { test(t, protocol) })
+	}
+}
+
+// TestOverTheWire wants an answer that is cut off to reach the client as an error.
+func TestOverTheWire(t *testing.T) {
+	protocols(t, func(t *testing.T, protocol int) {
+		server := wire(t, protocol, 300*time.Millisecond, func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasSuffix(r.URL.Path, "/half") {
+				io.WriteString(w, "half ")
+				w.(http.Flusher).Flush()
+			}
+			<-r.Context().Done()
+		})
+		for path, want := range map[string]struct {
+			code  int
+			whole bool
+		}{
+			"/none": {http.StatusGatewayTimeout, true},
+			"/half": {http.StatusOK, false},
+		} {
+			response, err := server.Client().Get(server.URL + path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = io.ReadAll(response.Body)
+			response.Body.Close()
+			if response.ProtoMajor != protocol || response.StatusCode != want.code || (err == nil) != want.whole {
+				t.Errorf("%s: %s %s, %v", path, response.Proto, response.Status, err)
+			}
+		}
+	})
+}
+
+// TestSlowSender sends half of its request and then nothing: the handler must not wait
+// for the rest.
+func TestSlowSender(t *testing.T) {
+	protocols(t, func(t *testing.T, protocol int) {
+		read := make(chan error, 1)
+		server := wire(t, protocol, 50*time.Millisecond, func(_ http.ResponseWriter, r *http.Request) {
+			_, err := io.ReadAll(r.Body)
+			read <- err
+		})
+		body, send := io.Pipe()
+		defer send.Close()
+		go io.WriteString(send, "half ")
+		answered := make(chan struct{})
+		go func() {
+			defer close(answered)
+			request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL, body)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if response, err := server.Client().Do(request); err == nil {
+				response.Body.Close()
+			}
+		}()
+		select {
+		case err := <-read:
+			if err == nil {
+				t.Error("half a request was taken for the whole")
+			}
+		case <-time.After(time.Minute):
+			t.Fatal("the handler waits for the rest")
+		}
+		send.Close()
+		<-answered
+	})
+}
+
+// TestSlowReader asks and reads nothing.
+func TestSlowReader(t *testing.T) {
+	protocols(t, func(t *testing.T, protocol int) {
+		wrote := make(chan error, 1)
+		server := wire(t, protocol, 50*time.Millisecond, func(w http.ResponseWriter, r *http.Request) {
+			for {
+				if _, err := w.Write(make([]byte, piece)); err != nil {
+					wrote <- err
+					return
+				}
+			}
+		})
+		response, err := server.Client().Get(server.URL)
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = io.ReadAll(response.Body)
-		response.Body.Close()
-		if response.ProtoMajor != 2 || response.StatusCode != want.code || (err == nil) != want.whole {
-			t.Errorf("%s: %s %s, %v", path, response.Proto, response.Status, err)
+		defer response.Body.Close()
+		select {
+		case <-wrote:
+		case <-time.After(time.Minute):
+			t.Fatal("the handler waits for its reader")
 		}
-	}
+	})
 }

@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -25,6 +27,9 @@ type writer struct {
 	ended  <-chan struct{} // when the request's time is over
 	turns  chan struct{}
 
+	// ending is set before the handler's end takes mu.
+	ending atomic.Bool
+
 	mu sync.Mutex
 	// begun is whether the handler has begun its answer, passed whether any of that is
 	// on its way, taken whether the handler has taken over the connection.
@@ -42,13 +47,21 @@ type writer struct {
 	turn bool
 }
 
-// expire answers in the handler's place, and says whether it was time to.
+// expire answers in the handler's place, and says whether it was time to. Nothing that
+// the handler reads or writes keeps it waiting any longer.
 func (w *writer) expire() bool {
-	w.mu.Lock()
+	connection := http.NewResponseController(w.to)
+	if !w.mu.TryLock() {
+		if !w.ending.Load() {
+			_ = connection.SetWriteDeadline(time.Now()) // whoever reads it is too slow
+		}
+		w.mu.Lock()
+	}
 	defer w.mu.Unlock()
 	if w.over {
 		return false
 	}
+	_ = connection.SetReadDeadline(time.Now()) // as is who sends the rest of the request
 	if w.taken || w.begun && (w.passed || w.code >= http.StatusBadRequest) {
 		w.half = w.taken || w.code < http.StatusBadRequest
 		if !w.half {
@@ -71,6 +84,7 @@ func (w *writer) expire() bool {
 
 // end is called when the handler has returned.
 func (w *writer) end() {
+	w.ending.Store(true)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.over && !w.taken {
