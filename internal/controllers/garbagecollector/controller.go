@@ -14,12 +14,16 @@ import (
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/lru"
 
 	"github.com/sinawi/sinawi/internal/controllers/served"
 )
 
 const (
 	workers = 8
+	// remembered is how many owners are known to be absent. As many as upstream's: each
+	// may have had thousands of dependents, which come one after the other.
+	remembered = 500
 	// patience bounds the wait for the first state of all kinds. Who begins
 	// earlier is still right, but asks the API server about more owners.
 	patience = 30 * time.Second
@@ -33,7 +37,8 @@ type Controller struct {
 	graph     *graph
 	queue     workqueue.TypedRateLimitingInterface[types.UID]
 	gone      func(schema.GroupVersionKind, *metav1.PartialObjectMetadata)
-	shared    Sharing // nil: every kind is watched
+	shared    Sharing    // nil: every kind is watched
+	absent    *lru.Cache // identities of owners that are gone; a UID never comes back
 
 	// rediscover asks for another look at what is served; it holds one request.
 	rediscover chan struct{}
@@ -56,6 +61,7 @@ func New(d discovery.DiscoveryInterface, m metadata.Interface, log *slog.Logger,
 	return &Controller{
 		gone: opts.Gone, shared: opts.Shared,
 		discovery: d, metadata: m, log: log.With("controller", "garbagecollector"), graph: newGraph(),
+		absent:     lru.New(remembered),
 		rediscover: make(chan struct{}, 1),
 	}
 }

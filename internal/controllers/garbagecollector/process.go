@@ -153,12 +153,16 @@ func (c *Controller) owner(ctx context.Context, ref metav1.OwnerReference, names
 		return p, nil
 	}
 	id := claimed(ref, namespace)
+	if _, known := c.absent.Get(id); known {
+		return absent, nil
+	}
 	if k, ok := c.served(id.kind); ok && k.Namespaced && namespace == "" {
 		return present, nil // a cluster's object cannot be owned from inside a namespace: leave it alone
 	}
 	obj, err := c.read(ctx, id)
 	switch {
 	case apierrors.IsNotFound(err), err == nil && obj.UID != ref.UID:
+		c.absent.Add(id, nil)
 		return absent, nil
 	case err != nil:
 		return unknown, fmt.Errorf("look for owner %s %s: %w", ref.Kind, ref.Name, err)
