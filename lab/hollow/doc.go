@@ -9,7 +9,7 @@
 // the whole fleet, where real nodes have one each.
 //
 //	watch ──► mailbox ──► writers ──► API server
-//	wheel ───────▲
+//	wheel ──► mailbox ──► writers ───────▲
 //
 // There is no goroutine and no timer per node: a wheel with one ticker says
 // whose heartbeat is due, and a fixed number of writers sends.

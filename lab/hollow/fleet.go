@@ -29,7 +29,7 @@ type Options struct {
 
 	Lease   time.Duration // between two renewals; default 10 s, a kubelet's
 	Report  time.Duration // between two status reports; default 5 min, a kubelet's
-	Writers int           // requests under way at once; default 16
+	Writers int           // requests for pods under way at once, and as many for heartbeats; default 16
 
 	// Still leaves pods as they are: bound, never said to run.
 	Still bool
@@ -44,8 +44,9 @@ type Fleet struct {
 	nodes  []*node
 	byName map[string]*node
 
-	jobs   *mailbox.Mailbox[job]
-	failed atomic.Int64 // writes that did not work
+	// A node's heartbeat does not wait for the pods of others: each has its writers.
+	beats, jobs *mailbox.Mailbox[job]
+	failed      atomic.Int64 // writes that did not work
 
 	mu    sync.Mutex
 	stage map[types.UID]stage // guarded by mu
@@ -80,7 +81,8 @@ func New(config *rest.Config, opts Options) (*Fleet, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect hollow nodes: %w", err)
 	}
-	f := &Fleet{opts: opts, client: client, byName: map[string]*node{}, jobs: mailbox.New[job](), stage: map[types.UID]stage{}}
+	f := &Fleet{opts: opts, client: client, byName: map[string]*node{},
+		beats: mailbox.New[job](), jobs: mailbox.New[job](), stage: map[types.UID]stage{}}
 	for i := range opts.Nodes {
 		n := &node{name: fmt.Sprintf("%s-%d", opts.Prefix, i), number: i}
 		f.nodes = append(f.nodes, n)
@@ -116,25 +118,27 @@ func (f *Fleet) Register(ctx context.Context) error {
 // Run keeps the nodes alive and their pods running until ctx ends.
 func (f *Fleet) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	work := make(chan job)
-	for range f.opts.Writers {
-		g.Go(func() error { return f.write(ctx, work) })
+	for _, from := range []*mailbox.Mailbox[job]{f.beats, f.jobs} {
+		work := make(chan job)
+		for range f.opts.Writers {
+			g.Go(func() error { return f.write(ctx, work) })
+		}
+		g.Go(func() error { return hand(ctx, from, work) })
 	}
-	g.Go(func() error { return f.hand(ctx, work) })
 	g.Go(func() error { return f.turn(ctx) })
 	g.Go(func() error { return f.watch(ctx) })
 	return g.Wait()
 }
 
 // hand gives the jobs to the writers, in order.
-func (f *Fleet) hand(ctx context.Context, work chan<- job) error {
+func hand(ctx context.Context, from *mailbox.Mailbox[job], work chan<- job) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-f.jobs.Ready():
+		case <-from.Ready():
 		}
-		for _, j := range f.jobs.Take() {
+		for _, j := range from.Take() {
 			select {
 			case work <- j:
 			case <-ctx.Done():

@@ -2,6 +2,7 @@ package hollow
 
 import (
 	"context"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -67,7 +68,16 @@ func (f *Fleet) see(obj any, deleted bool) {
 		if f.reach(pod.UID, running) {
 			f.jobs.Put(job{node: n, what: run, pod: identify(pod)})
 		}
+	case unready(pod) && !f.opts.Still:
+		// The node was taken for dead, and says that its pods run as ever.
+		f.jobs.Put(job{node: n, what: run, pod: identify(pod)})
 	}
+}
+
+func unready(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodReady && c.Status == corev1.ConditionFalse
+	})
 }
 
 // reach reports whether the pod was not yet as far as that.

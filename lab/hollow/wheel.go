@@ -25,10 +25,10 @@ func (f *Fleet) turn(ctx context.Context) error {
 			node := f.nodes[n]
 			// A heartbeat that is still waiting is not sent twice.
 			if node.pending.CompareAndSwap(false, true) {
-				f.jobs.Put(job{node: node, what: renew})
+				f.beats.Put(job{node: node, what: renew})
 			}
 			if (round+n)%rounds == rounds-1 {
-				f.jobs.Put(job{node: node, what: report})
+				f.beats.Put(job{node: node, what: report})
 			}
 		}
 	}
