@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -166,20 +167,53 @@ func (c *Cache) List(ctx context.Context, list client.ObjectList, opts ...client
 	if !c.started() {
 		return &cache.ErrCacheNotStarted{}
 	}
-	var k *kind
-	if typed(list) {
-		gvk, err := itemKind(list, c.scheme)
-		if err != nil {
-			return err
-		}
-		if k, err = c.kind(ctx, gvk, true); err != nil {
-			return err
-		}
-	}
-	if k == nil {
+	k, err := c.listed(ctx, list)
+	switch {
+	case err != nil:
+		return err
+	case k == nil:
 		return c.fallback.List(ctx, list, opts...)
 	}
 	return k.list(list, (&client.ListOptions{}).ApplyOptions(opts))
+}
+
+// Walk calls f with every object of the kind of list's items that the options select,
+// without a copy: they are shared and read-only. The list stays empty, unless the
+// kind is not at hand here.
+func (c *Cache) Walk(ctx context.Context, list client.ObjectList, f func(client.Object), opts ...client.ListOption) error {
+	if !c.started() {
+		return &cache.ErrCacheNotStarted{}
+	}
+	k, err := c.listed(ctx, list)
+	if err != nil {
+		return err
+	}
+	if k == nil {
+		if err := c.fallback.List(ctx, list, append(opts, client.UnsafeDisableDeepCopy)...); err != nil {
+			return err
+		}
+		return meta.EachListItem(list, func(obj runtime.Object) error { f(obj.(client.Object)); return nil })
+	}
+	found, err := k.selected((&client.ListOptions{}).ApplyOptions(opts))
+	if err != nil {
+		return err
+	}
+	for _, obj := range found {
+		f(obj)
+	}
+	return nil
+}
+
+// listed returns what holds the items of list; nil if that is only in the fallback.
+func (c *Cache) listed(ctx context.Context, list client.ObjectList) (*kind, error) {
+	if !typed(list) {
+		return nil, nil
+	}
+	gvk, err := itemKind(list, c.scheme)
+	if err != nil {
+		return nil, err
+	}
+	return c.kind(ctx, gvk, true)
 }
 
 // itemKind is the kind of a list's items.

@@ -54,21 +54,19 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 	if err := c.Cache.Get(ctx, key, cron); err != nil {
 		return 0, client.IgnoreNotFound(err)
 	}
-	var list batchv1.JobList
-	if err := workload.ListOwned(ctx, c.Cache, &list, cron.Namespace, cron.UID); err != nil {
+	jobs, err := workload.Owned[*batchv1.Job](ctx, c.Cache, &batchv1.JobList{}, cron.Namespace, cron.UID)
+	if err != nil {
 		return 0, fmt.Errorf("list jobs of cron job: %w", err)
 	}
-	snap := snapshot{cron: cron}
+	snap := snapshot{cron: cron, jobs: jobs}
 	seen := []client.Object{cron}
-	for i := range list.Items {
-		snap.jobs = append(snap.jobs, &list.Items[i])
-		seen = append(seen, &list.Items[i])
+	for _, job := range jobs {
+		seen = append(seen, job)
 	}
 	now := time.Now()
 	if settled, again := expect.Settled(c.pending, cron.UID, seen, now); !settled {
 		return again, nil
 	}
-	var err error
 	if snap.times, err = c.times(cron); err != nil {
 		c.Log.Debug("cron job has no schedule", "key", key.String(), "err", err)
 	}

@@ -3,6 +3,7 @@ package deployment
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -106,14 +107,12 @@ func (c *Controller) oldPodsRunning(ctx context.Context, d *appsv1.Deployment, s
 		if SameTemplate(&set.Spec.Template, &d.Spec.Template) {
 			continue
 		}
-		var pods corev1.PodList
-		if err := workload.ListOwned(ctx, c.Cache, &pods, d.Namespace, set.UID); err != nil {
+		pods, err := workload.Owned[*corev1.Pod](ctx, c.Cache, &corev1.PodList{}, d.Namespace, set.UID)
+		if err != nil {
 			return false, fmt.Errorf("list pods of replica set: %w", err)
 		}
-		for i := range pods.Items {
-			if !workload.Finished(&pods.Items[i]) {
-				return true, nil
-			}
+		if slices.ContainsFunc(pods, func(pod *corev1.Pod) bool { return !workload.Finished(pod) }) {
+			return true, nil
 		}
 	}
 	return false, nil

@@ -61,15 +61,15 @@ func (c *Controller) jobGone(before, after client.Object) []loop.Key {
 		c.pending.Forget(before.GetUID())
 		after = before
 	}
-	var pods corev1.PodList
-	if err := workload.ListOwned(context.Background(), c.Cache, &pods, after.GetNamespace(), after.GetUID()); err != nil {
+	pods, err := workload.Owned[*corev1.Pod](context.Background(), c.Cache, &corev1.PodList{}, after.GetNamespace(), after.GetUID())
+	if err != nil {
 		c.Log.Error("list pods of a job that ended", "job", after.GetName(), "err", err)
 		return nil
 	}
 	var keys []loop.Key
-	for i := range pods.Items {
-		if tracked(&pods.Items[i]) {
-			keys = append(keys, loop.Self(&pods.Items[i])...)
+	for _, pod := range pods {
+		if tracked(pod) {
+			keys = append(keys, loop.Self(pod)...)
 		}
 	}
 	return keys

@@ -113,23 +113,21 @@ func (c *Controller) act(ctx context.Context, owner client.Object, snap *snapsho
 }
 
 func (c *Controller) related(ctx context.Context, set *appsv1.ReplicaSet) ([]*corev1.Pod, error) {
-	owners := []appsv1.ReplicaSet{*set}
+	owners := []*appsv1.ReplicaSet{set}
 	if ref := metav1.GetControllerOfNoCopy(set); ref != nil {
-		var sets appsv1.ReplicaSetList
-		if err := workload.ListOwned(ctx, c.Cache, &sets, set.Namespace, ref.UID); err != nil {
+		var err error
+		owners, err = workload.Owned[*appsv1.ReplicaSet](ctx, c.Cache, &appsv1.ReplicaSetList{}, set.Namespace, ref.UID)
+		if err != nil {
 			return nil, err
 		}
-		owners = sets.Items
 	}
 	var pods []*corev1.Pod
-	for i := range owners {
-		var list corev1.PodList
-		if err := workload.ListOwned(ctx, c.Cache, &list, set.Namespace, owners[i].UID); err != nil {
+	for _, owner := range owners {
+		owned, err := workload.Owned[*corev1.Pod](ctx, c.Cache, &corev1.PodList{}, set.Namespace, owner.UID)
+		if err != nil {
 			return nil, err
 		}
-		for j := range list.Items {
-			pods = append(pods, &list.Items[j])
-		}
+		pods = append(pods, owned...)
 	}
 	return pods, nil
 }

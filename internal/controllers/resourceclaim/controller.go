@@ -194,12 +194,11 @@ func (c *Controller) orphan(ctx context.Context, pod *corev1.Pod, entry, lost st
 	if last.pod == pod.UID && last.name != lost {
 		return last.name, nil
 	}
-	var list resourcev1.ResourceClaimList
-	if err := workload.ListOwned(ctx, c.Cache, &list, pod.Namespace, pod.UID); err != nil {
+	claims, err := workload.Owned[*resourcev1.ResourceClaim](ctx, c.Cache, &resourcev1.ResourceClaimList{}, pod.Namespace, pod.UID)
+	if err != nil {
 		return "", err
 	}
-	for i := range list.Items {
-		claim := &list.Items[i]
+	for _, claim := range claims {
 		if claim.Annotations[resourcev1.PodResourceClaimAnnotation] == entry && claim.DeletionTimestamp == nil && claim.Name != lost {
 			return claim.Name, nil
 		}

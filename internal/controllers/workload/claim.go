@@ -7,10 +7,8 @@ import (
 	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -66,31 +64,26 @@ type Claimer struct {
 // one, are looked at. They are shared with the cache: read-only. One that cannot
 // be claimed does not hinder the others; it is in the error.
 func Claimed[T client.Object](ctx context.Context, c *Claimer, list client.ObjectList, may func(T) bool) ([]T, error) {
-	owned, loose := list, list.DeepCopyObject().(client.ObjectList)
-	if err := ListOwned(ctx, c.Cache, owned, c.Owner.GetNamespace(), c.Owner.GetUID()); err != nil {
+	loose := list.DeepCopyObject().(client.ObjectList)
+	owned, err := Owned[T](ctx, c.Cache, list, c.Owner.GetNamespace(), c.Owner.GetUID())
+	if err != nil {
 		return nil, fmt.Errorf("list %T of %s: %w", list, c.Kind.Kind, err)
 	}
-	if err := listOrphans(ctx, c.Cache, loose, c.Owner.GetNamespace()); err != nil {
+	nobodys, err := orphans[T](ctx, c.Cache, loose, c.Owner.GetNamespace())
+	if err != nil {
 		return nil, fmt.Errorf("list %T of nobody: %w", list, err)
 	}
 	var mine []T
 	var errs []error
-	consider := func(item runtime.Object) error {
-		obj := item.(T)
+	for _, obj := range append(owned, nobodys...) {
 		if may != nil && !may(obj) {
-			return nil
+			continue
 		}
 		yes, err := c.take(ctx, obj)
 		if err != nil {
 			errs = append(errs, err)
 		} else if yes {
 			mine = append(mine, obj)
-		}
-		return nil
-	}
-	for _, l := range []client.ObjectList{owned, loose} {
-		if err := meta.EachListItem(l, consider); err != nil {
-			errs = append(errs, err)
 		}
 	}
 	return mine, errors.Join(errs...)
