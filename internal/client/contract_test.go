@@ -384,10 +384,36 @@ func TestCacheReads(t *testing.T) {
 		if diff := cmp.Diff([]string{"early", "late"}, names(list)); diff != "" {
 			t.Errorf("indexed anew (-want +got):\n%s", diff)
 		}
+		if walker, ok := objects.(*inprocess.Cache); ok {
+			walks(t, walker, ns)
+		}
 		must(t, c.Delete(ctx, late))
 		seen.await(t, "delete late")
 		watch(t, objects, ns).await(t, "add early") // who comes later sees what is there
 	})
+}
+
+// walks shows the objects that a list copies: the same ones each time.
+func walks(t *testing.T, objects *inprocess.Cache, ns string) {
+	walk := func() map[string]client.Object {
+		var list corev1.PodList
+		found := map[string]client.Object{}
+		must(t, objects.Walk(t.Context(), &list, func(obj client.Object) { found[obj.GetName()] = obj },
+			client.InNamespace(ns), client.MatchingFields{"color": "red"}))
+		if len(list.Items) > 0 {
+			t.Errorf("%d items were copied", len(list.Items))
+		}
+		return found
+	}
+	first, again := walk(), walk()
+	if len(first) != 2 || first["early"] == nil || first["late"] == nil {
+		t.Errorf("walked over %v", first)
+	}
+	for name, obj := range first {
+		if again[name] != obj {
+			t.Errorf("%s was copied", name)
+		}
+	}
 }
 
 func must(t *testing.T, err error) {
