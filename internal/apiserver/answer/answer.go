@@ -37,8 +37,8 @@ type Options struct {
 // A request that is not answered by the end of its context, which
 // [k8s.io/apiserver/pkg/endpoints/filters.WithRequestDeadline] sets, is answered with
 // 504. What next writes later is refused with [http.ErrHandlerTimeout]. If it was in the
-// middle of its answer, the answer is cut off, unless it is an error of its own: nobody
-// shall take the part for the whole.
+// middle of its answer, the answer is cut off, unless it is an error that can still be
+// sent whole: nobody shall take the part for the whole.
 func Carry(next http.Handler, o Options) http.Handler {
 	turns := make(chan struct{}, max(1, o.Turns))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -48,7 +48,7 @@ func Carry(next http.Handler, o Options) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		out := &writer{to: w, header: w.Header().Clone(), ended: ctx.Done(), turns: turns}
+		out := &writer{to: w, header: w.Header().Clone(), ended: ctx.Done(), turns: turns, alone: r.ProtoMajor < 2}
 		expire := sync.OnceFunc(func() {
 			if out.expire() {
 				metrics.RecordRequestTermination(r, info, metrics.APIServerComponent, http.StatusGatewayTimeout)

@@ -268,6 +268,30 @@ func TestOverTheWire(t *testing.T) {
 	})
 }
 
+// TestNextRequest asks again after a request whose time was over.
+func TestNextRequest(t *testing.T) {
+	protocols(t, func(t *testing.T, protocol int) {
+		server := wire(t, protocol, 100*time.Millisecond, func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/late" {
+				<-r.Context().Done()
+			}
+		})
+		for range 5 {
+			for path, want := range map[string]int{"/late": http.StatusGatewayTimeout, "/": http.StatusOK} {
+				response, err := server.Client().Get(server.URL + path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				_, err = io.ReadAll(response.Body)
+				response.Body.Close()
+				if err != nil || response.StatusCode != want {
+					t.Errorf("%s: %s, %v, want %d", path, response.Status, err, want)
+				}
+			}
+		}
+	})
+}
+
 // TestSlowSender sends half of its request and then nothing: the handler must not wait
 // for the rest.
 func TestSlowSender(t *testing.T) {

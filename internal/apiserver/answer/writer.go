@@ -26,6 +26,9 @@ type writer struct {
 	header http.Header
 	ended  <-chan struct{} // when the request's time is over
 	turns  chan struct{}
+	// alone is whether the request has the connection to itself, as with HTTP/1. Where
+	// reading was given up, none can follow on it.
+	alone bool
 
 	// ending is set before the handler's end takes mu.
 	ending atomic.Bool
@@ -61,16 +64,25 @@ func (w *writer) expire() bool {
 	if w.over {
 		return false
 	}
-	_ = connection.SetReadDeadline(time.Now()) // as is who sends the rest of the request
-	if w.taken || w.begun && (w.passed || w.code >= http.StatusBadRequest) {
-		w.half = w.taken || w.code < http.StatusBadRequest
-		if !w.half {
-			_ = w.pass() // nobody may be there to read it
-		}
-		w.over = true
-		return true
-	}
 	w.over = true
+	_ = connection.SetReadDeadline(time.Now()) // as is who sends the rest of the request
+	if w.alone && !w.passed {
+		w.to.Header().Set("Connection", "close")
+	}
+	// Nobody may be there to read what is still written.
+	switch {
+	case w.taken, w.passed && (w.alone || w.code < http.StatusBadRequest):
+		w.half = true
+	case w.begun && w.code >= http.StatusBadRequest:
+		_ = w.pass()
+	default:
+		w.refuse()
+	}
+	return true
+}
+
+// refuse answers that the time is over. The caller holds mu.
+func (w *writer) refuse() {
 	status := apierrors.NewTimeoutError("request did not complete within the allotted timeout", 0).ErrStatus
 	status.TypeMeta = metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}
 	w.to.Header().Set("Content-Type", "application/json")
@@ -79,7 +91,6 @@ func (w *writer) expire() bool {
 	if flusher, ok := w.to.(http.Flusher); ok {
 		flusher.Flush()
 	}
-	return true
 }
 
 // end is called when the handler has returned.
