@@ -216,17 +216,19 @@ func names() []string {
 func Source(h *plug.Host) lookup.Source {
 	return func(resource schema.GroupResource) (lookup.Storage, bool) {
 		store := h.Store(resource.Group, resource.Resource)
-		return shared{store, h.Feed.Log(resource)}, store != nil
+		return shared{store, h.Feed, resource}, store != nil
 	}
 }
 
-// shared is a storage with the log of what its watch cache holds.
+// shared is a storage with the feed that knows what its watch cache holds. Most reads
+// are of one object and need no log, so that one is looked for only by those that do.
 type shared struct {
 	lookup.Storage
-	log *feed.Log
+	feed     *feed.Feed
+	resource schema.GroupResource
 }
 
-func (s shared) Each(f func(runtime.Object)) { s.log.Each(f) }
+func (s shared) Each(f func(runtime.Object)) { s.feed.Log(s.resource).Each(f) }
 
 // join makes one plugin of many. Upstream's own register in a table by name and
 // are handed what they need after they were made.
