@@ -10,8 +10,8 @@
 //
 // By turns: encoding a large list keeps a processor busy for as long as it takes. Only
 // some go on at a time, the others wait between two pieces, so that small requests find
-// a processor and large lists share what is left piece by piece. Whoever reads slowly
-// holds up nobody: a piece on its way takes no turn.
+// a processor and large lists share what is left, the first to come first. Whoever reads
+// slowly holds up nobody: a piece on its way takes no turn.
 package answer
 
 import (
@@ -40,7 +40,7 @@ type Options struct {
 // middle of its answer, the answer is cut off, unless it is an error that can still be
 // sent whole: nobody shall take the part for the whole.
 func Carry(next http.Handler, o Options) http.Handler {
-	turns := make(chan struct{}, max(1, o.Turns))
+	line := newLine(o.Turns)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx := r.Context()
 		info, ok := apirequest.RequestInfoFrom(ctx)
@@ -48,7 +48,7 @@ func Carry(next http.Handler, o Options) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		out := &writer{to: w, header: w.Header().Clone(), ended: ctx.Done(), turns: turns, alone: r.ProtoMajor < 2}
+		out := &writer{to: w, header: w.Header().Clone(), ended: ctx.Done(), line: line, alone: r.ProtoMajor < 2}
 		expire := sync.OnceFunc(func() {
 			if out.expire() {
 				metrics.RecordRequestTermination(r, info, metrics.APIServerComponent, http.StatusGatewayTimeout)

@@ -197,14 +197,48 @@ func TestByTurns(t *testing.T) {
 	})
 }
 
+// TestFirstComeFirstServed makes large answers beside each other: one after the other
+// ends, not all of them at the end.
+func TestFirstComeFirstServed(t *testing.T) {
+	const pieces, answers = 10, 5
+	const work = time.Millisecond
+	synctest.Test(t, func(t *testing.T) {
+		handler := Carry(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = w.Write(make([]byte, piece))
+			for range pieces {
+				if _, err := w.Write(make([]byte, piece)); err != nil {
+					t.Error(err)
+				}
+				time.Sleep(work)
+			}
+		}), Options{LongRunning: watches, Turns: 1})
+		began := time.Now()
+		var group sync.WaitGroup
+		for i := range answers {
+			group.Go(func() {
+				ctx := apirequest.WithRequestInfo(t.Context(), &apirequest.RequestInfo{Verb: "list"})
+				handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, http.MethodGet, "/api", nil))
+				// While a piece is on its way, one of the next answer is made.
+				if took, most := time.Since(began), time.Duration((i+2)*pieces)*work; took > most {
+					t.Errorf("answer %d after %s, want at most %s", i, took, most)
+				}
+			})
+			synctest.Wait() // the order in which they come
+		}
+		group.Wait()
+	})
+}
+
 // TestNoTurnInTime ends while it waits for its turn.
 func TestNoTurnInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		turns := make(chan struct{}, 1)
-		turns <- struct{}{}
+		line := newLine(1)
+		if err := line.await(new(place), nil); err != nil {
+			t.Fatal(err)
+		}
 		ctx, cancel := context.WithTimeout(t.Context(), limit)
 		defer cancel()
-		out := &writer{to: httptest.NewRecorder(), header: http.Header{}, ended: ctx.Done(), turns: turns}
+		out := &writer{to: httptest.NewRecorder(), header: http.Header{}, ended: ctx.Done(), line: line}
 		if _, err := out.Write(make([]byte, piece)); err != nil {
 			t.Fatal(err)
 		}
@@ -212,7 +246,7 @@ func TestNoTurnInTime(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 		out.end()
-		if len(turns) != 1 {
+		if line.free != 0 || len(line.waiting) != 0 {
 			t.Error("it gave up a turn that it did not have")
 		}
 	})

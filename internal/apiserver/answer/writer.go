@@ -25,7 +25,7 @@ type writer struct {
 	// header is the handler's own: it may set one while the 504 is being written.
 	header http.Header
 	ended  <-chan struct{} // when the request's time is over
-	turns  chan struct{}
+	line   *line
 	// alone is whether the request has the connection to itself, as with HTTP/1. Where
 	// reading was given up, none can follow on it.
 	alone bool
@@ -46,8 +46,9 @@ type writer struct {
 	half bool
 	// waiting is what was written and is not passed on yet; nil if there is nothing.
 	waiting *bytes.Buffer
-	// turn is whether this answer has one.
-	turn bool
+	// place is where the answer stands in line, turn whether it has one.
+	place place
+	turn  bool
 }
 
 // expire answers in the handler's place, and says whether it was time to. Nothing that
@@ -146,19 +147,15 @@ func (w *writer) pass() error {
 
 // await takes a turn, unless the request's time is over before.
 func (w *writer) await() error {
-	select {
-	case w.turns <- struct{}{}:
-		w.turn = true
-		return nil
-	case <-w.ended:
-		return http.ErrHandlerTimeout
-	}
+	err := w.line.await(&w.place, w.ended)
+	w.turn = err == nil
+	return err
 }
 
 func (w *writer) yield() {
 	if w.turn {
 		w.turn = false
-		<-w.turns
+		w.line.yield()
 	}
 }
 
