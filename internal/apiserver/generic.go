@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	goruntime "runtime"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -16,14 +15,11 @@ import (
 	"k8s.io/apiserver/pkg/util/flowcontrol"
 )
 
-// inFlight is how many requests are worked on at a time, reads and writes, shared out
-// by priority and fairness. What is let in beyond that many a processor only makes all
-// of it slower, and a client that lists everything at once would keep the others
-// waiting for as long as its lists take. The upper bounds are kube-apiserver's.
-func inFlight(processors int) (reads, writes int) {
-	const most, mostWrites, each, eachWrite = 400, 200, 40, 20
-	return min(most, each*processors), min(mostWrites, eachWrite*processors)
-}
+// inFlightReads and inFlightWrites are how many requests are worked on at a time, shared
+// out by priority and fairness: kube-apiserver's figures. Fewer, to suit few processors,
+// would leave a level no more seats than one large list takes; that processors are not
+// worn out by large answers is seen to where they are written (see [answer]).
+const inFlightReads, inFlightWrites = 400, 200
 
 // genericConfig configures the handler chain of k8s.io/apiserver.
 func (s *Server) genericConfig() (*genericapiserver.Config, error) {
@@ -43,7 +39,7 @@ func (s *Server) genericConfig() (*genericapiserver.Config, error) {
 	// At /debug/pprof, for those who may get that path.
 	c.EnableProfiling = true
 	c.ShutdownWatchTerminationGracePeriod = watchShutdownGrace
-	c.MaxRequestsInFlight, c.MaxMutatingRequestsInFlight = inFlight(goruntime.GOMAXPROCS(0))
+	c.MaxRequestsInFlight, c.MaxMutatingRequestsInFlight = inFlightReads, inFlightWrites
 	c.FlowControl = flowcontrol.New(h.Informers, h.Client.FlowcontrolV1(), c.MaxRequestsInFlight+c.MaxMutatingRequestsInFlight)
 	c.LongRunningFunc = genericfilters.BasicLongRunningRequestCheck(
 		sets.NewString("watch", "proxy"), sets.NewString("attach", "exec", "proxy", "log", "portforward"))
@@ -56,7 +52,7 @@ func (s *Server) genericConfig() (*genericapiserver.Config, error) {
 	c.AddHealthChecks(append([]healthz.HealthChecker{s.storeHealth()}, s.config.Checks...)...)
 	c.AuditBackend, c.AuditPolicyRuleEvaluator = s.config.Audit.Backend, s.config.Audit.Policy
 	c.BuildHandlerChainFunc = func(paths http.Handler, c *genericapiserver.Config) http.Handler {
-		return chain(s.front.before(s.routed(paths)), c)
+		return chain(s.front.before(s.routed(paths)), c, s.host.Feed)
 	}
 
 	cert, err := dynamiccertificates.NewStaticCertKeyContent("serving", s.config.CertPEM, s.config.KeyPEM)

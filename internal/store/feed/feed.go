@@ -59,6 +59,19 @@ func (f *Feed) Log(gr schema.GroupResource) *Log {
 	return l
 }
 
+// Len returns how many objects a resource has, zero if it has no log.
+func (f *Feed) Len(gr schema.GroupResource) int {
+	f.mu.Lock()
+	l := f.logs[gr]
+	f.mu.Unlock()
+	if l == nil {
+		return 0
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.objects)
+}
+
 // Log is the present state of a resource and those who follow it.
 type Log struct {
 	mu        sync.Mutex

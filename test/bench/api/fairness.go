@@ -44,7 +44,9 @@ func (b *bench) fairness(ctx context.Context) error {
 			for greed.Err() == nil {
 				body, err := c.CoreV1().RESTClient().Get().Namespace(namespace).Resource("pods").MaxRetries(0).Stream(greed)
 				if err != nil {
-					refused.Add(1)
+					if greed.Err() == nil {
+						refused.Add(1)
+					}
 					_ = sleep(greed, 100*time.Millisecond)
 					continue
 				}
