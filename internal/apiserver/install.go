@@ -14,11 +14,15 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/apiserver/pkg/endpoints"
 	"k8s.io/apiserver/pkg/endpoints/discovery"
 	"k8s.io/apiserver/pkg/endpoints/discovery/aggregated"
 	"k8s.io/apiserver/pkg/registry/rest"
 	genericapiserver "k8s.io/apiserver/pkg/server"
+	"sigs.k8s.io/structured-merge-diff/v6/typed"
+
+	"github.com/sinawi/sinawi/internal/apiserver/stack"
 )
 
 // group is one API group with the storage of its versions.
@@ -223,11 +227,21 @@ func (s *Server) groupVersion(g *group, gv schema.GroupVersion) *endpoints.APIGr
 		Defaulter:                   g.scheme,
 		Typer:                       g.scheme,
 		Namer:                       runtime.Namer(meta.NewAccessor()),
-		TypeConverter:               s.host.Types,
+		TypeConverter:               roomy{s.host.Types},
 		EquivalentResourceRegistry:  s.generic.EquivalentResourceRegistry,
 		Authorizer:                  s.generic.Authorizer,
 		Admit:                       s.host.Admission,
 		MinRequestTimeout:           MinRequestTimeout,
 		MaxRequestBodyBytes:         MaxRequestBodyBytes,
 	}
+}
+
+// roomy converts where there is room for it: the fields that a request owns are the
+// first that is found out in the goroutine that writes for it.
+type roomy struct{ managedfields.TypeConverter }
+
+// ObjectToTyped implements [managedfields.TypeConverter].
+func (r roomy) ObjectToTyped(obj runtime.Object, options ...typed.ValidationOptions) (*typed.TypedValue, error) {
+	stack.Grow()
+	return r.TypeConverter.ObjectToTyped(obj, options...)
 }
