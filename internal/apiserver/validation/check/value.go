@@ -46,7 +46,7 @@ func (l *List) PortOrName(path *field.Path, port intstr.IntOrString) {
 
 // Protocol checks the protocol of a port.
 func (l *List) Protocol(path *field.Path, p corev1.Protocol) {
-	RequiredOneOf(l, path, p, corev1.ProtocolTCP, corev1.ProtocolUDP, corev1.ProtocolSCTP)
+	RequiredOneOf(l, path, p, corev1.ProtocolSCTP, corev1.ProtocolTCP, corev1.ProtocolUDP)
 }
 
 // Mode checks the permission bits of a file.

@@ -144,6 +144,11 @@ func Tolerations(tolerations []corev1.Toleration, path *field.Path) field.ErrorL
 			if t.Value != "" {
 				l.Invalid(at.Child("operator"), t.Value, "value must be empty when `operator` is 'Exists'")
 			}
+		case corev1.TolerationOpLt, corev1.TolerationOpGt:
+			// Known, and not switched on: the message names them all the same.
+			l.Add(field.NotSupported(at.Child("operator"), t.Operator, []corev1.TolerationOperator{
+				corev1.TolerationOpEqual, corev1.TolerationOpExists, corev1.TolerationOpLt, corev1.TolerationOpGt,
+			}))
 		default:
 			l.Add(field.NotSupported(at.Child("operator"), t.Operator, []corev1.TolerationOperator{corev1.TolerationOpEqual, corev1.TolerationOpExists}))
 		}

@@ -47,7 +47,11 @@ func (c containers) initial(path *field.Path) {
 	for i := range c.spec.InitContainers {
 		ctr, at := &c.spec.InitContainers[i], path.Index(i)
 		c.common(ctr, at)
-		restartRules(c.List, ctr, at)
+		if ctr.RestartPolicy != nil {
+			restartRules(c.List, ctr, at)
+		} else if len(ctr.RestartPolicyRules) > 0 {
+			c.Required(at.Child("restartPolicy"), noRestartPolicy)
+		}
 		if names.Has(ctr.Name) {
 			c.Duplicate(at.Child("name"), ctr.Name)
 		} else if ctr.Name != "" {
@@ -69,8 +73,11 @@ func (c containers) initial(path *field.Path) {
 				c.Forbidden(at.Child(f.name), "may not be set for init containers without restartPolicy=Always")
 			}
 		}
-		if len(ctr.ResizePolicy) > 0 {
-			c.Invalid(at.Child("resizePolicy"), ctr.ResizePolicy, "must not be set for init containers")
+		for j, p := range ctr.ResizePolicy {
+			if p.RestartPolicy == corev1.RestartContainer {
+				c.Invalid(at.Child("resizePolicy").Index(j).Child("restartPolicy"), p.RestartPolicy,
+					"must not be set to 'RestartContainer' for non-sidecar initContainers")
+			}
 		}
 	}
 }
@@ -79,17 +86,19 @@ func isSidecar(c *corev1.Container) bool {
 	return c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
 }
 
+const noRestartPolicy = "must specify restartPolicy when restart rules are used"
+
 // restartRules checks when a container is started again by itself.
 func restartRules(l *check.List, c *corev1.Container, path *field.Path) {
 	if p := c.RestartPolicy; p != nil {
 		check.OneOf(l, path.Child("restartPolicy"), *p,
 			corev1.ContainerRestartPolicyAlways, corev1.ContainerRestartPolicyNever, corev1.ContainerRestartPolicyOnFailure)
 	} else if len(c.RestartPolicyRules) > 0 {
-		l.Required(path.Child("restartPolicy"), "must specify restartPolicy when restart rules are used")
+		l.Required(path.Child("restartPolicy"), noRestartPolicy)
 	}
 	rules := path.Child("restartPolicyRules")
 	if len(c.RestartPolicyRules) > 20 {
-		l.Add(field.TooLong(rules, len(c.RestartPolicyRules), 20))
+		l.Add(field.TooMany(rules, len(c.RestartPolicyRules), 20))
 	}
 	for i, r := range c.RestartPolicyRules {
 		at := rules.Index(i)
@@ -101,7 +110,7 @@ func restartRules(l *check.List, c *corev1.Container, path *field.Path) {
 		check.OneOf(l, at.Child("exitCodes", "operator"), r.ExitCodes.Operator,
 			corev1.ContainerRestartRuleOnExitCodesOpIn, corev1.ContainerRestartRuleOnExitCodesOpNotIn)
 		if len(r.ExitCodes.Values) > 255 {
-			l.Add(field.TooLong(at.Child("exitCodes", "values"), len(r.ExitCodes.Values), 255))
+			l.Add(field.TooMany(at.Child("exitCodes", "values"), len(r.ExitCodes.Values), 255))
 		}
 	}
 }
@@ -166,7 +175,7 @@ func (c containers) common(ctr *corev1.Container, path *field.Path) {
 	check.RequiredOneOf(c.List, path.Child("terminationMessagePolicy"), ctr.TerminationMessagePolicy,
 		corev1.TerminationMessageReadFile, corev1.TerminationMessageFallbackToLogsOnError)
 	containerPorts(c.List, ctr.Ports, path.Child("ports"))
-	env(c.List, ctr.Env, c.volumes, path.Child("env"))
+	env(c.List, ctr.Env, path.Child("env"))
 	envFrom(c.List, ctr.EnvFrom, path.Child("envFrom"))
 	c.mounts(ctr, path.Child("volumeMounts"))
 	c.devices(ctr, path.Child("volumeDevices"))
@@ -186,7 +195,7 @@ func resizePolicy(l *check.List, list []corev1.ContainerResizePolicy, restart co
 		check.RequiredOneOf(l, path, p.ResourceName, corev1.ResourceCPU, corev1.ResourceMemory)
 		check.RequiredOneOf(l, path, p.RestartPolicy, corev1.NotRequired, corev1.RestartContainer)
 		if restart == corev1.RestartPolicyNever && p.RestartPolicy != corev1.NotRequired {
-			l.Invalid(path, p.RestartPolicy, "must be 'NotRequired' when `restartPolicy` is 'Never'")
+			l.Invalid(path, p.RestartPolicy, "must be 'NotRequired' when pod `restartPolicy` is 'Never'")
 		}
 	}
 }
@@ -251,7 +260,7 @@ func mountKind(l *check.List, m *corev1.VolumeMount, ctr *corev1.Container, path
 		return
 	}
 	at = path.Child("recursiveReadOnly")
-	check.OneOf(l, at, *r, corev1.RecursiveReadOnlyDisabled, corev1.RecursiveReadOnlyIfPossible, corev1.RecursiveReadOnlyEnabled)
+	check.OneOf(l, at, *r, corev1.RecursiveReadOnlyDisabled, corev1.RecursiveReadOnlyEnabled, corev1.RecursiveReadOnlyIfPossible)
 	if *r != corev1.RecursiveReadOnlyEnabled && *r != corev1.RecursiveReadOnlyIfPossible {
 		return
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/sinawi/sinawi/internal/apiserver/validation/volume"
 )
 
-func env(l *check.List, vars []corev1.EnvVar, volumes map[string]corev1.VolumeSource, path *field.Path) {
+func env(l *check.List, vars []corev1.EnvVar, path *field.Path) {
 	for i := range vars {
 		v, at := &vars[i], path.Index(i)
 		if v.Name == "" {
@@ -19,12 +19,12 @@ func env(l *check.List, vars []corev1.EnvVar, volumes map[string]corev1.VolumeSo
 			l.Messages(at.Child("name"), v.Name, validation.IsRelaxedEnvVarName(v.Name))
 		}
 		if v.ValueFrom != nil {
-			valueFrom(l, v, volumes, at.Child("valueFrom"))
+			valueFrom(l, v, at.Child("valueFrom"))
 		}
 	}
 }
 
-func valueFrom(l *check.List, v *corev1.EnvVar, volumes map[string]corev1.VolumeSource, path *field.Path) {
+func valueFrom(l *check.List, v *corev1.EnvVar, path *field.Path) {
 	from, sources := v.ValueFrom, 0
 	if r := from.FieldRef; r != nil {
 		sources++
@@ -45,7 +45,7 @@ func valueFrom(l *check.List, v *corev1.EnvVar, volumes map[string]corev1.Volume
 	}
 	if r := from.FileKeyRef; r != nil {
 		sources++
-		fileKeyRef(l, r, volumes, path.Child("fileKeyRef"))
+		fileKeyRef(l, r, path.Child("fileKeyRef"))
 	}
 	switch {
 	case sources == 0:
@@ -66,30 +66,47 @@ func keyRef(l *check.List, name, key string, path *field.Path) {
 	l.Messages(path.Child("key"), key, validation.IsConfigMapKey(key))
 }
 
-// fileKeyRef checks a variable that is read from a file in an empty directory
-// of the pod.
-func fileKeyRef(l *check.List, r *corev1.FileKeySelector, volumes map[string]corev1.VolumeSource, path *field.Path) {
+// fileKeyRef checks a variable that is read from a file in a volume of the pod.
+func fileKeyRef(l *check.List, r *corev1.FileKeySelector, path *field.Path) {
 	if r.Key == "" {
 		l.Required(path.Child("key"), "")
 	} else {
 		l.Messages(path.Child("key"), r.Key, validation.IsRelaxedEnvVarName(r.Key))
 	}
+	if r.VolumeName == "" {
+		l.Required(path.Child("volumeName"), "")
+	} else {
+		l.Label(path.Child("volumeName"), r.VolumeName)
+	}
 	if r.Path == "" {
 		l.Required(path.Child("path"), "")
 	} else {
-		l.VolumePath(path.Child("path"), r.Path)
+		l.NoBacksteps(path.Child("path"), r.Path)
 	}
-	if r.VolumeName == "" {
-		l.Required(path.Child("volumeName"), "")
-		return
+}
+
+// fileVolumes checks that the files that variables are read from lie in empty
+// directories of the pod, which is looked for among all volumes, sound or not.
+func fileVolumes(l *check.List, s *corev1.PodSpec, path *field.Path) {
+	volumes := map[string]*corev1.Volume{}
+	for i := range s.Volumes {
+		volumes[s.Volumes[i].Name] = &s.Volumes[i]
 	}
-	source, ok := volumes[r.VolumeName]
-	switch {
-	case !ok:
-		l.Add(field.NotFound(path.Child("volumeName"), r.VolumeName))
-	case source.EmptyDir == nil:
-		l.Invalid(path.Child("volumeName"), r.VolumeName, "referenced volume must be of type emptyDir")
-	}
+	EachContainer(s, path, func(c *corev1.Container, at *field.Path) {
+		for i := range c.Env {
+			if c.Env[i].ValueFrom == nil || c.Env[i].ValueFrom.FileKeyRef == nil {
+				continue
+			}
+			name := c.Env[i].ValueFrom.FileKeyRef.VolumeName
+			named := at.Child("env").Index(i).Child("valueFrom", "fileKeyRef", "volumeName")
+			switch v := volumes[name]; {
+			case v == nil:
+				l.Add(field.NotFound(named, name))
+			case v.EmptyDir == nil:
+				l.Invalid(named, name, "referenced volume must be of type emptyDir")
+			}
+		}
+	})
 }
 
 func envFrom(l *check.List, list []corev1.EnvFromSource, path *field.Path) {

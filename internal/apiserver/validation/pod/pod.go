@@ -88,6 +88,13 @@ func tokensNeedAccount(l *check.List, volumes []corev1.Volume, path *field.Path)
 	}
 }
 
+// Annotations checks the annotations of a template alone.
+func Annotations(t *corev1.PodTemplateSpec, path *field.Path) field.ErrorList {
+	var l check.List
+	annotations(&l, t.Annotations, &t.Spec, path)
+	return l.Errors
+}
+
 // Template checks the template that a workload makes pods from.
 func Template(t *corev1.PodTemplateSpec, path *field.Path) field.ErrorList {
 	l := check.List{Errors: check.Labels(t.Labels, path.Child("labels"))}
@@ -112,13 +119,16 @@ func spec(l *check.List, s *corev1.PodSpec, where volume.Pod, path *field.Path) 
 	c.regular(path.Child("containers"))
 	c.initial(path.Child("initContainers"))
 	c.ephemeral(path.Child("ephemeralContainers"))
-	podResources(l, s, path.Child("resources"))
+	podResources(l, s, c.claims, path.Child("resources"))
 	hostPorts(l, s, where.Real, path.Child("containers"))
 	check.RequiredOneOf(l, path.Child("restartPolicy"), s.RestartPolicy, corev1.RestartPolicyAlways, corev1.RestartPolicyOnFailure, corev1.RestartPolicyNever)
 	check.RequiredOneOf(l, path.Child("dnsPolicy"), s.DNSPolicy,
 		corev1.DNSClusterFirstWithHostNet, corev1.DNSClusterFirst, corev1.DNSDefault, corev1.DNSNone)
 	l.Add(check.Labels(s.NodeSelector, path.Child("nodeSelector"))...)
 	securityContext(l, s, path.Child("securityContext"))
+	if s.HostPID && check.Deref(s.ShareProcessNamespace, false) {
+		l.Invalid(path.Child("shareProcessNamespace"), true, "ShareProcessNamespace and HostPID cannot both be enabled")
+	}
 	l.Add(placement.Affinity(s.Affinity, path.Child("affinity"))...)
 	dnsConfig(l, s, path.Child("dnsConfig"))
 	gates(l, s, path)
@@ -138,6 +148,7 @@ func spec(l *check.List, s *corev1.PodSpec, where volume.Pod, path *field.Path) 
 	}
 	hostProcess(l, s, path)
 	operatingSystem(l, s, path)
+	fileVolumes(l, s, path)
 }
 
 // names checks the references of a pod spec that are names.
@@ -168,14 +179,14 @@ func names(l *check.List, s *corev1.PodSpec, path *field.Path) {
 func hostnameOverride(l *check.List, s *corev1.PodSpec, name string, path *field.Path) {
 	at := path.Child("hostnameOverride")
 	if len(name) > 64 {
-		l.Invalid(at, name, "must be no more than 64 characters")
+		l.Add(field.TooLong(at, "", 64))
 	}
 	l.Subdomain(at, name)
 	if s.HostNetwork {
-		l.Forbidden(at, "may not be specified when `hostNetwork` is true")
+		l.Forbidden(at, "may not be specified when hostNetwork is true")
 	}
 	if s.SetHostnameAsFQDN != nil && *s.SetHostnameAsFQDN {
-		l.Forbidden(at, "may not be specified when `setHostnameAsFQDN` is true")
+		l.Forbidden(at, "may not be specified when setHostnameAsFQDN is true")
 	}
 }
 
@@ -195,7 +206,7 @@ func gates(l *check.List, s *corev1.PodSpec, path *field.Path) {
 	if g := s.SchedulingGroup; g != nil {
 		at := path.Child("schedulingGroup")
 		if g.PodGroupName == nil {
-			l.Invalid(at, "", "must specify one of: `podGroupName`")
+			l.Invalid(at.Child("podGroupName"), nil, "must specify one of: `podGroupName`")
 		} else {
 			l.Subdomain(at.Child("podGroupName"), *g.PodGroupName)
 		}

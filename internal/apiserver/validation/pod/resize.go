@@ -23,10 +23,6 @@ func ResizeUpdate(p, old *corev1.Pod) field.ErrorList {
 	l := check.List{Errors: check.ObjectMetaUpdate(&p.ObjectMeta, &old.ObjectMeta)}
 	l.Add(whole(p)...)
 	path := field.NewPath("spec")
-	if len(p.Spec.Containers) != len(old.Spec.Containers) || len(p.Spec.InitContainers) != len(old.Spec.InitContainers) {
-		l.Forbidden(path, "containers may not be added or removed on resize")
-		return l.Errors
-	}
 	if qos.ComputePodQOS(old) != qos.ComputePodQOS(p) {
 		l.Invalid(path, p.Status.QOSClass, "Pod QOS Class may not change as a result of resizing")
 	}
@@ -34,16 +30,66 @@ func ResizeUpdate(p, old *corev1.Pod) field.ErrorList {
 		l.Forbidden(path, "Pod running on node without support for resize")
 	}
 	same := *p.Spec.DeepCopy()
-	resizeAll(&l, same.Containers, old.Spec.Containers, path.Child("containers"))
+	resizePod(&l, &same, &old.Spec, path)
+	if !sameOrder(&l, &p.Spec, &old.Spec, path) {
+		return l.Errors
+	}
+	resizeAll(&l, same.Containers, old.Spec.Containers, path)
 	resizeInitial(&l, same.InitContainers, old.Spec.InitContainers, path.Child("initContainers"))
-	if same.Resources != nil && old.Spec.Resources != nil {
-		kept(&l, same.Resources, old.Spec.Resources, path.Child("resources"))
-		keepCompute(same.Resources, old.Spec.Resources)
+	if !apiequality.Semantic.DeepEqual(p.Spec.Volumes, old.Spec.Volumes) {
+		l.Forbidden(path.Child("volumes"), "volumes are immutable on resize when InPlacePodVerticalScalingMemoryBackedVolumes feature gate is disabled")
 	}
 	if len(l.Errors) == 0 && !apiequality.Semantic.DeepEqual(same, old.Spec) {
 		l.Forbidden(path, "only cpu and memory resources are mutable")
 	}
 	return l.Errors
+}
+
+// sameOrder refuses containers that come, go or move; it tells whether all are
+// where they were.
+func sameOrder(l *check.List, now, old *corev1.PodSpec, path *field.Path) bool {
+	before := len(l.Errors)
+	for _, list := range []struct {
+		name     string
+		now, old []corev1.Container
+	}{{"containers", now.Containers, old.Containers}, {"initContainers", now.InitContainers, old.InitContainers}} {
+		if len(list.now) != len(list.old) {
+			l.Forbidden(path.Child(list.name), list.name+" may not be added or removed on resize")
+			continue
+		}
+		for i := range list.old {
+			if list.now[i].Name != list.old[i].Name {
+				l.Forbidden(path.Child(list.name).Index(i).Child("name"), list.name+" may not be renamed or reordered on resize")
+			}
+		}
+	}
+	return len(l.Errors) == before
+}
+
+// resizePod checks the resources of the pod as a whole, and sets those of now
+// that may change back to old's.
+func resizePod(l *check.List, now, old *corev1.PodSpec, path *field.Path) {
+	given := func(r *corev1.ResourceRequirements) bool { return r != nil && len(r.Requests)+len(r.Limits) > 0 }
+	if !given(now.Resources) && !given(old.Resources) {
+		return
+	}
+	at := path.Child("resources")
+	if old.Resources != nil && now.Resources == nil {
+		l.Forbidden(at, "pod-level resources cannot be removed")
+		return
+	}
+	var before corev1.ResourceRequirements
+	if old.Resources != nil {
+		before = *old.Resources
+		kept(l, now.Resources, old.Resources, "pod-level resource", at)
+	}
+	keepCompute(now.Resources, &before)
+	if r := now.Resources; old.Resources == nil && len(r.Requests)+len(r.Limits)+len(r.Claims) == 0 {
+		now.Resources = nil
+	}
+	if !apiequality.Semantic.DeepEqual(now.Resources, old.Resources) {
+		l.Forbidden(path, "only cpu and memory resources are mutable at pod-level")
+	}
 }
 
 // resizable tells whether the pod's node reports what containers were given;
@@ -59,40 +105,42 @@ func resizable(p *corev1.Pod) bool {
 
 func resizeAll(l *check.List, now, old []corev1.Container, path *field.Path) {
 	for i := range now {
-		kept(l, &now[i].Resources, &old[i].Resources, path.Index(i).Child("resources"))
+		kept(l, &now[i].Resources, &old[i].Resources, "resource", path.Child("containers").Index(i).Child("resources"))
 		keepCompute(&now[i].Resources, &old[i].Resources)
-		// The policy belongs to the resize and may change with it.
-		now[i].ResizePolicy = old[i].ResizePolicy
 		if !apiequality.Semantic.DeepEqual(now[i], old[i]) {
-			l.Forbidden(field.NewPath("spec"), "only cpu and memory resources are mutable")
+			l.Forbidden(path, "only cpu and memory resources are mutable")
 		}
 	}
 }
 
 func resizeInitial(l *check.List, now, old []corev1.Container, path *field.Path) {
 	for i := range now {
-		refused := "resources for non-sidecar init containers are immutable"
-		if isSidecar(&old[i]) {
-			refused = "only cpu and memory resources for sidecar containers are mutable"
-			kept(l, &now[i].Resources, &old[i].Resources, path.Index(i).Child("resources"))
-			keepCompute(&now[i].Resources, &old[i].Resources)
-			now[i].ResizePolicy = old[i].ResizePolicy
-		}
+		changed := !apiequality.Semantic.DeepEqual(now[i], old[i])
+		kept(l, &now[i].Resources, &old[i].Resources, "resource", path.Index(i).Child("resources"))
+		keepCompute(&now[i].Resources, &old[i].Resources)
 		if !apiequality.Semantic.DeepEqual(now[i], old[i]) {
-			l.Forbidden(field.NewPath("spec"), refused)
+			l.Forbidden(path.Index(i), "only cpu and memory resources for init or sidecar containers are mutable")
+		}
+		if !changed || isSidecar(&now[i]) {
+			continue
+		}
+		for _, p := range now[i].ResizePolicy {
+			if p.RestartPolicy == corev1.RestartContainer {
+				l.Forbidden(path.Index(i), "non-sidecar init containers with a resize policy of RestartContainer cannot be resized")
+			}
 		}
 	}
 }
 
-// kept refuses to take a request or a limit away.
-func kept(l *check.List, now, old *corev1.ResourceRequirements, path *field.Path) {
+// kept refuses to take a request or a limit away; what names whose they are.
+func kept(l *check.List, now, old *corev1.ResourceRequirements, what string, path *field.Path) {
 	for _, list := range []struct {
 		name     string
 		now, old corev1.ResourceList
 	}{{"requests", now.Requests, old.Requests}, {"limits", now.Limits, old.Limits}} {
 		for name := range list.old {
 			if _, ok := list.now[name]; !ok {
-				l.Forbidden(path.Child(list.name), fmt.Sprintf("resource %s cannot be removed", list.name))
+				l.Forbidden(path.Child(list.name), fmt.Sprintf("%s %s cannot be removed", what, list.name))
 				break
 			}
 		}

@@ -93,15 +93,19 @@ func claimNames(l *check.List, list []corev1.ResourceClaim, known sets.Set[strin
 }
 
 // podResources checks resources that are given for the pod as a whole.
-func podResources(l *check.List, s *corev1.PodSpec, path *field.Path) {
+func podResources(l *check.List, s *corev1.PodSpec, claims sets.Set[string], path *field.Path) {
 	r := s.Resources
 	if r == nil {
 		return
 	}
-	if r.Claims != nil {
-		l.Forbidden(path.Child("claims"), "claims cannot be set for Resources at pod-level")
+	if s.OS != nil && s.OS.Name == corev1.Windows {
+		l.Forbidden(path, "may not be set for a windows pod")
+		return
 	}
-	resources(l, r, nil, path, func(path *field.Path, name corev1.ResourceName) {
+	if r.Claims != nil {
+		l.Forbidden(path.Child("claims"), "claims may not be set for Resources at pod-level")
+	}
+	resources(l, r, claims, path, func(path *field.Path, name corev1.ResourceName) {
 		before := len(l.Errors)
 		l.ResourceName(path, name)
 		if len(l.Errors) == before && !resourcehelper.IsSupportedPodLevelResource(name) {
@@ -112,13 +116,14 @@ func podResources(l *check.List, s *corev1.PodSpec, path *field.Path) {
 	for _, name := range check.Keys(sum) {
 		wanted := sum[name]
 		given, ok := r.Requests[name]
-		if !ok && !resourcehelper.IsSupportedPodLevelResource(name) {
+		if !ok {
 			continue
 		}
 		if wanted.Cmp(given) > 0 {
 			l.Invalid(path.Child("requests").Key(string(name)), given.String(), fmt.Sprintf("must be greater than or equal to aggregate container requests of %s", wanted.String()))
 		}
 	}
+	hugePagesFit(l, s, path.Child("limits"))
 	for i := range s.Containers {
 		for _, name := range check.Keys(s.Containers[i].Resources.Limits) {
 			limit := s.Containers[i].Resources.Limits[name]
@@ -126,6 +131,19 @@ func podResources(l *check.List, s *corev1.PodSpec, path *field.Path) {
 				l.Invalid(path.Child("containers").Index(i).Key(string(name)).Child("limits"), limit.String(),
 					fmt.Sprintf("must be less than or equal to pod limits of %s", most.String()))
 			}
+		}
+	}
+}
+
+// hugePagesFit checks that the pod's huge pages are enough for its containers
+// together: what is not overcommitted cannot be less than the sum.
+func hugePagesFit(l *check.List, s *corev1.PodSpec, path *field.Path) {
+	sum := resourcehelper.AggregateContainerLimits(&corev1.Pod{Spec: *s}, resourcehelper.PodResourcesOptions{})
+	for _, name := range check.Keys(sum) {
+		wanted := sum[name]
+		given, ok := s.Resources.Limits[name]
+		if ok && check.IsHugePage(name) && wanted.Cmp(given) > 0 {
+			l.Invalid(path.Key(string(name)), given.String(), fmt.Sprintf("must be greater than or equal to aggregate container limits of %s", wanted.String()))
 		}
 	}
 }

@@ -23,14 +23,21 @@ func hostUsers(l *check.List, s *corev1.PodSpec, path *field.Path) {
 	if sharesUsers(s) {
 		return
 	}
+	const refused = "when `hostUsers` is false"
 	for _, shared := range []struct {
 		name string
 		set  bool
 	}{{"hostNetwork", s.HostNetwork}, {"HostPID", s.HostPID}, {"HostIPC", s.HostIPC}} {
 		if shared.set {
-			l.Forbidden(path.Child(shared.name), "when `hostUsers` is false")
+			l.Forbidden(path.Child(shared.name), refused)
 		}
 	}
+	// What is in a block device cannot be given to other users.
+	EachContainer(s, path, func(c *corev1.Container, at *field.Path) {
+		if len(c.VolumeDevices) > 0 {
+			l.Forbidden(at.Child("volumeDevices"), refused)
+		}
+	})
 }
 
 func securityContext(l *check.List, s *corev1.PodSpec, path *field.Path) {
@@ -48,9 +55,6 @@ func securityContext(l *check.List, s *corev1.PodSpec, path *field.Path) {
 	id("runAsGroup", sc.RunAsGroup, validation.IsValidGroupID)
 	for i, gid := range sc.SupplementalGroups {
 		l.Messages(path.Child("supplementalGroups").Index(i), gid, validation.IsValidGroupID(gid))
-	}
-	if s.HostPID && check.Deref(s.ShareProcessNamespace, false) {
-		l.Invalid(path.Child("shareProcessNamespace"), *s.ShareProcessNamespace, "ShareProcessNamespace and HostPID cannot both be enabled")
 	}
 	sysctls(l, s, path.Child("sysctls"))
 	if p := sc.FSGroupChangePolicy; p != nil {
@@ -185,7 +189,7 @@ func operatingSystem(l *check.List, s *corev1.PodSpec, path *field.Path) {
 	}
 	switch s.OS.Name {
 	case "":
-		l.Required(path.Child("os", "name"), "cannot be empty")
+		l.Required(path.Child("os", "name"), "")
 	case corev1.Linux:
 		const refused = "windows options cannot be set for a linux pod"
 		if sc := s.SecurityContext; sc != nil && sc.WindowsOptions != nil {

@@ -1,6 +1,8 @@
 package pod
 
 import (
+	"fmt"
+	"math"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -17,19 +19,19 @@ func StatusUpdate(p, old *corev1.Pod) field.ErrorList {
 	l := check.List{Errors: check.ObjectMetaUpdate(&p.ObjectMeta, &old.ObjectMeta)}
 	annotations(&l, p.Annotations, &p.Spec, field.NewPath("metadata", "annotations"))
 	mirrorStays(&l, p, old)
-	for i, c := range p.Status.Conditions {
-		switch c.Type {
-		case corev1.PodScheduled, corev1.PodReady, corev1.PodInitialized:
-		default:
-			l.QualifiedName(field.NewPath("metadata", "conditions").Index(i).Child("Type"), string(c.Type))
-		}
-	}
 	path := field.NewPath("status")
+	podConditions(&l, p.Status.Conditions, path.Child("conditions"))
 	if p.Spec.NodeName != old.Spec.NodeName {
 		l.Forbidden(path.Child("nodeName"), "may not be changed directly")
 	}
 	if n := p.Status.NominatedNodeName; n != "" && n != old.Status.NominatedNodeName {
 		l.Subdomain(path.Child("nominatedNodeName"), n)
+		if old.Spec.NodeName != "" {
+			l.Forbidden(path.Child("nominatedNodeName"), "may not be set on pods that are already bound to a node")
+		}
+	}
+	if n := p.Status.ObservedGeneration; n < 0 {
+		l.Invalid(path.Child("observedGeneration"), n, notNegative)
 	}
 	l.Add(check.Unchanged(p.Status.QOSClass, old.Status.QOSClass, path.Child("qosClass"))...)
 	staysEnded(&l, p.Status.ContainerStatuses, old.Status.ContainerStatuses, path.Child("containerStatuses"), restarts(&old.Spec, old.Spec.Containers))
@@ -38,21 +40,61 @@ func StatusUpdate(p, old *corev1.Pod) field.ErrorList {
 	staysEnded(&l, p.Status.EphemeralContainerStatuses, old.Status.EphemeralContainerStatuses, path.Child("ephemeralContainerStatuses"),
 		func(string, int32) bool { return false })
 	claimStatuses(&l, p, path.Child("resourceClaimStatuses"))
-	podIPs := make([]string, len(p.Status.PodIPs))
-	for i := range p.Status.PodIPs {
-		podIPs[i] = p.Status.PodIPs[i].IP
-	}
-	ips(&l, podIPs, path.Child("podIPs"))
-	hostIPs := make([]string, len(p.Status.HostIPs))
-	for i := range p.Status.HostIPs {
-		hostIPs[i] = p.Status.HostIPs[i].IP
-	}
-	if len(hostIPs) > 0 && hostIPs[0] != p.Status.HostIP {
-		l.Invalid(path.Child("hostIPs").Index(0).Child("ip"), hostIPs[0], "must be equal to `hostIP`")
-	}
-	ips(&l, hostIPs, path.Child("hostIPs"))
+	extendedClaim(&l, p.Status.ExtendedResourceClaimStatus, &p.Spec, path.Child("extendedResourceClaimStatus"))
+	addresses(&l, &p.Status, &old.Status, path)
 	containerStatuses(&l, p, path)
 	return l.Errors
+}
+
+const notNegative = "must be a non-negative integer"
+
+func podConditions(l *check.List, list []corev1.PodCondition, path *field.Path) {
+	for i, c := range list {
+		if c.ObservedGeneration < 0 {
+			l.Invalid(path.Index(i).Child("observedGeneration"), c.ObservedGeneration, notNegative)
+		}
+		switch c.Type {
+		case corev1.PodScheduled, corev1.PodReady, corev1.PodInitialized:
+		default:
+			l.QualifiedName(path.Index(i).Child("Type"), string(c.Type))
+		}
+	}
+}
+
+// addresses checks those of the pod and of its node: each list begins with the
+// one address that clients before dual stack read.
+func addresses(l *check.List, s, old *corev1.PodStatus, path *field.Path) {
+	at := path.Child("podIPs")
+	podIPs := podAddresses(s.PodIPs)
+	ips(l, podIPs, podAddresses(old.PodIPs), at)
+	switch one, many := s.PodIP != "", len(podIPs) > 0; {
+	case one != many:
+		l.Invalid(at, s.PodIPs, "podIP and podIPs must either both be set or both be unset")
+	case many && s.PodIP != podIPs[0]:
+		l.Invalid(at.Index(0).Child("ip"), podIPs[0], "must be equal to `podIP`")
+	}
+	at = path.Child("hostIPs")
+	hostIPs := hostAddresses(s.HostIPs)
+	if len(hostIPs) > 0 && hostIPs[0] != s.HostIP {
+		l.Invalid(at.Index(0).Child("ip"), hostIPs[0], "must be equal to `hostIP`")
+	}
+	ips(l, hostIPs, hostAddresses(old.HostIPs), at)
+}
+
+func podAddresses(list []corev1.PodIP) []string {
+	out := make([]string, len(list))
+	for i := range list {
+		out[i] = list[i].IP
+	}
+	return out
+}
+
+func hostAddresses(list []corev1.HostIP) []string {
+	out := make([]string, len(list))
+	for i := range list {
+		out[i] = list[i].IP
+	}
+	return out
 }
 
 // containerStatuses checks who containers run as and how their devices are.
@@ -66,11 +108,12 @@ func containerStatuses(l *check.List, p *corev1.Pod, path *field.Path) {
 		{"ephemeralContainerStatuses", p.Status.EphemeralContainerStatuses},
 	} {
 		for i := range list.statuses {
-			users(l, &list.statuses[i], p.Spec.OS, path.Child(list.name).Index(i).Child("linux"))
+			users(l, &list.statuses[i], p.Spec.OS, path.Child(list.name).Index(i).Child("user", "linux"))
 		}
 	}
-	devices(l, p.Status.ContainerStatuses, p.Spec.Containers, path.Child("containerStatuses"))
-	devices(l, p.Status.InitContainerStatuses, p.Spec.InitContainers, path.Child("initContainerStatuses"))
+	extended := p.Status.ExtendedResourceClaimStatus
+	devices(l, p.Status.ContainerStatuses, p.Spec.Containers, extended, path.Child("containerStatuses"))
+	devices(l, p.Status.InitContainerStatuses, p.Spec.InitContainers, extended, path.Child("initContainerStatuses"))
 	for i := range p.Status.EphemeralContainerStatuses {
 		if len(p.Status.EphemeralContainerStatuses[i].AllocatedResourcesStatus) > 0 {
 			l.Forbidden(path.Child("ephemeralContainerStatuses").Index(i).Child("allocatedResourcesStatus"), "must not be specified in container status")
@@ -89,7 +132,10 @@ func users(l *check.List, s *corev1.ContainerStatus, os *corev1.PodOS, path *fie
 		}
 		return
 	}
-	l.Messages(path.Child("uid"), user.UID, validation.IsValidUserID(user.UID))
+	// A runtime reports any user that Linux has; a spec names fewer.
+	if user.UID < 0 || user.UID > math.MaxUint32 {
+		l.Invalid(path.Child("uid"), user.UID, fmt.Sprintf("must be between 0 and %d, inclusive", int64(math.MaxUint32)))
+	}
 	l.Messages(path.Child("gid"), user.GID, validation.IsValidGroupID(user.GID))
 	for i, gid := range user.SupplementalGroups {
 		l.Messages(path.Child("supplementalGroups").Index(i), gid, validation.IsValidGroupID(gid))
@@ -98,7 +144,7 @@ func users(l *check.List, s *corev1.ContainerStatus, os *corev1.PodOS, path *fie
 
 // devices checks the health of what containers were given: it must be something
 // that they asked for. A status of a container that is not there is let pass.
-func devices(l *check.List, statuses []corev1.ContainerStatus, containers []corev1.Container, path *field.Path) {
+func devices(l *check.List, statuses []corev1.ContainerStatus, containers []corev1.Container, extended *corev1.PodExtendedResourceClaimStatus, path *field.Path) {
 	byName := map[string]*corev1.Container{}
 	for i := range containers {
 		byName[containers[i].Name] = &containers[i]
@@ -107,12 +153,17 @@ func devices(l *check.List, statuses []corev1.ContainerStatus, containers []core
 		for j := range statuses[i].AllocatedResourcesStatus {
 			s, at := &statuses[i].AllocatedResourcesStatus[j], path.Index(i).Child("allocatedResourcesStatus").Index(j)
 			if c := byName[statuses[i].Name]; c != nil {
-				asked(l, c, s.Name, at.Child("name"))
+				asked(l, c, extended, s.Name, at.Child("name"))
 			}
 			seen := sets.New[corev1.ResourceID]()
 			for k, r := range s.Resources {
 				one := at.Child("resources").Index(k)
 				check.OneOf(l, one.Child("health"), r.Health, corev1.ResourceHealthStatusHealthy, corev1.ResourceHealthStatusUnhealthy, corev1.ResourceHealthStatusUnknown)
+				if m := r.Message; m != nil && *m == "" {
+					l.Required(one.Child("message"), "must be non-empty if specified")
+				} else if m != nil && len(*m) > corev1.ResourceHealthMessageMaxLength {
+					l.Add(field.TooLong(one.Child("message"), "", corev1.ResourceHealthMessageMaxLength))
+				}
 				if seen.Has(r.ResourceID) {
 					l.Duplicate(one.Child("resourceID"), r.ResourceID)
 				}
@@ -122,7 +173,7 @@ func devices(l *check.List, statuses []corev1.ContainerStatus, containers []core
 	}
 }
 
-func asked(l *check.List, c *corev1.Container, name corev1.ResourceName, path *field.Path) {
+func asked(l *check.List, c *corev1.Container, extended *corev1.PodExtendedResourceClaimStatus, name corev1.ResourceName, path *field.Path) {
 	claim, isClaim := strings.CutPrefix(string(name), "claim:")
 	if !isClaim {
 		if _, ok := c.Resources.Requests[name]; !ok {
@@ -139,7 +190,10 @@ func asked(l *check.List, c *corev1.Container, name corev1.ResourceName, path *f
 			return
 		}
 	}
-	l.Invalid(path, name, "must match one of the container's resource claims in a format 'claim:<claimName>/<request>' or 'claim:<claimName>' if request is empty")
+	if extendedRequest(c, extended, claim) {
+		return
+	}
+	l.Invalid(path, name, "must match one of the container's resource claims as 'claim:<claimName>/<requestName>' when container.resources.claims[*].request is set or 'claim:<claimName>' when it is empty")
 }
 
 // restarts returns whether a container of list may run again after it ended.
@@ -178,6 +232,60 @@ func staysEnded(l *check.List, now, old []corev1.ContainerStatus, path *field.Pa
 	}
 }
 
+// extendedRequest tells whether claim, "name/request", is what the container
+// was given for an extended resource that it asked for.
+func extendedRequest(c *corev1.Container, s *corev1.PodExtendedResourceClaimStatus, claim string) bool {
+	name, request, _ := strings.Cut(claim, "/")
+	if s == nil || request == "" || name == "" || name != s.ResourceClaimName {
+		return false
+	}
+	for _, m := range s.RequestMappings {
+		q, asked := c.Resources.Requests[corev1.ResourceName(m.ResourceName)]
+		if m.ContainerName == c.Name && m.RequestName == request && asked && !q.IsZero() {
+			return true
+		}
+	}
+	return false
+}
+
+// extendedClaim checks the claim that was made for a pod's extended resources.
+func extendedClaim(l *check.List, s *corev1.PodExtendedResourceClaimStatus, spec *corev1.PodSpec, path *field.Path) {
+	if s == nil {
+		return
+	}
+	byName := map[string]*corev1.Container{}
+	for _, list := range [][]corev1.Container{spec.InitContainers, spec.Containers} {
+		for i := range list {
+			byName[list[i].Name] = &list[i]
+		}
+	}
+	mappings := path.Child("requestMappings")
+	if len(s.RequestMappings) == 0 {
+		l.Required(mappings, "at least one request mapping is required")
+	}
+	seen := sets.New[corev1.ContainerExtendedResourceRequest]()
+	for i, m := range s.RequestMappings {
+		at := mappings.Index(i)
+		if c := byName[m.ContainerName]; c == nil {
+			l.Invalid(at.Child("containerName"), m.ContainerName, "must match the name of an entry in spec.initContainers.name or spec.containers.name")
+		} else if _, ok := c.Resources.Requests[corev1.ResourceName(m.ResourceName)]; !ok {
+			l.Invalid(at.Child("resourceName"), m.ResourceName, "must match the extended resource name of an entry in spec.initContainers.resources.requests or spec.containers.resources.requests")
+		}
+		l.Label(path.Child("requestName"), m.RequestName)
+		if seen.Has(m) {
+			l.Duplicate(at.Child("containerName"), m.ContainerName)
+			l.Duplicate(at.Child("resourceName"), m.ResourceName)
+			l.Duplicate(at.Child("requestName"), m.RequestName)
+		}
+		seen.Insert(m)
+	}
+	if s.ResourceClaimName == "" {
+		l.Required(path.Child("resourceClaimName"), "")
+	} else {
+		l.Subdomain(path.Child("resourceClaimName"), s.ResourceClaimName)
+	}
+}
+
 func claimStatuses(l *check.List, p *corev1.Pod, path *field.Path) {
 	known, seen := sets.New[string](), sets.New[string]()
 	for _, c := range p.Spec.ResourceClaims {
@@ -193,25 +301,25 @@ func claimStatuses(l *check.List, p *corev1.Pod, path *field.Path) {
 		}
 		seen.Insert(s.Name)
 		if n := s.ResourceClaimName; n != nil {
-			l.Subdomain(at, *n)
+			l.Subdomain(path.Index(i).Child("resourceClaimName"), *n)
 		}
 	}
 }
 
-// ips checks a list of addresses: at most one of each family.
-func ips(l *check.List, list []string, path *field.Path) {
-	seen := sets.New[string]()
+// ips checks a list of addresses: at most one of each family. Addresses that
+// were there before may be such as are not accepted any more.
+func ips(l *check.List, list, old []string, path *field.Path) {
 	for i, ip := range list {
-		l.IP(path.Index(i), ip)
-		if seen.Has(ip) {
-			l.Duplicate(path.Index(i), ip)
-		}
-		seen.Insert(ip)
+		l.Add(validation.IsValidIPForLegacyField(path.Index(i), ip, true, old)...)
 	}
 	if len(list) < 2 {
 		return
 	}
-	if dual, err := netutils.IsDualStackIPStrings(list); err != nil || !dual || len(list) > 2 {
+	dual, err := netutils.IsDualStackIPStrings(list)
+	if err != nil {
+		l.Add(field.InternalError(path, fmt.Errorf("failed to check for dual stack with error:%w", err)))
+	}
+	if !dual || len(list) > 2 {
 		l.Invalid(path, list, "may specify no more than one IP for each IP family")
 	}
 }

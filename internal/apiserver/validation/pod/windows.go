@@ -124,11 +124,43 @@ func windowsPod(l *check.List, s *corev1.PodSpec, path *field.Path) {
 		}
 	}
 	if sc := s.SecurityContext; sc != nil {
-		l.Add(check.OnlyFields(*sc, refused, path.Child("securityContext"), "WindowsOptions", "RunAsNonRoot")...)
+		at := path.Child("securityContext")
+		for _, f := range []struct {
+			name string
+			set  bool
+		}{
+			{"appArmorProfile", sc.AppArmorProfile != nil}, {"seLinuxOptions", sc.SELinuxOptions != nil},
+			{"seccompProfile", sc.SeccompProfile != nil}, {"fsGroup", sc.FSGroup != nil},
+			{"fsGroupChangePolicy", sc.FSGroupChangePolicy != nil}, {"sysctls", len(sc.Sysctls) > 0},
+			{"runAsUser", sc.RunAsUser != nil}, {"runAsGroup", sc.RunAsGroup != nil},
+			{"supplementalGroups", sc.SupplementalGroups != nil}, {"supplementalGroupsPolicy", sc.SupplementalGroupsPolicy != nil},
+			{"seLinuxChangePolicy", sc.SELinuxChangePolicy != nil},
+		} {
+			if f.set {
+				l.Forbidden(at.Child(f.name), refused)
+			}
+		}
 	}
 	EachContainer(s, path, func(c *corev1.Container, at *field.Path) {
-		if sc := c.SecurityContext; sc != nil {
-			l.Add(check.OnlyFields(*sc, refused, at.Child("securityContext"), "WindowsOptions", "RunAsNonRoot")...)
+		if c.SecurityContext != nil {
+			windowsContainer(l, c.SecurityContext, refused, at.Child("securityContext"))
 		}
 	})
+}
+
+func windowsContainer(l *check.List, sc *corev1.SecurityContext, refused string, path *field.Path) {
+	for _, f := range []struct {
+		name string
+		set  bool
+	}{
+		{"appArmorProfile", sc.AppArmorProfile != nil}, {"seLinuxOptions", sc.SELinuxOptions != nil},
+		{"seccompProfile", sc.SeccompProfile != nil}, {"capabilities", sc.Capabilities != nil},
+		{"readOnlyRootFilesystem", sc.ReadOnlyRootFilesystem != nil}, {"privileged", sc.Privileged != nil},
+		{"allowPrivilegeEscalation", sc.AllowPrivilegeEscalation != nil}, {"procMount", sc.ProcMount != nil},
+		{"runAsUser", sc.RunAsUser != nil}, {"runAsGroup", sc.RunAsGroup != nil},
+	} {
+		if f.set {
+			l.Forbidden(path.Child(f.name), refused)
+		}
+	}
 }

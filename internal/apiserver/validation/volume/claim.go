@@ -3,6 +3,7 @@ package volume
 import (
 	"fmt"
 	"reflect"
+	"slices"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -171,6 +172,13 @@ func mutedClaim(c, old *corev1.PersistentVolumeClaim) corev1.PersistentVolumeCla
 	return s
 }
 
+func resizeStates() []corev1.ClaimResourceStatus {
+	return []corev1.ClaimResourceStatus{
+		corev1.PersistentVolumeClaimControllerResizeInProgress, corev1.PersistentVolumeClaimControllerResizeInfeasible,
+		corev1.PersistentVolumeClaimNodeResizeInProgress, corev1.PersistentVolumeClaimNodeResizeInfeasible, corev1.PersistentVolumeClaimNodeResizePending,
+	}
+}
+
 // ClaimStatusUpdate checks a changed status of a claim.
 func ClaimStatusUpdate(c, old *corev1.PersistentVolumeClaim) field.ErrorList {
 	l := check.List{Errors: check.ObjectMetaUpdate(&c.ObjectMeta, &old.ObjectMeta)}
@@ -182,12 +190,13 @@ func ClaimStatusUpdate(c, old *corev1.PersistentVolumeClaim) field.ErrorList {
 	}
 	status := field.NewPath("status")
 	capacity(&l, c.Status.Capacity, status.Child("capacity"))
-	statuses := status.Child("allocatedResourceStatus")
+	statuses := status.Child("allocatedResourceStatuses")
 	for _, name := range check.Keys(c.Status.AllocatedResourceStatuses) {
 		claimResource(&l, name, statuses)
-		check.OneOf(&l, statuses, c.Status.AllocatedResourceStatuses[name],
-			corev1.PersistentVolumeClaimControllerResizeInProgress, corev1.PersistentVolumeClaimControllerResizeInfeasible,
-			corev1.PersistentVolumeClaimNodeResizePending, corev1.PersistentVolumeClaimNodeResizeInProgress, corev1.PersistentVolumeClaimNodeResizeInfeasible)
+		// The message shows the resource in place of the state that is wrong.
+		if valid := resizeStates(); !slices.Contains(valid, c.Status.AllocatedResourceStatuses[name]) {
+			l.Add(field.NotSupported(statuses, corev1.ClaimResourceStatus(name), valid))
+		}
 	}
 	allocated := status.Child("allocatedResources")
 	for _, name := range check.Keys(c.Status.AllocatedResources) {

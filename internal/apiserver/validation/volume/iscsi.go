@@ -57,15 +57,12 @@ func (t iscsiTarget) name(l *check.List, path *field.Path, name string) {
 	l.Invalid(path, name, t.unknownPrefix)
 }
 
-func iscsi(l *check.List, s *corev1.ISCSIVolumeSource, volumeName string, path *field.Path) {
+func iscsi(l *check.List, s *corev1.ISCSIVolumeSource, path *field.Path) {
 	iscsiTarget{
 		portal: s.TargetPortal, iqn: s.IQN, lun: s.Lun, chap: s.DiscoveryCHAPAuth || s.SessionCHAPAuth,
 		hasSecret: s.SecretRef != nil, initiator: s.InitiatorName,
 		unknownPrefix: "must be valid format starting with iqn, eui, or naa",
-	}.check(l, path.Child("iscsi"))
-	if s.InitiatorName != nil && len(volumeName+":"+s.TargetPortal) > 64 {
-		l.Invalid(path.Child("name"), volumeName, iscsiTooLong)
-	}
+	}.check(l, path)
 }
 
 func iscsiPersistent(l *check.List, s *corev1.ISCSIPersistentVolumeSource, volumeName string, path *field.Path) {

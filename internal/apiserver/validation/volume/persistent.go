@@ -3,6 +3,7 @@ package volume
 import (
 	"fmt"
 	"path"
+	"slices"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -25,6 +26,10 @@ func Persistent(v *corev1.PersistentVolume) field.ErrorList {
 // stands inline in an attachment.
 func PersistentSpec(s *corev1.PersistentVolumeSpec, name string, inline bool, at *field.Path) field.ErrorList {
 	var l check.List
+	if len(s.AccessModes) == 0 {
+		l.Required(at.Child("accessModes"), "")
+	}
+	accessModes(&l, s.AccessModes, at.Child("accessModes"))
 	if inline {
 		inlineSpec(&l, s, at)
 	} else {
@@ -52,10 +57,6 @@ func PersistentSpec(s *corev1.PersistentVolumeSpec, name string, inline bool, at
 
 // boundSpec checks what claims are matched against.
 func boundSpec(l *check.List, s *corev1.PersistentVolumeSpec, at *field.Path) {
-	if len(s.AccessModes) == 0 {
-		l.Required(at.Child("accessModes"), "")
-	}
-	accessModes(l, s.AccessModes, at.Child("accessModes"))
 	if len(s.Capacity) == 0 {
 		l.Required(at.Child("capacity"), "")
 	}
@@ -63,7 +64,11 @@ func boundSpec(l *check.List, s *corev1.PersistentVolumeSpec, at *field.Path) {
 		l.Add(field.NotSupported(at.Child("capacity"), s.Capacity, []corev1.ResourceName{corev1.ResourceStorage}))
 	}
 	for _, name := range check.Keys(s.Capacity) {
-		l.PositiveQuantity(at.Child("capacity").Key(string(name)), s.Capacity[name])
+		q, key := s.Capacity[name], at.Child("capacity").Key(string(name))
+		if q.Sign() < 0 {
+			l.Invalid(key, q.Value(), "must be a valid resource quantity")
+		}
+		l.PositiveQuantity(key, q)
 	}
 	if s.PersistentVolumeReclaimPolicy != "" {
 		check.OneOf(l, at.Child("persistentVolumeReclaimPolicy"), s.PersistentVolumeReclaimPolicy,
@@ -110,27 +115,34 @@ func nodes(l *check.List, a *corev1.VolumeNodeAffinity, at *field.Path) {
 
 // persistentSources checks that the volume has one source and that it is sound.
 func persistentSources(l *check.List, s *corev1.PersistentVolumeSpec, name string, path *field.Path) {
-	at := path.Child
-	sources := []source{
-		{"hostPath", s.HostPath != nil, func(l *check.List) { hostPath(l, s.HostPath, at("hostPath")) }},
-		{"local", s.Local != nil, func(l *check.List) {
-			needed(l, at("local"), "path", s.Local.Path)
-			l.NoBacksteps(at("local", "path"), s.Local.Path)
-			if s.NodeAffinity == nil {
-				l.Required(at("nodeAffinity"), "Local volume requires node affinity")
-			}
-		}},
-		{"nfs", s.NFS != nil, func(l *check.List) { nfs(l, s.NFS, at("nfs")) }},
-		{"iscsi", s.ISCSI != nil, func(l *check.List) { iscsiPersistent(l, s.ISCSI, name, at("iscsi")) }},
-		{"fc", s.FC != nil, func(l *check.List) { fibreChannel(l, s.FC, at("fc")) }},
-		{"csi", s.CSI != nil, func(l *check.List) { csiPersistent(l, s.CSI, at("csi")) }},
+	sources := append(persistentDisks(s, name, path), persistentServices(s, path)...)
+	// A flexible volume is looked at beside another source, and not refused.
+	if f := s.FlexVolume; f != nil && setBefore(sources, "flexVolume") {
+		flexOptions(l, f.Driver, f.Options, path.Child("flexVolume"))
+		sources = slices.DeleteFunc(sources, func(s source) bool { return s.name == "flexVolume" })
 	}
-	exactlyOne(l, path, append(sources, persistentNetworkSources(s, at)...))
+	exactlyOne(l, path, sources)
 }
 
-// persistentNetworkSources are those that drivers serve since.
-func persistentNetworkSources(s *corev1.PersistentVolumeSpec, at func(string, ...string) *field.Path) []source {
+// setBefore tells whether a source is set that stands before the named.
+func setBefore(sources []source, name string) bool {
+	for _, s := range sources {
+		if s.name == name {
+			return false
+		}
+		if s.present {
+			return true
+		}
+	}
+	return false
+}
+
+// persistentDisks, and the services below, stand in the order in which
+// upstream looks: the first that is set is the volume's source.
+func persistentDisks(s *corev1.PersistentVolumeSpec, name string, path *field.Path) []source {
+	at := path.Child
 	return []source{
+		{"hostPath", s.HostPath != nil, func(l *check.List) { hostPath(l, s.HostPath, at("hostPath")) }},
 		{"gcePersistentDisk", s.GCEPersistentDisk != nil, func(l *check.List) {
 			cloudDisk(l, at("persistentDisk"), "pdName", s.GCEPersistentDisk.PDName, s.GCEPersistentDisk.Partition)
 		}},
@@ -139,20 +151,43 @@ func persistentNetworkSources(s *corev1.PersistentVolumeSpec, at func(string, ..
 		}},
 		{"glusterfs", s.Glusterfs != nil, func(l *check.List) {
 			needed(l, at("glusterfs"), "endpoints", s.Glusterfs.EndpointsName, "path", s.Glusterfs.Path)
+			endpointsNamespace(l, s.Glusterfs.EndpointsNamespace, at("glusterfs", "endpointsNamespace"))
 		}},
 		{"flocker", s.Flocker != nil, func(l *check.List) { flocker(l, s.Flocker, at("flocker")) }},
+		{"nfs", s.NFS != nil, func(l *check.List) { nfs(l, s.NFS, at("nfs")) }},
 		{"rbd", s.RBD != nil, func(l *check.List) { ceph(l, s.RBD.CephMonitors, at("rbd"), "image", s.RBD.RBDImage) }},
+		{"quobyte", s.Quobyte != nil, func(l *check.List) { quobyte(l, s.Quobyte, at("quobyte")) }},
 		{"cephFS", s.CephFS != nil, func(l *check.List) { ceph(l, s.CephFS.Monitors, at("cephfs")) }},
+		{"iscsi", s.ISCSI != nil, func(l *check.List) { iscsiPersistent(l, s.ISCSI, name, at("iscsi")) }},
 		{"cinder", s.Cinder != nil, func(l *check.List) {
 			needed(l, at("cinder"), "volumeID", s.Cinder.VolumeID)
 			secretReference(l, s.Cinder.SecretRef, at("cinder", "secretRef"))
 		}},
-		{"quobyte", s.Quobyte != nil, func(l *check.List) { quobyte(l, s.Quobyte, at("quobyte")) }},
+		{"fc", s.FC != nil, func(l *check.List) { fibreChannel(l, s.FC, at("fc")) }},
+	}
+}
+
+func endpointsNamespace(l *check.List, namespace *string, path *field.Path) {
+	switch {
+	case namespace == nil:
+	case *namespace == "":
+		l.Invalid(path, "", "if the endpointnamespace is set, it must be a valid namespace name")
+	default:
+		l.Label(path, *namespace)
+	}
+}
+
+func persistentServices(s *corev1.PersistentVolumeSpec, path *field.Path) []source {
+	at := path.Child
+	return []source{
 		{"flexVolume", s.FlexVolume != nil, func(l *check.List) {
 			flexOptions(l, s.FlexVolume.Driver, s.FlexVolume.Options, at("flexVolume"))
 		}},
 		{"azureFile", s.AzureFile != nil, func(l *check.List) {
 			needed(l, at("azureFile"), "secretName", s.AzureFile.SecretName, "shareName", s.AzureFile.ShareName)
+			if n := s.AzureFile.SecretNamespace; n != nil {
+				needed(l, at("azureFile"), "secretNamespace", *n)
+			}
 		}},
 		{"vsphereVolume", s.VsphereVolume != nil, func(l *check.List) {
 			needed(l, at("vsphereVolume"), "volumePath", s.VsphereVolume.VolumePath)
@@ -167,25 +202,50 @@ func persistentNetworkSources(s *corev1.PersistentVolumeSpec, at func(string, ..
 		{"scaleIO", s.ScaleIO != nil, func(l *check.List) {
 			needed(l, at("scaleIO"), "gateway", s.ScaleIO.Gateway, "system", s.ScaleIO.System, "volumeName", s.ScaleIO.VolumeName)
 		}},
+		{"local", s.Local != nil, func(l *check.List) {
+			needed(l, at("local"), "path", s.Local.Path)
+			l.NoBacksteps(at("local", "path"), s.Local.Path)
+			if s.NodeAffinity == nil {
+				l.Required(at("nodeAffinity"), "Local volume requires node affinity")
+			}
+		}},
 		{"storageos", s.StorageOS != nil, func(l *check.List) {
 			storageOS(l, s.StorageOS.VolumeName, s.StorageOS.VolumeNamespace, at("storageos"))
+			if ref := s.StorageOS.SecretRef; ref != nil {
+				needed(l, at("storageos", "secretRef"), "name", ref.Name, "namespace", ref.Namespace)
+			}
 		}},
+		{"csi", s.CSI != nil, func(l *check.List) { csiPersistent(l, s.CSI, at("csi")) }},
 	}
 }
 
 func csiPersistent(l *check.List, s *corev1.CSIPersistentVolumeSource, path *field.Path) {
 	l.Add(CSIDriverName(s.Driver, path.Child("driver"))...)
 	needed(l, path, "volumeHandle", s.VolumeHandle)
-	secretReference(l, s.ControllerPublishSecretRef, path.Child("controllerPublishSecretRef"))
-	secretReference(l, s.ControllerExpandSecretRef, path.Child("controllerExpandSecretRef"))
-	secretReference(l, s.NodePublishSecretRef, path.Child("nodePublishSecretRef"))
-	secretReference(l, s.NodeExpandSecretRef, path.Child("nodeExpandSecretRef"))
+	secretOf(l, s.ControllerPublishSecretRef, path.Child("controllerPublishSecretRef"))
+	secretOf(l, s.ControllerExpandSecretRef, path.Child("controllerExpandSecretRef"))
+	secretOf(l, s.NodePublishSecretRef, path.Child("nodePublishSecretRef"))
+	secretOf(l, s.NodeExpandSecretRef, path.Child("nodeExpandSecretRef"))
+}
+
+// secretOf checks that a reference names a secret and its namespace as they may
+// be named.
+func secretOf(l *check.List, ref *corev1.SecretReference, path *field.Path) {
+	if ref == nil {
+		return
+	}
+	needed(l, path, "name", ref.Name, "namespace", ref.Namespace)
+	if ref.Name != "" {
+		l.Subdomain(path.Child("name"), ref.Name)
+	}
+	if ref.Namespace != "" {
+		l.Label(path.Child("namespace"), ref.Namespace)
+	}
 }
 
 // PersistentUpdate checks a changed volume: where its data lies stays.
 func PersistentUpdate(v, old *corev1.PersistentVolume) field.ErrorList {
-	l := check.List{Errors: check.ObjectMetaUpdate(&v.ObjectMeta, &old.ObjectMeta)}
-	l.Add(Persistent(v)...)
+	l := check.List{Errors: Persistent(v)}
 	now := v.Spec.PersistentVolumeSource
 	if now.CSI != nil && old.Spec.CSI != nil && old.Spec.CSI.ControllerExpandSecretRef == nil {
 		csi := *now.CSI // a secret for growing may be added later
@@ -197,13 +257,35 @@ func PersistentUpdate(v, old *corev1.PersistentVolume) field.ErrorList {
 			"spec.persistentvolumesource is immutable after creation\n%v", cmp.Diff(old.Spec.PersistentVolumeSource, now)))
 	}
 	l.Add(check.Unchanged(v.Spec.VolumeMode, old.Spec.VolumeMode, field.NewPath("volumeMode"))...)
-	if old.Spec.NodeAffinity != nil {
-		l.Add(check.Unchanged(v.Spec.NodeAffinity, old.Spec.NodeAffinity, field.NewPath("nodeAffinity"))...)
+	if was := old.Spec.NodeAffinity; was != nil && !sameNodes(v.Spec.NodeAffinity, was) {
+		l.Invalid(field.NewPath("nodeAffinity"), v.Spec.NodeAffinity, check.Immutable+", except for updating from beta label to GA")
 	}
 	if old.Spec.VolumeAttributesClassName != nil && v.Spec.VolumeAttributesClassName == nil {
 		l.Forbidden(field.NewPath("spec", "volumeAttributesClassName"), "update from non-nil value to nil is forbidden")
 	}
 	return l.Errors
+}
+
+// sameNodes tells whether now selects the nodes that old does, where labels may
+// have got the names that they have since they are settled.
+func sameNodes(now, old *corev1.VolumeNodeAffinity) bool {
+	settled := old.DeepCopy()
+	if now == nil || settled.Required == nil || now.Required == nil || len(now.Required.NodeSelectorTerms) != len(settled.Required.NodeSelectorTerms) {
+		return apiequality.Semantic.DeepEqual(now, old)
+	}
+	names := map[string]string{
+		corev1.LabelFailureDomainBetaZone: corev1.LabelTopologyZone, corev1.LabelFailureDomainBetaRegion: corev1.LabelTopologyRegion,
+		corev1.LabelInstanceType: corev1.LabelInstanceTypeStable, "beta.kubernetes.io/os": corev1.LabelOSStable, "beta.kubernetes.io/arch": corev1.LabelArchStable,
+	}
+	for i := range settled.Required.NodeSelectorTerms {
+		was, is := settled.Required.NodeSelectorTerms[i].MatchExpressions, now.Required.NodeSelectorTerms[i].MatchExpressions
+		for k := range was {
+			if name := names[was[k].Key]; k < len(is) && name != "" && is[k].Key == name {
+				was[k].Key = name
+			}
+		}
+	}
+	return apiequality.Semantic.DeepEqual(now, settled)
 }
 
 // PersistentStatusUpdate checks a changed status of a volume.

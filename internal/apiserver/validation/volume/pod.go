@@ -68,42 +68,105 @@ func podSources(l *check.List, v *corev1.Volume, p Pod, path *field.Path) {
 			needed(l, at("gitRepo"), "repository", v.GitRepo.Repository)
 			l.DescendingPath(at("gitRepo", "directory"), v.GitRepo.Directory)
 		}},
-	}
-	sources = append(sources, localSources(v, p, path)...)
-	sources = append(sources, networkSources(v, path)...)
-	exactlyOne(l, path, sources)
-}
-
-// localSources are filled by the node from what the API server holds.
-func localSources(v *corev1.Volume, p Pod, path *field.Path) []source {
-	at := path.Child
-	return []source{
+		{"gcePersistentDisk", v.GCEPersistentDisk != nil, func(l *check.List) {
+			cloudDisk(l, at("persistentDisk"), "pdName", v.GCEPersistentDisk.PDName, v.GCEPersistentDisk.Partition)
+		}},
+		{"awsElasticBlockStore", v.AWSElasticBlockStore != nil, func(l *check.List) {
+			cloudDisk(l, at("awsElasticBlockStore"), "volumeID", v.AWSElasticBlockStore.VolumeID, v.AWSElasticBlockStore.Partition)
+		}},
 		{"secret", v.Secret != nil, func(l *check.List) {
 			needed(l, at("secret"), "secretName", v.Secret.SecretName)
-			l.Mode(at("secret", "defaultMode"), v.Secret.DefaultMode)
-			keysToPaths(l, v.Secret.Items, at("secret", "items"))
+			files(l, v.Secret.DefaultMode, v.Secret.DefaultUser, v.Secret.Items, at("secret"))
 		}},
+		{"nfs", v.NFS != nil, func(l *check.List) { nfs(l, v.NFS, at("nfs")) }},
+		{"iscsi", v.ISCSI != nil, func(l *check.List) { iscsi(l, v.ISCSI, path.Child("iscsi")) }},
+	}
+	sources = append(sources, mountedSources(v, path)...)
+	sources = append(sources, diskSources(v, path)...)
+	sources = append(sources, laterSources(v, p, path)...)
+	exactlyOne(l, path, sources)
+	// Looked at even where the volume counts as another.
+	if s := v.ISCSI; s != nil && s.InitiatorName != nil && len(v.Name+":"+s.TargetPortal) > 64 {
+		l.Invalid(at("name"), v.Name, iscsiTooLong)
+	}
+}
+
+// files checks files that are written from the keys of an object.
+func files(l *check.List, mode *int32, user *int64, items []corev1.KeyToPath, path *field.Path) {
+	l.Mode(path.Child("defaultMode"), mode)
+	owner(l, user, path.Child("defaultUser"))
+	keysToPaths(l, items, path.Child("items"))
+}
+
+func mountedSources(v *corev1.Volume, path *field.Path) []source {
+	at := path.Child
+	return []source{
+		{"glusterfs", v.Glusterfs != nil, func(l *check.List) {
+			needed(l, at("glusterfs"), "endpoints", v.Glusterfs.EndpointsName, "path", v.Glusterfs.Path)
+		}},
+		{"flocker", v.Flocker != nil, func(l *check.List) { flocker(l, v.Flocker, at("flocker")) }},
 		{"persistentVolumeClaim", v.PersistentVolumeClaim != nil, func(l *check.List) {
 			needed(l, at("persistentVolumeClaim"), "claimName", v.PersistentVolumeClaim.ClaimName)
 		}},
+		{"rbd", v.RBD != nil, func(l *check.List) { ceph(l, v.RBD.CephMonitors, at("rbd"), "image", v.RBD.RBDImage) }},
+		{"cinder", v.Cinder != nil, func(l *check.List) {
+			needed(l, at("cinder"), "volumeID", v.Cinder.VolumeID)
+			secretName(l, v.Cinder.SecretRef, at("cinder", "secretRef"))
+		}},
+		{"cephFS", v.CephFS != nil, func(l *check.List) { ceph(l, v.CephFS.Monitors, at("cephfs")) }},
+		{"quobyte", v.Quobyte != nil, func(l *check.List) { quobyte(l, v.Quobyte, at("quobyte")) }},
 		{"downwarAPI", v.DownwardAPI != nil, func(l *check.List) {
 			l.Mode(at("downwardAPI", "defaultMode"), v.DownwardAPI.DefaultMode)
+			owner(l, v.DownwardAPI.DefaultUser, at("downwardAPI", "defaultUser"))
 			for i := range v.DownwardAPI.Items {
 				downwardFile(l, &v.DownwardAPI.Items[i], at("downwardAPI"))
 			}
 		}},
+		{"fc", v.FC != nil, func(l *check.List) { fibreChannel(l, v.FC, at("fc")) }},
+		{"flexVolume", v.FlexVolume != nil, func(l *check.List) {
+			flexOptions(l, v.FlexVolume.Driver, v.FlexVolume.Options, at("flexVolume"))
+		}},
 		{"configMap", v.ConfigMap != nil, func(l *check.List) {
 			needed(l, at("configMap"), "name", v.ConfigMap.Name)
-			l.Mode(at("configMap", "defaultMode"), v.ConfigMap.DefaultMode)
-			keysToPaths(l, v.ConfigMap.Items, at("configMap", "items"))
+			files(l, v.ConfigMap.DefaultMode, v.ConfigMap.DefaultUser, v.ConfigMap.Items, at("configMap"))
 		}},
+	}
+}
+
+func diskSources(v *corev1.Volume, path *field.Path) []source {
+	at := path.Child
+	return []source{
+		{"azureFile", v.AzureFile != nil, func(l *check.List) {
+			needed(l, at("azureFile"), "secretName", v.AzureFile.SecretName, "shareName", v.AzureFile.ShareName)
+		}},
+		{"vsphereVolume", v.VsphereVolume != nil, func(l *check.List) {
+			needed(l, at("vsphereVolume"), "volumePath", v.VsphereVolume.VolumePath)
+		}},
+		{"photonPersistentDisk", v.PhotonPersistentDisk != nil, func(l *check.List) {
+			needed(l, at("photonPersistentDisk"), "pdID", v.PhotonPersistentDisk.PdID)
+		}},
+		{"portworxVolume", v.PortworxVolume != nil, func(l *check.List) {
+			needed(l, at("portworxVolume"), "volumeID", v.PortworxVolume.VolumeID)
+		}},
+		{"azureDisk", v.AzureDisk != nil, func(l *check.List) { azureDisk(l, v.AzureDisk, at("azureDisk")) }},
+		{"storageos", v.StorageOS != nil, func(l *check.List) {
+			storageOS(l, v.StorageOS.VolumeName, v.StorageOS.VolumeNamespace, at("storageos"))
+			secretName(l, v.StorageOS.SecretRef, at("storageos", "secretRef"))
+		}},
+	}
+}
+
+func laterSources(v *corev1.Volume, p Pod, path *field.Path) []source {
+	at := path.Child
+	return []source{
 		{"projected", v.Projected != nil, func(l *check.List) { projected(l, v.Projected, p, at("projected")) }},
+		{"scaleIO", v.ScaleIO != nil, func(l *check.List) {
+			needed(l, at("scaleIO"), "gateway", v.ScaleIO.Gateway, "system", v.ScaleIO.System, "volumeName", v.ScaleIO.VolumeName)
+		}},
 		{"csi", v.CSI != nil, func(l *check.List) { csi(l, v.CSI, at("csi")) }},
 		{"ephemeral", v.Ephemeral != nil, func(l *check.List) { ephemeral(l, v, p, path) }},
 		{"image", v.Image != nil, func(l *check.List) {
-			if p.Real {
-				needed(l, at("image"), "reference", v.Image.Reference)
-			}
+			needed(l, at("image"), "reference", v.Image.Reference)
 			check.RequiredOneOf(l, at("image", "pullPolicy"), v.Image.PullPolicy, corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever)
 		}},
 	}
@@ -124,57 +187,6 @@ func ephemeral(l *check.List, v *corev1.Volume, p Pod, path *field.Path) {
 	claim := p.Name + "-" + v.Name
 	for _, message := range apivalidation.NameIsDNSSubdomain(claim, false) {
 		l.Invalid(path.Child("name"), v.Name, fmt.Sprintf("PVC name %q: %v", claim, message))
-	}
-}
-
-// networkSources are the disks and file systems of the world outside, most of
-// them served by drivers since.
-func networkSources(v *corev1.Volume, path *field.Path) []source {
-	at := path.Child
-	return []source{
-		{"gcePersistentDisk", v.GCEPersistentDisk != nil, func(l *check.List) {
-			cloudDisk(l, at("persistentDisk"), "pdName", v.GCEPersistentDisk.PDName, v.GCEPersistentDisk.Partition)
-		}},
-		{"awsElasticBlockStore", v.AWSElasticBlockStore != nil, func(l *check.List) {
-			cloudDisk(l, at("awsElasticBlockStore"), "volumeID", v.AWSElasticBlockStore.VolumeID, v.AWSElasticBlockStore.Partition)
-		}},
-		{"nfs", v.NFS != nil, func(l *check.List) { nfs(l, v.NFS, at("nfs")) }},
-		{"iscsi", v.ISCSI != nil, func(l *check.List) { iscsi(l, v.ISCSI, v.Name, path) }},
-		{"glusterfs", v.Glusterfs != nil, func(l *check.List) {
-			needed(l, at("glusterfs"), "endpoints", v.Glusterfs.EndpointsName, "path", v.Glusterfs.Path)
-		}},
-		{"flocker", v.Flocker != nil, func(l *check.List) { flocker(l, v.Flocker, at("flocker")) }},
-		{"rbd", v.RBD != nil, func(l *check.List) { ceph(l, v.RBD.CephMonitors, at("rbd"), "image", v.RBD.RBDImage) }},
-		{"cinder", v.Cinder != nil, func(l *check.List) {
-			needed(l, at("cinder"), "volumeID", v.Cinder.VolumeID)
-			secretName(l, v.Cinder.SecretRef, at("cinder", "secretRef"))
-		}},
-		{"cephFS", v.CephFS != nil, func(l *check.List) { ceph(l, v.CephFS.Monitors, at("cephfs")) }},
-		{"quobyte", v.Quobyte != nil, func(l *check.List) { quobyte(l, v.Quobyte, at("quobyte")) }},
-		{"fc", v.FC != nil, func(l *check.List) { fibreChannel(l, v.FC, at("fc")) }},
-		{"flexVolume", v.FlexVolume != nil, func(l *check.List) {
-			flexOptions(l, v.FlexVolume.Driver, v.FlexVolume.Options, at("flexVolume"))
-		}},
-		{"azureFile", v.AzureFile != nil, func(l *check.List) {
-			needed(l, at("azureFile"), "secretName", v.AzureFile.SecretName, "shareName", v.AzureFile.ShareName)
-		}},
-		{"vsphereVolume", v.VsphereVolume != nil, func(l *check.List) {
-			needed(l, at("vsphereVolume"), "volumePath", v.VsphereVolume.VolumePath)
-		}},
-		{"photonPersistentDisk", v.PhotonPersistentDisk != nil, func(l *check.List) {
-			needed(l, at("photonPersistentDisk"), "pdID", v.PhotonPersistentDisk.PdID)
-		}},
-		{"portworxVolume", v.PortworxVolume != nil, func(l *check.List) {
-			needed(l, at("portworxVolume"), "volumeID", v.PortworxVolume.VolumeID)
-		}},
-		{"azureDisk", v.AzureDisk != nil, func(l *check.List) { azureDisk(l, v.AzureDisk, at("azureDisk")) }},
-		{"storageos", v.StorageOS != nil, func(l *check.List) {
-			storageOS(l, v.StorageOS.VolumeName, v.StorageOS.VolumeNamespace, at("storageos"))
-			secretName(l, v.StorageOS.SecretRef, at("storageos", "secretRef"))
-		}},
-		{"scaleIO", v.ScaleIO != nil, func(l *check.List) {
-			needed(l, at("scaleIO"), "gateway", v.ScaleIO.Gateway, "system", v.ScaleIO.System, "volumeName", v.ScaleIO.VolumeName)
-		}},
 	}
 }
 

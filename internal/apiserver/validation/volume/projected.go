@@ -20,6 +20,7 @@ func keysToPaths(l *check.List, items []corev1.KeyToPath, path *field.Path) {
 		needed(l, at, "key", item.Key, "path", item.Path)
 		l.VolumePath(at.Child("path"), item.Path)
 		l.Mode(at.Child("mode"), item.Mode)
+		owner(l, item.User, at.Child("user"))
 	}
 }
 
@@ -39,6 +40,14 @@ func downwardFile(l *check.List, f *corev1.DownwardAPIVolumeFile, path *field.Pa
 		l.Required(path, "one of fieldRef and resourceFieldRef is required")
 	}
 	l.Mode(path.Child("mode"), f.Mode)
+	owner(l, f.User, path.Child("user"))
+}
+
+// owner checks the user that files in a volume belong to.
+func owner(l *check.List, user *int64, path *field.Path) {
+	if user != nil {
+		l.Messages(path, *user, validation.IsValidUserID(*user))
+	}
 }
 
 // projection gathers the paths that the sources of one volume write.
@@ -51,6 +60,7 @@ type projection struct {
 
 func projected(l *check.List, s *corev1.ProjectedVolumeSource, p Pod, path *field.Path) {
 	l.Mode(path.Child("defaultMode"), s.DefaultMode)
+	owner(l, s.DefaultUser, path.Child("defaultUser"))
 	pr := projection{List: l, pod: p, path: path, taken: sets.New[string]()}
 	for i := range s.Sources {
 		pr.source(&s.Sources[i], path.Child("sources").Index(i))
@@ -59,9 +69,6 @@ func projected(l *check.List, s *corev1.ProjectedVolumeSource, p Pod, path *fiel
 
 // claim takes a path for the volume; value names the offender in the error.
 func (p projection) claim(target, value string) {
-	if target == "" {
-		return
-	}
 	if p.taken.Has(target) {
 		p.Invalid(p.path, value, "conflicting duplicate paths")
 	}
@@ -83,7 +90,9 @@ func (p projection) source(s *corev1.VolumeProjection, path *field.Path) {
 		for i := range s.DownwardAPI.Items {
 			f := &s.DownwardAPI.Items[i]
 			downwardFile(p.List, f, path.Child("downwardAPI"))
-			p.claim(f.Path, f.Path)
+			if f.Path != "" {
+				p.claim(f.Path, f.Path)
+			}
 		}
 	}
 	if s.ServiceAccountToken != nil {
@@ -107,7 +116,9 @@ func (p projection) keys(name string, items []corev1.KeyToPath, path *field.Path
 	needed(p.List, path, "name", name)
 	keysToPaths(p.List, items, path.Child("items"))
 	for i := range items {
-		p.claim(items[i].Path, name)
+		if items[i].Path != "" {
+			p.claim(items[i].Path, name)
+		}
 	}
 }
 
@@ -124,6 +135,7 @@ func (p projection) token(t *corev1.ServiceAccountTokenProjection, path *field.P
 	} else if !p.pod.NonLocalTokens {
 		p.VolumePath(p.path.Child("path"), t.Path)
 	}
+	owner(p.List, t.User, path.Child("user"))
 }
 
 func (p projection) trustBundle(b *corev1.ClusterTrustBundleProjection, path *field.Path) {
@@ -150,6 +162,7 @@ func (p projection) trustBundle(b *corev1.ClusterTrustBundleProjection, path *fi
 		p.Required(path, "either name or signerName must be specified")
 	}
 	needed(p.List, path, "path", b.Path)
+	owner(p.List, b.User, path.Child("user"))
 	p.VolumePath(path.Child("path"), b.Path)
 	p.claim(b.Path, b.Path)
 }
@@ -165,9 +178,20 @@ func trustBundleName(name string) []string {
 
 func (p projection) certificate(c *corev1.PodCertificateProjection, path *field.Path) {
 	p.Add(SignerName(c.SignerName, path.Child("signerName"))...)
-	check.RequiredOneOf(p.List, path.Child("keyType"), c.KeyType, "RSA3072", "RSA4096", "ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519")
-	if s := c.MaxExpirationSeconds; s != nil && (*s < 60*60 || *s > 91*24*60*60) {
-		p.Invalid(path.Child("maxExpirationSeconds"), *s, validation.InclusiveRangeError(60*60, 91*24*60*60))
+	p.Add(UserAnnotations(c.UserAnnotations, path.Child("userAnnotations"))...)
+	owner(p.List, c.User, path.Child("user"))
+	check.OneOf(p.List, path.Child("keyType"), c.KeyType, "RSA3072", "RSA4096", "ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519")
+	if s := c.MaxExpirationSeconds; s != nil {
+		longest := int32(91 * 24 * 60 * 60)
+		if kubernetesSigner(c.SignerName) {
+			longest = 24 * 60 * 60
+		}
+		if *s < 60*60 {
+			p.Invalid(path.Child("maxExpirationSeconds"), *s, "if provided, maxExpirationSeconds must be >= 3600")
+		}
+		if *s > longest {
+			p.Invalid(path.Child("maxExpirationSeconds"), *s, fmt.Sprintf("if provided, maxExpirationSeconds must be <= %d", longest))
+		}
 	}
 	if c.CredentialBundlePath == "" && c.KeyPath == "" && c.CertificateChainPath == "" {
 		p.Required(path, "specify at least one of credentialBundlePath, keyPath, and certificateChainPath")
@@ -175,28 +199,68 @@ func (p projection) certificate(c *corev1.PodCertificateProjection, path *field.
 	for _, f := range []struct{ name, target string }{
 		{"credentialBundlePath", c.CredentialBundlePath}, {"keyPath", c.KeyPath}, {"certificateChainPath", c.CertificateChainPath},
 	} {
-		p.VolumePath(path.Child(f.name), f.target)
-		p.claim(f.target, f.target)
+		if f.target != "" {
+			p.VolumePath(path.Child(f.name), f.target)
+			p.claim(f.target, f.target)
+		}
 	}
+}
+
+// UserAnnotations checks what a pod tells the signer: keys with a domain.
+func UserAnnotations(a map[string]string, path *field.Path) field.ErrorList {
+	var l check.List
+	for _, key := range check.Keys(a) {
+		l.Add(validation.IsDomainPrefixedKey(path, strings.ToLower(key))...)
+	}
+	if err := apivalidation.ValidateAnnotationsSize(a); err != nil {
+		l.Add(field.TooLong(path, "", apivalidation.TotalAnnotationSizeLimitB))
+	}
+	return l.Errors
+}
+
+// kubernetesSigner tells the names that belong to the project.
+func kubernetesSigner(name string) bool {
+	domain, _, _ := strings.Cut(name, "/")
+	return domain == "kubernetes.io" || strings.HasSuffix(domain, ".kubernetes.io")
 }
 
 // SignerName checks the name of a certificate signer, "example.com/name".
 func SignerName(name string, path *field.Path) field.ErrorList {
 	var l check.List
-	domain, rest, found := strings.Cut(name, "/")
+	const longestDomain, longest = 253, 253 + 1 + 63 + 1 + 253
+	parts := strings.Split(name, "/")
 	switch {
 	case name == "":
 		l.Required(path, "")
-	case !found || strings.Contains(rest, "/"):
+		return l.Errors
+	case len(parts) != 2:
 		l.Invalid(path, name, "must be a fully qualified domain and path of the form 'example.com/signer-name'")
-	default:
-		l.Subdomain(path, domain)
-		if len(validation.IsDNS1123Subdomain(domain)) == 0 && !strings.Contains(domain, ".") {
-			l.Invalid(path, domain, "should be a domain with at least two segments separated by dots")
-		}
-		l.Subdomain(path, rest)
+		return l.Errors
+	case len(parts[0]) > longestDomain:
+		l.Add(field.TooLong(path, "", longestDomain))
+	}
+	labels(&l, parts[0], validation.IsDNS1123Label, path)
+	if !strings.Contains(parts[0], ".") {
+		l.Invalid(path, parts[0], "should be a domain with at least two segments separated by dots")
+	}
+	labels(&l, parts[1], validation.IsDNS1123Subdomain, path)
+	if len(name) > longest {
+		l.Add(field.TooLong(path, "", longest))
 	}
 	return l.Errors
+}
+
+// labels checks the labels of one part of a signer's name, up to the first bad one.
+func labels(l *check.List, part string, rule func(string) []string, path *field.Path) {
+	for label := range strings.SplitSeq(part, ".") {
+		messages := rule(label)
+		for _, m := range messages {
+			l.Invalid(path, part, fmt.Sprintf("validating label %q: %s", label, m))
+		}
+		if len(messages) > 0 {
+			return
+		}
+	}
 }
 
 // FieldRef checks a reference to a field of the pod, one of allowed or, with a

@@ -5,6 +5,7 @@
 package volume
 
 import (
+	"net"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -60,8 +61,8 @@ func hostPath(l *check.List, s *corev1.HostPathVolumeSource, path *field.Path) {
 	}
 	l.NoBacksteps(path.Child("path"), s.Path)
 	if s.Type != nil {
-		check.OneOf(l, path.Child("type"), *s.Type, corev1.HostPathUnset, corev1.HostPathDirectoryOrCreate, corev1.HostPathDirectory,
-			corev1.HostPathFileOrCreate, corev1.HostPathFile, corev1.HostPathSocket, corev1.HostPathCharDev, corev1.HostPathBlockDev)
+		check.OneOf(l, path.Child("type"), *s.Type, corev1.HostPathUnset, corev1.HostPathBlockDev, corev1.HostPathCharDev,
+			corev1.HostPathDirectory, corev1.HostPathDirectoryOrCreate, corev1.HostPathFile, corev1.HostPathFileOrCreate, corev1.HostPathSocket)
 	}
 }
 
@@ -107,7 +108,7 @@ func quobyte(l *check.List, s *corev1.QuobyteVolumeSource, path *field.Path) {
 		l.Required(path.Child("tenant"), "must be a UUID and may not exceed a length of 64 characters")
 	default:
 		for _, pair := range strings.Split(s.Registry, ",") {
-			if strings.Count(pair, ":") == 0 {
+			if _, _, err := net.SplitHostPort(pair); err != nil {
 				l.Invalid(path.Child("registry"), s.Registry, pairs)
 			}
 		}
@@ -147,7 +148,7 @@ func azureDisk(l *check.List, s *corev1.AzureDiskVolumeSource, path *field.Path)
 	if s.Kind == nil {
 		return
 	}
-	check.OneOf(l, path.Child("kind"), *s.Kind, corev1.AzureSharedBlobDisk, corev1.AzureDedicatedBlobDisk, corev1.AzureManagedDisk)
+	check.OneOf(l, path.Child("kind"), *s.Kind, corev1.AzureDedicatedBlobDisk, corev1.AzureManagedDisk, corev1.AzureSharedBlobDisk)
 	prefix, form := "https://", "https://{account-name}.blob.core.windows.net/{container-name}/{disk-name}.vhd"
 	if *s.Kind == corev1.AzureManagedDisk {
 		prefix, form = "/subscriptions/", "/subscriptions/{sub-id}/resourcegroups/{group-name}/providers/microsoft.compute/disks/{disk-id}"
@@ -187,6 +188,7 @@ func CSIDriverName(name string, path *field.Path) field.ErrorList {
 	var l check.List
 	if name == "" {
 		l.Required(path, "")
+		return l.Errors
 	}
 	if len(name) > 63 {
 		l.Add(field.TooLong(path, "", 63))
