@@ -4,40 +4,37 @@ import (
 	"fmt"
 
 	appsv1 "k8s.io/api/apps/v1"
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	corev1 "k8s.io/api/core/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/sinawi/sinawi/internal/apiserver/validation/pod"
 	"github.com/sinawi/sinawi/internal/apiserver/validation/rule"
+	"github.com/sinawi/sinawi/internal/apiserver/validation/volume"
 )
 
 // StatefulSet validates a new StatefulSet. Its name becomes part of the names
 // of its pods, so it is a label.
 func StatefulSet(s *appsv1.StatefulSet) field.ErrorList {
-	return append(rule.Namespaced(&s.ObjectMeta, apivalidation.NameIsDNSLabel), statefulSetSpec(&s.Spec, nil, field.NewPath("spec"))...)
+	return append(rule.Namespaced(&s.ObjectMeta, apivalidation.NameIsDNSLabel), statefulSetSpec(&s.Spec, statefulRules{template: true, creation: true}, field.NewPath("spec"))...)
 }
 
 // StatefulSetUpdate validates a changed StatefulSet.
 func StatefulSetUpdate(s, old *appsv1.StatefulSet) field.ErrorList {
-	errs := rule.All(
+	path := field.NewPath("spec")
+	// What was let through once must not make the set unchangeable.
+	templates := len(statefulSetSpec(&old.Spec, statefulRules{template: true}, nil)) == 0
+	return rule.All(
 		rule.MetaUpdate(&s.ObjectMeta, &old.ObjectMeta),
-		statefulSetSpec(&s.Spec, &old.Spec, field.NewPath("spec")),
+		statefulSetSpec(&s.Spec, statefulRules{template: templates}, path),
+		rule.Immutable(s.Spec.Selector, old.Spec.Selector, path.Child("selector")),
+		rule.Immutable(s.Spec.VolumeClaimTemplates, old.Spec.VolumeClaimTemplates, path.Child("volumeClaimTemplates")),
+		rule.Immutable(s.Spec.ServiceName, old.Spec.ServiceName, path.Child("serviceName")),
+		rule.Immutable(s.Spec.PodManagementPolicy, old.Spec.PodManagementPolicy, path.Child("podManagementPolicy")),
 	)
-	same := s.Spec.DeepCopy()
-	same.Replicas = old.Spec.Replicas
-	same.Template = old.Spec.Template
-	same.UpdateStrategy = old.Spec.UpdateStrategy
-	same.MinReadySeconds = old.Spec.MinReadySeconds
-	same.Ordinals = old.Spec.Ordinals
-	same.RevisionHistoryLimit = old.Spec.RevisionHistoryLimit
-	same.PersistentVolumeClaimRetentionPolicy = old.Spec.PersistentVolumeClaimRetentionPolicy
-	if !apiequality.Semantic.DeepEqual(*same, old.Spec) {
-		errs = append(errs, field.Forbidden(field.NewPath("spec"), "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden"))
-	}
-	return errs
 }
 
 // StatefulSetStatusUpdate validates a changed status.
@@ -61,7 +58,13 @@ func StatefulSetStatusUpdate(s, old *appsv1.StatefulSet) field.ErrorList {
 	)
 }
 
-func statefulSetSpec(spec, old *appsv1.StatefulSetSpec, path *field.Path) field.ErrorList {
+// statefulRules says which rules apply besides those that always do.
+type statefulRules struct {
+	template bool // those on the pods' template
+	creation bool // those on what never changes afterwards
+}
+
+func statefulSetSpec(spec *appsv1.StatefulSetSpec, rules statefulRules, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	switch spec.PodManagementPolicy {
 	case "":
@@ -80,26 +83,56 @@ func statefulSetSpec(spec, old *appsv1.StatefulSetSpec, path *field.Path) field.
 	if spec.Ordinals != nil {
 		errs = append(errs, rule.NonNegative(spec.Ordinals.Start, path.Child("ordinals.start"))...)
 	}
-	if (old == nil || old.ServiceName != spec.ServiceName) && spec.ServiceName != "" {
-		errs = append(errs, rule.Invalid(path.Child("serviceName"), spec.ServiceName, validation.IsDNS1123Subdomain(spec.ServiceName))...)
+	if rules.creation {
+		for i := range spec.VolumeClaimTemplates {
+			errs = append(errs, volume.ClaimSpec(&spec.VolumeClaimTemplates[i].Spec, nil, path.Child("volumeClaimTemplates").Index(i).Child("spec"))...)
+		}
+		if spec.ServiceName != "" {
+			errs = append(errs, rule.Invalid(path.Child("serviceName"), spec.ServiceName, validation.IsDNS1123Label(spec.ServiceName))...)
+		}
 	}
 	errs = append(errs, rule.RequiredSelector(spec.Selector, "statefulset", path.Child("selector"))...)
 	template := path.Child("template")
 	if _, err := metav1.LabelSelectorAsSelector(spec.Selector); err != nil {
 		errs = append(errs, field.Invalid(path.Child("selector"), spec.Selector, ""))
 	} else {
-		errs = append(errs, statefulTemplate(spec, template)...)
+		errs = append(errs, statefulTemplate(spec, rules, template)...)
 	}
 	return append(errs, runsForever(&spec.Template, "StatefulSet", template)...)
 }
 
-// statefulTemplate checks the template's metadata alone: its volumes are
-// complete only together with the claims that each pod gets.
-func statefulTemplate(spec *appsv1.StatefulSetSpec, path *field.Path) field.ErrorList {
+// statefulTemplate checks the template as the pods of the set will have it:
+// named by the set, and with a volume for each of its claims.
+func statefulTemplate(spec *appsv1.StatefulSetSpec, rules statefulRules, path *field.Path) field.ErrorList {
+	t := spec.Template.DeepCopy()
+	t.Spec.Hostname, t.Spec.Subdomain = "", ""
+	var volumes []corev1.Volume
+	claimed := map[string]bool{}
+	for i := range spec.VolumeClaimTemplates {
+		name := spec.VolumeClaimTemplates[i].Name
+		if claimed[name] {
+			continue
+		}
+		claimed[name] = true
+		v := corev1.Volume{Name: name}
+		v.PersistentVolumeClaim = &corev1.PersistentVolumeClaimVolumeSource{ClaimName: name}
+		volumes = append(volumes, v)
+	}
+	for i := range t.Spec.Volumes {
+		if !claimed[t.Spec.Volumes[i].Name] {
+			volumes = append(volumes, t.Spec.Volumes[i])
+		}
+	}
+	t.Spec.Volumes = volumes
+	var errs field.ErrorList
+	if rules.template {
+		errs = pod.Template(t, path)
+	}
 	return rule.All(
-		rule.SelectsTemplate(spec.Selector, &spec.Template, path),
-		metav1validation.ValidateLabels(spec.Template.Labels, path.Child("labels")),
-		apivalidation.ValidateAnnotations(spec.Template.Annotations, path.Child("annotations")),
+		rule.SelectsTemplate(spec.Selector, &spec.Template, path), errs,
+		metav1validation.ValidateLabels(t.Labels, path.Child("labels")),
+		apivalidation.ValidateAnnotations(t.Annotations, path.Child("annotations")),
+		pod.Annotations(t, path.Child("annotations")),
 	)
 }
 

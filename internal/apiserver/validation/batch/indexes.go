@@ -38,13 +38,16 @@ func parseInterval(text string, total int32) (interval, error) {
 
 // indexes counts the indexes of a text such as "0-4,7", in order and below total.
 func indexes(text string, total int32) (count int32, err error) {
+	if text == "" {
+		return 0, nil
+	}
 	before := -1
 	for part := range strings.SplitSeq(text, ",") {
 		i, err := parseInterval(part, total)
 		if err != nil {
 			return 0, err
 		}
-		if i.first <= before {
+		if count > 0 && i.first <= before {
 			return 0, fmt.Errorf("non-increasing order, previous: %d, current: %d", before, i.first)
 		}
 		count += int32(i.last - i.first + 1)

@@ -7,7 +7,6 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -23,13 +22,24 @@ const maxIndexed = 100000 // pods at a time, and failed indexes
 // Job checks a new job, its selector already made.
 func Job(j *batchv1.Job) field.ErrorList {
 	l := check.List{Errors: rule.Namespaced(&j.ObjectMeta, rule.Subdomain)}
+	madeSelector(&l, j)
 	whole(&l, j, field.NewPath("spec"))
+	hostnames(&l, j)
 	return l.Errors
+}
+
+// hostnames checks that each pod of an indexed job can be named after its index.
+func hostnames(l *check.List, j *batchv1.Job) {
+	if n := check.Deref(j.Spec.Completions, 0); indexed(j) && n > 0 {
+		longest := fmt.Sprintf("%s-%d", j.Name, n-1)
+		if len(validation.IsDNS1123Label(longest)) > 0 {
+			l.Invalid(field.NewPath("metadata", "name"), j.Name, "will not able to create pod with invalid DNS label: "+longest)
+		}
+	}
 }
 
 // whole checks what holds for the spec of a job at any time.
 func whole(l *check.List, j *batchv1.Job, path *field.Path) {
-	madeSelector(l, j)
 	jobSpec(l, &j.Spec, path)
 	s := j.Spec.Selector
 	if s == nil {
@@ -52,11 +62,13 @@ func madeSelector(l *check.List, j *batchv1.Job) {
 		l.Required(field.NewPath("metadata", "uid"), "")
 	}
 	want := [][2]string{
-		{"batch.kubernetes.io/controller-uid", string(j.UID)}, {"batch.kubernetes.io/job-name", j.Name},
 		{"controller-uid", string(j.UID)}, {"job-name", j.Name},
+		{"batch.kubernetes.io/controller-uid", string(j.UID)}, {"batch.kubernetes.io/job-name", j.Name},
 	}
+	made := labels.Set{}
 	path := field.NewPath("spec", "template", "metadata", "labels")
 	for _, w := range want {
+		made[w[0]] = w[1]
 		value, ok := j.Spec.Template.Labels[w[0]]
 		switch detail := fmt.Sprintf("must be '%s'", w[1]); {
 		case !ok:
@@ -65,8 +77,7 @@ func madeSelector(l *check.List, j *batchv1.Job) {
 			l.Invalid(path.Key(w[0]), j.Spec.Template.Labels, detail)
 		}
 	}
-	made := &metav1.LabelSelector{MatchLabels: map[string]string{want[0][0]: want[0][1]}}
-	if !apiequality.Semantic.DeepEqual(j.Spec.Selector, made) {
+	if selector, err := metav1.LabelSelectorAsSelector(j.Spec.Selector); err == nil && !selector.Matches(made) {
 		l.Invalid(field.NewPath("spec", "selector"), j.Spec.Selector, "`selector` not auto-generated")
 	}
 }
@@ -139,20 +150,19 @@ func completionMode(l *check.List, s *batchv1.JobSpec, path *field.Path) {
 	}
 	if s.Completions == nil {
 		l.Required(path.Child("completions"), fmt.Sprintf("when completion mode is %s", batchv1.IndexedCompletion))
-		return
 	}
 	if s.Parallelism != nil && *s.Parallelism > maxIndexed {
 		l.Invalid(path.Child("parallelism"), *s.Parallelism, fmt.Sprintf("must be less than or equal to %d when completion mode is %s", maxIndexed, batchv1.IndexedCompletion))
 	}
 	if n := s.MaxFailedIndexes; n != nil {
-		if *n > *s.Completions {
+		if s.Completions != nil && *n > *s.Completions {
 			l.Invalid(path.Child("maxFailedIndexes"), *n, "must be less than or equal to completions")
 		}
 		if *n > maxIndexed {
 			l.Invalid(path.Child("maxFailedIndexes"), *n, fmt.Sprintf("must be less than or equal to %d", maxIndexed))
 		}
 	}
-	if *s.Completions > maxIndexed && s.BackoffLimitPerIndex != nil {
+	if s.Completions != nil && *s.Completions > maxIndexed && s.BackoffLimitPerIndex != nil {
 		manyCompletions(l, s, path)
 	}
 }
@@ -201,7 +211,7 @@ func failurePolicy(l *check.List, s *batchv1.JobSpec, path *field.Path) {
 }
 
 func failureRule(l *check.List, s *batchv1.JobSpec, r *batchv1.PodFailurePolicyRule, containers map[string]bool, path *field.Path) {
-	check.RequiredOneOf(l, path.Child("action"), r.Action,
+	oneOfNamed(l, path.Child("action"), r.Action,
 		batchv1.PodFailurePolicyActionCount, batchv1.PodFailurePolicyActionFailIndex, batchv1.PodFailurePolicyActionFailJob, batchv1.PodFailurePolicyActionIgnore)
 	if r.Action == batchv1.PodFailurePolicyActionFailIndex && s.BackoffLimitPerIndex == nil {
 		l.Invalid(path.Child("action"), r.Action, "requires the backoffLimitPerIndex to be set")
@@ -220,12 +230,21 @@ func failureRule(l *check.List, s *batchv1.JobSpec, r *batchv1.PodFailurePolicyR
 	for i, c := range r.OnPodConditions {
 		at := path.Child("onPodConditions").Index(i)
 		l.QualifiedName(at.Child("type"), string(c.Type))
-		check.RequiredOneOf(l, at.Child("status"), c.Status, corev1.ConditionFalse, corev1.ConditionTrue, corev1.ConditionUnknown)
+		oneOfNamed(l, at.Child("status"), c.Status, corev1.ConditionFalse, corev1.ConditionTrue, corev1.ConditionUnknown)
 	}
 }
 
+// oneOfNamed is a choice that says, where it is missing, what there is.
+func oneOfNamed[T ~string](l *check.List, path *field.Path, value T, valid ...T) {
+	if value == "" {
+		l.Required(path, fmt.Sprintf("valid values: %q", valid))
+		return
+	}
+	check.OneOf(l, path, value, valid...)
+}
+
 func exitCodes(l *check.List, c *batchv1.PodFailurePolicyOnExitCodesRequirement, containers map[string]bool, path *field.Path) {
-	check.RequiredOneOf(l, path.Child("operator"), c.Operator, batchv1.PodFailurePolicyOnExitCodesOpIn, batchv1.PodFailurePolicyOnExitCodesOpNotIn)
+	oneOfNamed(l, path.Child("operator"), c.Operator, batchv1.PodFailurePolicyOnExitCodesOpIn, batchv1.PodFailurePolicyOnExitCodesOpNotIn)
 	if n := c.ContainerName; n != nil && !containers[*n] {
 		l.Invalid(path.Child("containerName"), *n, "must be one of the container or initContainer names in the pod template")
 	}
@@ -272,21 +291,35 @@ func successPolicy(l *check.List, s *batchv1.JobSpec, path *field.Path) {
 		if r.SucceededCount == nil && r.SucceededIndexes == nil {
 			l.Required(at, "at least one of succeededCount or succeededIndexes must be specified")
 		}
-		total := check.Deref(s.Completions, 0)
-		if r.SucceededIndexes != nil {
-			n, err := indexes(*r.SucceededIndexes, total)
-			if err != nil {
-				l.Invalid(at.Child("succeededIndexes"), *r.SucceededIndexes, err.Error())
-			}
-			total = n
+		succeeded(l, &r, check.Deref(s.Completions, 0), at)
+	}
+}
+
+// succeeded checks one rule on how many indexes, or which, make a success.
+func succeeded(l *check.List, r *batchv1.SuccessPolicyRule, completions int32, path *field.Path) {
+	const longest = 64 * 1024
+	var total int32
+	if text := r.SucceededIndexes; text != nil {
+		at := path.Child("succeededIndexes")
+		if len(*text) > longest {
+			l.Add(field.TooLong(at, "", longest))
 		}
-		if c := r.SucceededCount; c != nil {
-			if *c < 0 {
-				l.Invalid(at.Child("succeededCount"), *c, check.MustNotBeNegative)
-			}
-			if *c > total {
-				l.Invalid(at.Child("succeededCount"), *c, fmt.Sprintf("must be less than or equal to %d (the number of indexes in the specified succeededIndexes field or completions)", total))
-			}
+		n, err := indexes(*text, completions)
+		if err != nil {
+			l.Invalid(at, *text, "error parsing succeededIndexes: "+err.Error())
 		}
+		total = n
+	}
+	c := r.SucceededCount
+	if c == nil {
+		return
+	}
+	at := path.Child("succeededCount")
+	l.NonNegative(at, int64(*c))
+	if *c > completions {
+		l.Invalid(at, *c, fmt.Sprintf("must be less than or equal to %d (the number of specified completions)", completions))
+	}
+	if r.SucceededIndexes != nil && *c > total {
+		l.Invalid(at, *c, fmt.Sprintf("must be less than or equal to %d (the number of indexes in the specified succeededIndexes field)", total))
 	}
 }

@@ -17,10 +17,11 @@ func schedule(l *check.List, s, old *batchv1.CronJobSpec, path *field.Path) {
 		l.Invalid(path, s.Schedule, err.Error())
 	}
 	zoned := strings.Contains(s.Schedule, "TZ")
+	before := old != nil && strings.Contains(old.Schedule, "TZ")
 	switch {
-	case zoned && s.TimeZone != nil:
+	case before && zoned && s.TimeZone != nil:
 		l.Invalid(path, s.Schedule, "cannot use both timeZone field and TZ or CRON_TZ in schedule")
-	case zoned && (old == nil || old.Schedule != s.Schedule):
+	case !before && zoned:
 		l.Invalid(path, s.Schedule, "cannot use TZ or CRON_TZ in schedule, use timeZone field instead")
 	}
 }

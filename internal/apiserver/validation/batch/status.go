@@ -2,6 +2,7 @@ package batch
 
 import (
 	"fmt"
+	"slices"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -28,11 +29,14 @@ func JobStatusUpdate(j, old *batchv1.Job) field.ErrorList {
 	}
 	uncounted(&l, s.UncountedTerminatedPods, path.Child("uncountedTerminatedPods"))
 	c := conditions{List: &l, now: state(s), old: state(&old.Status), path: path.Child("conditions")}
-	c.together(j)
+	c.together(j, old)
 	c.kept()
 	finished(&l, j, old, path)
 	jobTimes(&l, j, old, path)
 	statusIndexes(&l, j, old, path)
+	if s.Ready != nil && *s.Ready > s.Active && (!equal(s.Ready, old.Status.Ready) || s.Active != old.Status.Active) {
+		l.Invalid(path.Child("ready"), *s.Ready, "cannot set more ready pods than active")
+	}
 	if s.Failed < old.Status.Failed {
 		l.Invalid(path.Child("failed"), s.Failed, "cannot decrease the failed counter")
 	}
@@ -108,12 +112,13 @@ func (c conditions) refuse(when bool, format string, args ...any) {
 }
 
 // together checks which conditions can hold at a time, and which need another.
-func (c conditions) together(j *batchv1.Job) {
+func (c conditions) together(j, old *batchv1.Job) {
 	n, o := c.now, c.old
+	failedIndexes := !equal(j.Status.FailedIndexes, old.Status.FailedIndexes)
 	c.refuse(n.complete && n.failed && (n.complete != o.complete || n.failed != o.failed), "cannot set Complete=True and Failed=true conditions")
 	c.refuse(n.complete && n.failing && (n.complete != o.complete || n.failing != o.failing), "cannot set Complete=True and FailureTarget=true conditions")
-	c.refuse(n.failed && !n.failing && !o.failed, "cannot set Failed=True condition without the FailureTarget=true condition")
-	c.refuse(n.complete && !n.succeeding && !o.complete, "cannot set Complete=True condition without the SuccessCriteriaMet=true condition")
+	c.refuse(n.failed && !n.failing && (!o.failed || failedIndexes), "cannot set Failed=True condition without the FailureTarget=true condition")
+	c.refuse(n.complete && !n.succeeding && (!o.complete || o.succeeding), "cannot set Complete=True condition without the SuccessCriteriaMet=true condition")
 	c.refuse(n.succeeding && n.failed, "cannot set SuccessCriteriaMet=True and Failed=true conditions")
 	c.refuse(n.succeeding && n.failing, "cannot set SuccessCriteriaMet=True and FailureTarget=true conditions")
 	c.refuse(j.Spec.SuccessPolicy != nil && !n.succeeding && n.complete, "cannot set Complete=True for Job with SuccessPolicy unless SuccessCriteriaMet=True")
@@ -141,11 +146,12 @@ func finished(l *check.List, j, old *batchv1.Job, path *field.Path) {
 	if s.Active > 0 && (begins || s.Active != o.Active) {
 		l.Invalid(path.Child("active"), s.Active, "active>0 is invalid for finished job")
 	}
-	if s.StartTime == nil && (begins || !sameTime(s.StartTime, o.StartTime)) {
+	nothingToDo := check.Deref(j.Spec.Suspend, false) && j.Spec.Completions != nil && *j.Spec.Completions == 0
+	if s.StartTime == nil && (begins || !sameTime(s.StartTime, o.StartTime)) && !nothingToDo {
 		l.Required(path.Child("startTime"), "startTime is required for finished job")
 	}
 	if u := s.UncountedTerminatedPods; u != nil && len(u.Failed)+len(u.Succeeded) > 0 && (begins || !apiequality.Semantic.DeepEqual(u, o.UncountedTerminatedPods)) {
-		l.Invalid(path.Child("uncountedTerminatedPods"), u, "uncountedTerminatedPods needs to be empty for finished job")
+		l.Invalid(path.Child("uncountedTerminatedPods"), u, "must be empty for finished job")
 	}
 	if n := s.Terminating; n != nil && *n > 0 && (begins || !equal(n, o.Terminating)) {
 		l.Invalid(path.Child("terminating"), *n, "terminating>0 is invalid for finished job")
@@ -168,14 +174,22 @@ func jobTimes(l *check.List, j, old *batchv1.Job, path *field.Path) {
 		}
 	}
 	if (start || end) && s.StartTime != nil && s.CompletionTime != nil && s.CompletionTime.Before(s.StartTime) {
-		l.Invalid(at, s.CompletionTime, "completionTime cannot be set before startTime")
+		l.Invalid(at, s.CompletionTime, "must be equal to or after `startTime`")
 	}
 	if end && s.CompletionTime != nil && o.CompletionTime != nil {
-		l.Invalid(at, s.CompletionTime, "completionTime cannot be mutated")
+		l.Invalid(at, s.CompletionTime, check.Immutable)
 	}
-	if start && o.StartTime != nil && !check.Deref(j.Spec.Suspend, false) {
-		l.Required(path.Child("startTime"), "startTime cannot be removed for unsuspended job")
+	if start && o.StartTime != nil && !check.Deref(j.Spec.Suspend, false) && !resumes(s, o) {
+		l.Invalid(path.Child("startTime"), s.StartTime, "field is immutable for unsuspended job once set")
 	}
+}
+
+// resumes tells whether the status notes that a suspended job goes on: its time
+// begins again.
+func resumes(s, old *batchv1.JobStatus) bool {
+	return suspendedNow(old) && slices.ContainsFunc(s.Conditions, func(c batchv1.JobCondition) bool {
+		return c.Type == batchv1.JobSuspended && c.Status == corev1.ConditionFalse
+	})
 }
 
 // statusIndexes checks the account of indexes where it has changed.

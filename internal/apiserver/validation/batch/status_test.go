@@ -35,10 +35,13 @@ func TestJobStatusUpdate(t *testing.T) {
 			`status.failed: Invalid value: 1: cannot decrease the failed counter`}},
 		"ends with pods": {"", start, failed + ", " + start + ", active: 1, terminating: 1, uncountedTerminatedPods: {failed: [a]}", []string{
 			`status.active: Invalid value: 1: active>0 is invalid for finished job`,
-			`status.uncountedTerminatedPods: Invalid value: {"failed":["a"]}: uncountedTerminatedPods needs to be empty for finished job`,
+			`status.uncountedTerminatedPods: Invalid value: {"failed":["a"]}: must be empty for finished job`,
 			`status.terminating: Invalid value: 1: terminating>0 is invalid for finished job`}},
-		"begins anew": {"", start, "", []string{`status.startTime: Required value: startTime cannot be removed for unsuspended job`}},
+		"begins anew": {"", start, "", []string{`status.startTime: Invalid value: null: field is immutable for unsuspended job once set`}},
 		"suspended":   {"suspend: true", start, "", nil},
+		"goes on":     {"", start + ", conditions: [{type: Suspended, status: 'True'}]", "conditions: [{type: Suspended, status: 'False'}], startTime: 2026-01-02T00:00:00Z", nil},
+		"more ready than there are": {"", start, start + ", active: 1, ready: 2", []string{
+			`status.ready: Invalid value: 2: cannot set more ready pods than active`}},
 		"counts twice": {"", start, start + ", uncountedTerminatedPods: {succeeded: [a], failed: [a, '']}", []string{
 			`status.uncountedTerminatedPods.failed[0]: Duplicate value: "a"`,
 			`status.uncountedTerminatedPods.failed[1]: Invalid value: "": must not be empty`}},

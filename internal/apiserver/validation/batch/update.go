@@ -3,6 +3,7 @@ package batch
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 	_ "time/tzdata" // for machines without a time zone database
@@ -22,58 +23,92 @@ func JobUpdate(j, old *batchv1.Job) field.ErrorList {
 	path := field.NewPath("spec")
 	whole(&l, j, path)
 	completions(&l, j, old, path.Child("completions"))
-	now := j.Spec.Template
-	if check.Deref(old.Spec.Suspend, false) && old.Status.StartTime == nil {
-		// A queue may still say where the pods are to run.
-		now.Labels, now.Annotations = old.Spec.Template.Labels, old.Spec.Template.Annotations
-		now.Spec.NodeSelector, now.Spec.Tolerations = old.Spec.Template.Spec.NodeSelector, old.Spec.Template.Spec.Tolerations
-		now.Spec.SchedulingGates = old.Spec.Template.Spec.SchedulingGates
-		now.Spec.Affinity = withNodes(now.Spec.Affinity, old.Spec.Template.Spec.Affinity)
-	}
+	l.Add(rule.Immutable(j.Spec.Selector, old.Spec.Selector, path.Child("selector"))...)
+	templateStays(&l, j, old, path)
 	for _, f := range []struct {
 		name     string
 		now, old any
 	}{
-		{"selector", j.Spec.Selector, old.Spec.Selector}, {"template", now, old.Spec.Template},
 		{"completionMode", j.Spec.CompletionMode, old.Spec.CompletionMode}, {"podFailurePolicy", j.Spec.PodFailurePolicy, old.Spec.PodFailurePolicy},
 		{"backoffLimitPerIndex", j.Spec.BackoffLimitPerIndex, old.Spec.BackoffLimitPerIndex},
 		{"managedBy", j.Spec.ManagedBy, old.Spec.ManagedBy}, {"successPolicy", j.Spec.SuccessPolicy, old.Spec.SuccessPolicy},
 	} {
 		l.Add(rule.Immutable(f.now, f.old, path.Child(f.name))...)
 	}
+	hostnames(&l, j)
 	return l.Errors
 }
 
-// withNodes is affinity with the nodes that old is drawn to: those alone may
-// change.
-func withNodes(affinity, old *corev1.Affinity) *corev1.Affinity {
-	var with corev1.Affinity
-	if affinity != nil {
-		with = *affinity
+// templateStays checks what of a job's template may change: nothing, unless
+// the job is suspended. While none of its pods run, a queue may still say where
+// they are to run and what they get.
+func templateStays(l *check.List, j, old *batchv1.Job, path *field.Path) {
+	suspended := check.Deref(old.Spec.Suspend, false)
+	idle := suspended && old.Status.Active == 0 && (old.Status.StartTime == nil || suspendedNow(&old.Status))
+	now, was := &j.Spec.Template, &old.Spec.Template
+	if idle {
+		was = old.Spec.Template.DeepCopy()
+		was.Labels, was.Annotations = now.Labels, now.Annotations
+		was.Spec.NodeSelector, was.Spec.Tolerations = now.Spec.NodeSelector, now.Spec.Tolerations
+		was.Spec.SchedulingGates = now.Spec.SchedulingGates
+		was.Spec.Affinity = withNodes(was.Spec.Affinity, now.Spec.Affinity)
 	}
-	with.NodeAffinity = nil
-	if old != nil {
-		with.NodeAffinity = old.NodeAffinity
+	if !idle {
+		l.Add(rule.Immutable(now, was, path.Child("template"))...)
+		return
 	}
-	if with == (corev1.Affinity{}) && old == nil {
+	sameResources(was.Spec.Containers, now.Spec.Containers)
+	sameResources(was.Spec.InitContainers, now.Spec.InitContainers)
+	l.Add(rule.Immutable(now.Spec, was.Spec, path.Child("template.spec"))...)
+}
+
+func suspendedNow(s *batchv1.JobStatus) bool {
+	return slices.ContainsFunc(s.Conditions, func(c batchv1.JobCondition) bool {
+		return c.Type == batchv1.JobSuspended && c.Status == corev1.ConditionTrue
+	})
+}
+
+// sameResources gives the containers of list the resources of those in as.
+func sameResources(list, as []corev1.Container) {
+	if len(list) != len(as) {
+		return
+	}
+	for i := range list {
+		if list[i].Name == as[i].Name {
+			list[i].Resources = as[i].Resources
+		}
+	}
+}
+
+// withNodes is old's affinity with the nodes that now is drawn to: those alone
+// may change.
+func withNodes(old, now *corev1.Affinity) *corev1.Affinity {
+	switch {
+	case now == nil && old == nil:
+		return nil
+	case old == nil:
+		return &corev1.Affinity{NodeAffinity: now.NodeAffinity}
+	}
+	with := *old
+	if with.NodeAffinity = nil; now != nil {
+		with.NodeAffinity = now.NodeAffinity
+	}
+	if now == nil && with == (corev1.Affinity{}) {
 		return nil
 	}
 	return &with
 }
 
-// completions of an indexed job may change together with its parallelism.
+// completions of an indexed job may change together with its parallelism. That
+// it needs some at all is said elsewhere.
 func completions(l *check.List, j, old *batchv1.Job, path *field.Path) {
-	if apiequality.Semantic.DeepEqual(j.Spec.Completions, old.Spec.Completions) {
-		return
-	}
-	mode := old.Spec.CompletionMode
+	now := j.Spec.Completions
 	switch {
-	case mode == nil || *mode != batchv1.IndexedCompletion:
-		l.Add(rule.Immutable(j.Spec.Completions, old.Spec.Completions, path)...)
-	case j.Spec.Completions == nil || old.Spec.Completions == nil:
-		l.Add(rule.Immutable(j.Spec.Completions, old.Spec.Completions, path)...)
-	case j.Spec.Parallelism == nil || *j.Spec.Completions != *j.Spec.Parallelism:
-		l.Invalid(path, *j.Spec.Completions, fmt.Sprintf("can only be modified in tandem with %s", field.NewPath("spec", "parallelism")))
+	case !indexed(j):
+		l.Add(rule.Immutable(now, old.Spec.Completions, path)...)
+	case now == nil || apiequality.Semantic.DeepEqual(now, old.Spec.Completions):
+	case *now != check.Deref(j.Spec.Parallelism, 1):
+		l.Invalid(path, *now, fmt.Sprintf("can only be modified in tandem with %s", field.NewPath("spec", "parallelism")))
 	}
 }
 
