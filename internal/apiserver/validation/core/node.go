@@ -2,6 +2,9 @@ package core
 
 import (
 	"encoding/json"
+	"fmt"
+	"regexp"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
@@ -20,8 +23,34 @@ func Node(n *corev1.Node) field.ErrorList {
 	nodeAnnotations(&l, n.Annotations, field.NewPath("metadata", "annotations"))
 	l.Add(placement.Taints(n.Spec.Taints, field.NewPath("metadata", "taints"))...)
 	nodeAmounts(&l, n)
+	if swap := n.Status.NodeInfo.Swap; swap != nil && swap.Capacity != nil && *swap.Capacity <= 0 {
+		l.Invalid(field.NewPath("metadata", "nodeSwapStatus", "capacity"), *swap.Capacity, check.MustBePositive)
+	}
+	declaredFeatures(&l, n.Status.DeclaredFeatures, field.NewPath("status", "declaredFeatures"))
 	podCIDRs(&l, n.Spec.PodCIDRs, field.NewPath("spec", "podCIDRs"))
 	return l.Errors
+}
+
+var featureName = regexp.MustCompile(`^[A-Z][a-zA-Z0-9]*(\/[a-zA-Z][a-zA-Z0-9]*)*$`)
+
+// declaredFeatures checks what a node says that it can do: names in order.
+func declaredFeatures(l *check.List, list []string, path *field.Path) {
+	const longest = validation.DNS1123SubdomainMaxLength
+	for i, name := range list {
+		if len(name) > longest {
+			l.Invalid(path.Index(i), name, fmt.Sprintf("invalid feature name %q: must be no more than %d characters", name, longest))
+		} else if !featureName.MatchString(name) {
+			l.Invalid(path.Index(i), name, fmt.Sprintf("invalid feature name %q: must start with an UpperCamelCase segment, with subsequent segments "+
+				"separated by '/' (e.g., MyFeature or MyFeature/mySubFeature), and contain only alphanumeric characters and slashes", name))
+		}
+		switch {
+		case i == 0:
+		case name == list[i-1]:
+			l.Duplicate(path.Index(i), name)
+		case name < list[i-1]:
+			l.Invalid(path.Index(i), name, "list must be sorted alphabetically")
+		}
+	}
 }
 
 func nodeAmounts(l *check.List, n *corev1.Node) {
@@ -36,27 +65,32 @@ func nodeAmounts(l *check.List, n *corev1.Node) {
 }
 
 func podCIDRs(l *check.List, networks []string, path *field.Path) {
-	seen := sets.New[string]()
 	for i, n := range networks {
 		l.CIDR(path.Index(i), n)
-		if seen.Has(n) {
-			l.Duplicate(path.Index(i), n)
-		}
-		seen.Insert(n)
 	}
 	if len(networks) < 2 {
 		return
 	}
-	if dual, err := netutils.IsDualStackCIDRStrings(networks); err != nil || !dual || len(networks) > 2 {
+	dual, err := netutils.IsDualStackCIDRStrings(networks)
+	if err != nil {
+		l.Add(field.InternalError(path, fmt.Errorf("invalid PodCIDRs. failed to check with dual stack with error:%w", err)))
+	}
+	if !dual || len(networks) > 2 {
 		l.Invalid(path, networks, "may specify no more than one CIDR for each IP family")
 	}
 }
 
-// NodeUpdate checks a changed node, be it its spec or its status.
+// NodeUpdate checks a changed node, as a new one and against what it was.
 func NodeUpdate(n, old *corev1.Node) field.ErrorList {
+	return append(Node(n), NodeStatusUpdate(n, old)...)
+}
+
+// NodeStatusUpdate checks what may change of a node.
+func NodeStatusUpdate(n, old *corev1.Node) field.ErrorList {
 	l := check.List{Errors: check.ObjectMetaUpdate(&n.ObjectMeta, &old.ObjectMeta)}
 	nodeAnnotations(&l, n.Annotations, field.NewPath("metadata", "annotations"))
 	nodeAmounts(&l, n)
+	declaredFeatures(&l, n.Status.DeclaredFeatures, field.NewPath("status", "declaredFeatures"))
 	seen := sets.New[corev1.NodeAddress]()
 	for i, a := range n.Status.Addresses {
 		if seen.Has(a) {
@@ -65,18 +99,16 @@ func NodeUpdate(n, old *corev1.Node) field.ErrorList {
 		seen.Insert(a)
 	}
 	if was := old.Spec.PodCIDRs; len(was) > 0 {
-		same := len(was) == len(n.Spec.PodCIDRs)
-		for i := 0; same && i < len(was); i++ {
-			same = was[i] == n.Spec.PodCIDRs[i]
-		}
-		if !same {
+		if !slices.Equal(was, n.Spec.PodCIDRs) {
 			l.Forbidden(field.NewPath("spec", "podCIDRs"), "node updates may not change podCIDR except from \"\" to valid")
 		}
-	} else {
-		podCIDRs(&l, n.Spec.PodCIDRs, field.NewPath("spec", "podCIDRs"))
 	}
 	if id := old.Spec.ProviderID; id != "" && id != n.Spec.ProviderID {
-		l.Forbidden(field.NewPath("spec", "providerID"), "node updates may not change providerID except from \"\" to valid")
+		detail := "field cannot be modified once set"
+		if n.Spec.ProviderID == "" {
+			detail = "field cannot be cleared once set"
+		}
+		l.Invalid(field.NewPath("spec", "providerID"), nil, detail)
 	}
 	nodeConfig(&l, n)
 	l.Add(placement.Taints(n.Spec.Taints, field.NewPath("metadata", "taints"))...)

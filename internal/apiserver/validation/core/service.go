@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -29,7 +30,14 @@ func needsHealthCheck(s *corev1.Service) bool {
 
 // Service checks a new service, addresses already given.
 func Service(s *corev1.Service) field.ErrorList {
-	l := check.List{Errors: check.ObjectMeta(&s.ObjectMeta, true, apivalidation.NameIsDNS1035Label)}
+	l := check.List{Errors: check.ObjectMeta(&s.ObjectMeta, true, apivalidation.NameIsDNSLabel)}
+	serviceSpec(&l, s, &corev1.Service{})
+	return l.Errors
+}
+
+// serviceSpec checks what holds for a service at any time; what old already had
+// may be such as is not accepted any more.
+func serviceSpec(l *check.List, s, old *corev1.Service) {
 	hints, hinted := s.Annotations[corev1.DeprecatedAnnotationTopologyAwareHints]
 	if mode, ok := s.Annotations[corev1.AnnotationTopologyMode]; ok && hinted && mode != hints {
 		l.Invalid(field.NewPath("metadata", "annotations").Key(corev1.AnnotationTopologyMode), mode,
@@ -46,28 +54,28 @@ func Service(s *corev1.Service) field.ErrorList {
 			l.Invalid(path.Child("clusterIPs").Index(0), s.Spec.ClusterIPs[0], fmt.Sprintf("may not be set to 'None' for %s services", s.Spec.Type))
 		}
 	case corev1.ServiceTypeExternalName:
-		externalName(&l, s, path)
+		externalName(l, s, path)
 	}
-	servicePorts(&l, s, path.Child("ports"))
+	servicePorts(l, s, path.Child("ports"))
 	if s.Spec.Selector != nil {
 		l.Add(check.Labels(s.Spec.Selector, path.Child("selector"))...)
 	}
-	sessionAffinity(&l, s, path)
+	sessionAffinity(l, s, path)
 	if !external {
-		clusterIPs(&l, s, path)
+		clusterIPs(l, s, old, path)
 	}
 	for i, ip := range s.Spec.ExternalIPs {
 		at := path.Child("externalIPs").Index(i)
 		before := len(l.Errors)
-		if l.IP(at, ip); len(l.Errors) == before {
+		l.Add(validation.IsValidIPForLegacyField(at, ip, true, old.Spec.ExternalIPs)...)
+		if len(l.Errors) == before {
 			l.EndpointIP(at, ip)
 		}
 	}
-	check.RequiredOneOf(&l, path.Child("type"), s.Spec.Type,
+	check.RequiredOneOf(l, path.Child("type"), s.Spec.Type,
 		corev1.ServiceTypeClusterIP, corev1.ServiceTypeExternalName, corev1.ServiceTypeLoadBalancer, corev1.ServiceTypeNodePort)
-	loadBalancer(&l, s, path)
-	trafficPolicies(&l, s, path)
-	return l.Errors
+	loadBalancer(l, s, old, path)
+	trafficPolicies(l, s, path)
 }
 
 func externalName(l *check.List, s *corev1.Service, path *field.Path) {
@@ -153,7 +161,7 @@ func sessionAffinity(l *check.List, s *corev1.Service, path *field.Path) {
 }
 
 // clusterIPs checks that addresses and families fit each other.
-func clusterIPs(l *check.List, s *corev1.Service, path *field.Path) {
+func clusterIPs(l *check.List, s, old *corev1.Service, path *field.Path) {
 	at, ips := path.Child("clusterIPs"), s.Spec.ClusterIPs
 	switch {
 	case s.Spec.ClusterIP != "" && len(ips) == 0:
@@ -182,7 +190,7 @@ func clusterIPs(l *check.List, s *corev1.Service, path *field.Path) {
 			}
 			continue
 		}
-		l.IP(at.Index(i), ip)
+		l.Add(validation.IsValidIPForLegacyField(at.Index(i), ip, true, old.Spec.ClusterIPs)...)
 	}
 	broken := len(l.Errors) > before
 	if len(ips) > 2 {
@@ -208,21 +216,27 @@ func clusterIPs(l *check.List, s *corev1.Service, path *field.Path) {
 	}
 }
 
-func loadBalancer(l *check.List, s *corev1.Service, path *field.Path) {
+func loadBalancer(l *check.List, s, old *corev1.Service, path *field.Path) {
 	if ranges := s.Spec.LoadBalancerSourceRanges; len(ranges) > 0 {
 		at := path.Child("LoadBalancerSourceRanges")
 		if !balanced(s) {
 			l.Forbidden(at, onlyLoadBalancer)
 		}
+		var before []string
+		for _, r := range old.Spec.LoadBalancerSourceRanges {
+			before = append(before, strings.TrimSpace(r))
+		}
 		for i, r := range ranges {
-			l.CIDR(at.Index(i), strings.TrimSpace(r))
+			l.Add(validation.IsValidCIDRForLegacyField(at.Index(i), strings.TrimSpace(r), true, before)...)
 		}
 	} else if value, ok := s.Annotations[corev1.AnnotationLoadBalancerSourceRangesKey]; ok {
 		at := field.NewPath("metadata", "annotations").Key(corev1.AnnotationLoadBalancerSourceRangesKey)
 		if !balanced(s) {
 			l.Forbidden(at, onlyLoadBalancer)
 		}
-		if value = strings.TrimSpace(value); value != "" {
+		before, was := old.Annotations[corev1.AnnotationLoadBalancerSourceRangesKey]
+		same := was && before == value
+		if value = strings.TrimSpace(value); value != "" && !same {
 			for r := range strings.SplitSeq(value, ",") {
 				l.CIDR(at, strings.TrimSpace(r))
 			}
@@ -234,12 +248,16 @@ func loadBalancer(l *check.List, s *corev1.Service, path *field.Path) {
 	if balanced(s) && s.Spec.AllocateLoadBalancerNodePorts == nil {
 		l.Required(field.NewPath("allocateLoadBalancerNodePorts"), "")
 	}
-	if class := s.Spec.LoadBalancerClass; class != nil {
-		if balanced(s) {
-			l.QualifiedName(path.Child("loadBalancerClass"), *class)
-		} else {
-			l.Forbidden(path.Child("loadBalancerClass"), onlyLoadBalancer)
-		}
+	loadBalancerClass(l, s, path.Child("loadBalancerClass"))
+}
+
+func loadBalancerClass(l *check.List, s *corev1.Service, path *field.Path) {
+	switch class := s.Spec.LoadBalancerClass; {
+	case class == nil:
+	case balanced(s):
+		l.QualifiedName(path, *class)
+	default:
+		l.Forbidden(path, onlyLoadBalancer)
 	}
 }
 
@@ -262,12 +280,12 @@ func trafficPolicies(l *check.List, s *corev1.Service, path *field.Path) {
 	at = path.Child("internalTrafficPolicy")
 	if p := s.Spec.InternalTrafficPolicy; p != nil {
 		check.OneOf(l, at, *p, corev1.ServiceInternalTrafficPolicyCluster, corev1.ServiceInternalTrafficPolicyLocal)
-	} else if s.Spec.Type != corev1.ServiceTypeExternalName {
+	} else if balanced(s) || s.Spec.Type == corev1.ServiceTypeNodePort || s.Spec.Type == corev1.ServiceTypeClusterIP {
 		l.Required(at, "")
 	}
 	if d := s.Spec.TrafficDistribution; d != nil {
 		check.OneOf(l, path.Child("trafficDistribution"), *d,
-			corev1.ServiceTrafficDistributionPreferClose, corev1.ServiceTrafficDistributionPreferSameNode, corev1.ServiceTrafficDistributionPreferSameZone)
+			corev1.ServiceTrafficDistributionPreferClose, corev1.ServiceTrafficDistributionPreferSameZone, corev1.ServiceTrafficDistributionPreferSameNode)
 	}
 }
 
@@ -276,38 +294,67 @@ func ServiceUpdate(s, old *corev1.Service) field.ErrorList {
 	l := check.List{Errors: check.ObjectMetaUpdate(&s.ObjectMeta, &old.ObjectMeta)}
 	named := s.Spec.Type != corev1.ServiceTypeExternalName && old.Spec.Type != corev1.ServiceTypeExternalName
 	if named && (!headless(s) || !headless(old)) {
-		staysFirst(&l, s, "clusterIPs", "clusterIP", s.Spec.ClusterIPs, old.Spec.ClusterIPs)
+		addressesStay(&l, s, old)
 	}
 	if named && !headless(s) && !headless(old) {
-		staysFirst(&l, s, "ipFamilies", "ipFamily", s.Spec.IPFamilies, old.Spec.IPFamilies)
+		familiesStay(&l, s, old)
 	}
-	if balanced(s) && balanced(old) && check.Deref(s.Spec.LoadBalancerClass, "") != check.Deref(old.Spec.LoadBalancerClass, "") {
+	if balanced(s) && balanced(old) && !apiequality.Semantic.DeepEqual(s.Spec.LoadBalancerClass, old.Spec.LoadBalancerClass) {
 		l.Invalid(field.NewPath("spec", "loadBalancerClass"), s.Spec.LoadBalancerClass, "may not change once set")
 	}
 	if needsHealthCheck(s) && needsHealthCheck(old) && s.Spec.HealthCheckNodePort != old.Spec.HealthCheckNodePort {
 		l.Forbidden(field.NewPath("spec", "healthCheckNodePort"), "field is immutable")
 	}
-	l.Add(Service(s)...)
+	loadBalancerClass(&l, s, field.NewPath("spec", "loadBalancerClass"))
+	serviceSpec(&l, s, old)
 	return l.Errors
 }
 
-// staysFirst checks a list of one or two of which only the second may come and
-// go, and go only when the service says that it wants one.
-func staysFirst[T comparable](l *check.List, s *corev1.Service, list, one string, now, old []T) {
-	path := field.NewPath("spec", list)
-	for i := range min(len(now), len(old)) {
-		if now[i] != old[i] {
+// addressesStay checks that of a service's addresses only a second one comes and
+// goes, and goes only when the service says that it wants one.
+func addressesStay(l *check.List, s, old *corev1.Service) {
+	path, now, was := field.NewPath("spec", "clusterIPs"), s.Spec.ClusterIPs, old.Spec.ClusterIPs
+	both := min(len(now), len(was))
+	if len(now) != len(was) {
+		both = min(both, 1)
+	}
+	for i := range both {
+		if now[i] != was[i] {
 			l.Invalid(path.Index(i), now, "may not change once set")
 		}
 	}
-	if len(now) >= len(old) {
-		return
+	if len(now) < len(was) {
+		if len(now) == 0 {
+			l.Invalid(path.Index(0), now, "primary clusterIP can not be unset")
+		}
+		releasesSecond(l, s, len(now), "clusterIP")
 	}
-	if len(now) == 0 {
-		l.Invalid(path.Index(0), now, "primary "+one+" can not be unset")
+}
+
+// familiesStay is addressesStay for the families of addresses; what is wrong
+// with them is said of the first.
+func familiesStay(l *check.List, s, old *corev1.Service) {
+	path, now, was := field.NewPath("spec", "ipFamilies"), s.Spec.IPFamilies, old.Spec.IPFamilies
+	both := min(len(now), len(was))
+	if len(now) != len(was) {
+		both = min(both, 1)
 	}
-	if p := s.Spec.IPFamilyPolicy; len(now) == 1 && (p == nil || *p != corev1.IPFamilyPolicySingleStack) {
-		l.Invalid(field.NewPath("spec", "ipFamilyPolicy"), p, "must be set to 'SingleStack' when releasing the secondary "+one)
+	for i := range both {
+		if now[i] != was[i] {
+			l.Invalid(path.Index(0), now, "may not change once set")
+		}
+	}
+	if len(now) < len(was) {
+		if len(s.Spec.ClusterIPs) == 0 {
+			l.Invalid(path.Index(0), now, "primary ipFamily can not be unset")
+		}
+		releasesSecond(l, s, len(now), "ipFamily")
+	}
+}
+
+func releasesSecond(l *check.List, s *corev1.Service, left int, what string) {
+	if p := s.Spec.IPFamilyPolicy; left == 1 && (p == nil || *p != corev1.IPFamilyPolicySingleStack) {
+		l.Invalid(field.NewPath("spec", "ipFamilyPolicy"), p, "must be set to 'SingleStack' when releasing the secondary "+what)
 	}
 }
 
