@@ -13,6 +13,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	metainternal "k8s.io/apimachinery/pkg/apis/meta/internalversion"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -59,6 +60,9 @@ func get[T runtime.Object](ctx context.Context, s Source, resource schema.GroupR
 	st, err := s.storage(resource)
 	if err != nil {
 		return none, err
+	}
+	if len(content.IsPathSegmentName(name)) > 0 {
+		return none, apierrors.NewNotFound(resource, name) // nothing can be called so
 	}
 	obj, err := st.Get(Context(ctx, resource, namespace), name, &metav1.GetOptions{ResourceVersion: version})
 	if err != nil {

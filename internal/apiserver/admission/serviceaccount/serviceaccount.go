@@ -17,6 +17,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/storage/names"
 
@@ -129,6 +130,9 @@ func isMirror(pod *corev1.Pod) bool {
 }
 
 func (p *Plugin) account(ctx context.Context, namespace, name string) (*corev1.ServiceAccount, error) {
+	if messages := content.IsPathSegmentName(name); len(messages) > 0 {
+		return nil, fmt.Errorf("invalid resource name %q: %v", name, messages)
+	}
 	tries, pause := 1, defaultAccountPause
 	if name == defaultAccount {
 		tries = defaultAccountTries
