@@ -5,6 +5,7 @@ import (
 
 	"github.com/distribution/reference"
 	corev1 "k8s.io/api/core/v1"
+	apiresource "k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/component-helpers/resource"
 )
 
@@ -25,64 +26,86 @@ func pod(p *corev1.Pod) {
 			}
 		}
 	}
-	hugePageLimits(p)
-	podRequests(p)
 	orNew(&spec.EnableServiceLinks, corev1.DefaultEnableServiceLinks)
 	PodSpec(spec)
 	podStatus(&p.Status)
 }
 
-// podRequests completes pod-level requests where pod-level limits are set: the
-// sum of what containers ask, or else the limit.
-func podRequests(p *corev1.Pod) {
-	pr := p.Spec.Resources
-	if pr == nil || len(pr.Limits) == 0 {
+// PodLevelResources completes what is given for a pod as a whole. It is done
+// when a pod is written and not when one is read: admission may first have
+// changed what the containers ask for.
+func PodLevelResources(p *corev1.Pod) {
+	r := p.Spec.Resources
+	if r == nil || len(r.Limits)+len(r.Requests) == 0 {
 		return
 	}
-	requests := pr.Requests
-	if requests == nil {
-		requests = corev1.ResourceList{}
-	}
-	for name, quantity := range resource.AggregateContainerRequests(p, resource.PodResourcesOptions{}) {
-		if _, ok := requests[name]; !ok && resource.IsSupportedPodLevelResource(name) && !isHugePage(name) {
-			requests[name] = quantity.DeepCopy()
-		}
-	}
-	for name, quantity := range pr.Limits {
-		if _, ok := requests[name]; !ok && resource.IsSupportedPodLevelResource(name) {
-			requests[name] = quantity.DeepCopy()
-		}
-	}
-	if len(requests) > 0 {
-		pr.Requests = requests
-	}
+	only := &corev1.Pod{Spec: corev1.PodSpec{Containers: p.Spec.Containers, InitContainers: p.Spec.InitContainers}}
+	hugePageLimits(r, only)
+	podRequests(r, only)
+	podLimits(r, only)
 }
 
-// hugePageLimits raises the containers' huge page limits to the pod where
-// pod-level resources are partly given.
-func hugePageLimits(p *corev1.Pod) {
-	pr := p.Spec.Resources
-	if pr == nil || len(pr.Limits) == 0 && len(pr.Requests) == 0 {
-		return
-	}
-	limits := pr.Limits
-	if limits == nil {
-		limits = corev1.ResourceList{}
-	}
+// hugePageLimits are the sum of the containers'.
+func hugePageLimits(r *corev1.ResourceRequirements, p *corev1.Pod) {
 	for name, quantity := range resource.AggregateContainerLimits(p, resource.PodResourcesOptions{}) {
 		if !resource.IsSupportedPodLevelResource(name) || !isHugePage(name) {
 			continue
 		}
-		if _, requested := pr.Requests[name]; requested {
+		if _, requested := r.Requests[name]; !requested {
+			setDefault(&r.Limits, name, quantity)
+		}
+	}
+}
+
+// podRequests are the sum of what containers ask, or else the limit.
+func podRequests(r *corev1.ResourceRequirements, p *corev1.Pod) {
+	for name, quantity := range resource.AggregateContainerRequests(p, resource.PodResourcesOptions{}) {
+		if resource.IsSupportedPodLevelResource(name) && !isHugePage(name) {
+			setDefault(&r.Requests, name, quantity)
+		}
+	}
+	for name, quantity := range r.Limits {
+		if resource.IsSupportedPodLevelResource(name) {
+			setDefault(&r.Requests, name, quantity)
+		}
+	}
+}
+
+// podLimits are the sum of the containers' where each of them has one, and no
+// less than the request.
+func podLimits(r *corev1.ResourceRequirements, p *corev1.Pod) {
+	sum := resource.AggregateContainerLimits(p, resource.PodResourcesOptions{})
+	for name, request := range r.Requests {
+		limit, ok := sum[name]
+		if !ok || !resource.IsSupportedPodLevelResource(name) || !allLimited(p, name) {
 			continue
 		}
-		if _, ok := limits[name]; !ok {
-			limits[name] = quantity.DeepCopy()
+		if request.Cmp(limit) > 0 {
+			limit = request
+		}
+		setDefault(&r.Limits, name, limit)
+	}
+}
+
+func allLimited(p *corev1.Pod, name corev1.ResourceName) bool {
+	for _, list := range [][]corev1.Container{p.Spec.Containers, p.Spec.InitContainers} {
+		for i := range list {
+			if _, ok := list[i].Resources.Limits[name]; !ok {
+				return false
+			}
 		}
 	}
-	if len(limits) > 0 {
-		pr.Limits = limits
+	return true
+}
+
+func setDefault(list *corev1.ResourceList, name corev1.ResourceName, quantity apiresource.Quantity) {
+	if _, ok := (*list)[name]; ok {
+		return
 	}
+	if *list == nil {
+		*list = corev1.ResourceList{}
+	}
+	(*list)[name] = quantity.DeepCopy()
 }
 
 func isHugePage(name corev1.ResourceName) bool {

@@ -53,6 +53,7 @@ func statefulSet(s *appsv1.StatefulSet) {
 	}
 	if r := spec.UpdateStrategy.RollingUpdate; r != nil && spec.UpdateStrategy.Type == appsv1.RollingUpdateStatefulSetStrategyType {
 		orNew(&r.Partition, 0)
+		orNew(&r.MaxUnavailable, intstr.FromInt32(1))
 	}
 	orNew(&spec.PersistentVolumeClaimRetentionPolicy, appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy{})
 	orElse(&spec.PersistentVolumeClaimRetentionPolicy.WhenDeleted, appsv1.RetainPersistentVolumeClaimRetentionPolicyType)
@@ -64,6 +65,13 @@ func statefulSet(s *appsv1.StatefulSet) {
 func daemonSet(d *appsv1.DaemonSet) {
 	spec := &d.Spec
 	PodSpec(&spec.Template.Spec)
+	// The number of the template is an annotation since the field is gone.
+	if d.Annotations == nil {
+		d.Annotations = map[string]string{}
+	}
+	if _, ok := d.Annotations[appsv1.DeprecatedTemplateGeneration]; !ok {
+		d.Annotations[appsv1.DeprecatedTemplateGeneration] = "0"
+	}
 	orElse(&spec.UpdateStrategy.Type, appsv1.RollingUpdateDaemonSetStrategyType)
 	if spec.UpdateStrategy.Type == appsv1.RollingUpdateDaemonSetStrategyType {
 		orNew(&spec.UpdateStrategy.RollingUpdate, appsv1.RollingUpdateDaemonSet{})
@@ -78,6 +86,7 @@ func Batch(scheme *runtime.Scheme) error {
 	add(scheme, job)
 	add(scheme, func(c *batchv1.CronJob) {
 		PodSpec(&c.Spec.JobTemplate.Spec.Template.Spec)
+		failureConditions(c.Spec.JobTemplate.Spec.PodFailurePolicy)
 		orElse(&c.Spec.ConcurrencyPolicy, batchv1.AllowConcurrent)
 		orNew(&c.Spec.Suspend, false)
 		orNew(&c.Spec.SuccessfulJobsHistoryLimit, 3)
@@ -106,15 +115,22 @@ func job(j *batchv1.Job) {
 	orNew(&spec.Suspend, false)
 	orNew(&spec.ManualSelector, false)
 	replacement := batchv1.TerminatingOrFailed
-	if p := spec.PodFailurePolicy; p != nil {
+	if spec.PodFailurePolicy != nil {
 		replacement = batchv1.Failed
-		for i := range p.Rules {
-			for k := range p.Rules[i].OnPodConditions {
-				orElse(&p.Rules[i].OnPodConditions[k].Status, corev1.ConditionTrue)
-			}
+	}
+	failureConditions(spec.PodFailurePolicy)
+	orNew(&spec.PodReplacementPolicy, replacement)
+}
+
+func failureConditions(p *batchv1.PodFailurePolicy) {
+	if p == nil {
+		return
+	}
+	for i := range p.Rules {
+		for k := range p.Rules[i].OnPodConditions {
+			orElse(&p.Rules[i].OnPodConditions[k].Status, corev1.ConditionTrue)
 		}
 	}
-	orNew(&spec.PodReplacementPolicy, replacement)
 }
 
 // Autoscaling adds the defaulting functions of the group autoscaling to scheme.

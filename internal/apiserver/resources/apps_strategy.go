@@ -1,8 +1,11 @@
 package resources
 
 import (
+	"strconv"
+
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 
 	"github.com/sinawi/sinawi/internal/apiserver/validation/apps"
 	"github.com/sinawi/sinawi/internal/apiserver/warnings"
@@ -20,7 +23,7 @@ func deploymentStrategy() Strategy {
 		d.Status = old.Status
 		bumpGeneration(d, old, []any{d.Spec, d.Annotations}, []any{old.Spec, old.Annotations})
 	})
-	return s
+	return templated(s, func(d *appsv1.Deployment) *corev1.PodTemplateSpec { return &d.Spec.Template })
 }
 
 func deploymentStatusStrategy() *Strategy {
@@ -34,7 +37,8 @@ func deploymentStatusStrategy() *Strategy {
 
 func replicaSetStrategy() Strategy {
 	rules := checked(mainStrategy(func(s *appsv1.ReplicaSet) *appsv1.ReplicaSetStatus { return &s.Status }), apps.ReplicaSet, apps.ReplicaSetUpdate)
-	return named[*appsv1.ReplicaSet](warnedOnChange(rules, ofTemplate(func(o *appsv1.ReplicaSet) *corev1.PodTemplateSpec { return &o.Spec.Template })))
+	template := func(o *appsv1.ReplicaSet) *corev1.PodTemplateSpec { return &o.Spec.Template }
+	return named[*appsv1.ReplicaSet](warnedOnChange(templated(rules, template), ofTemplate(template)))
 }
 
 func replicaSetStatusStrategy() *Strategy {
@@ -43,6 +47,7 @@ func replicaSetStatusStrategy() *Strategy {
 
 func statefulSetStrategy() Strategy {
 	rules := checked(mainStrategy(func(s *appsv1.StatefulSet) *appsv1.StatefulSetStatus { return &s.Status }), apps.StatefulSet, apps.StatefulSetUpdate)
+	rules = templated(rules, func(s *appsv1.StatefulSet) *corev1.PodTemplateSpec { return &s.Spec.Template })
 	return warnedOnChange(rules, warnings.StatefulSet)
 }
 
@@ -52,11 +57,46 @@ func statefulSetStatusStrategy() *Strategy {
 
 func daemonSetStrategy() Strategy {
 	rules := checked(mainStrategy(func(d *appsv1.DaemonSet) *appsv1.DaemonSetStatus { return &d.Status }), apps.DaemonSet, apps.DaemonSetUpdate)
-	return warnedOnChange(rules, ofTemplate(func(o *appsv1.DaemonSet) *corev1.PodTemplateSpec { return &o.Spec.Template }))
+	rules.PrepareForCreate = onCreate(func(d *appsv1.DaemonSet) {
+		d.Status = appsv1.DaemonSetStatus{}
+		setTemplateNumber(d, max(templateNumber(d), 1))
+	})
+	rules.PrepareForUpdate = onUpdate(func(d, old *appsv1.DaemonSet) {
+		d.Status = old.Status
+		n := templateNumber(old)
+		if !apiequality.Semantic.DeepEqual(d.Spec.Template, old.Spec.Template) {
+			n++
+		}
+		setTemplateNumber(d, n)
+	})
+	template := func(o *appsv1.DaemonSet) *corev1.PodTemplateSpec { return &o.Spec.Template }
+	return warnedOnChange(templated(rules, template), ofTemplate(template))
+}
+
+// templateNumber is the number that the server counts a set's templates by. It
+// is an annotation since the field for it is gone, and not the client's to set.
+func templateNumber(d *appsv1.DaemonSet) int64 {
+	n, err := strconv.ParseInt(d.Annotations[appsv1.DeprecatedTemplateGeneration], 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+func setTemplateNumber(d *appsv1.DaemonSet, n int64) {
+	if d.Annotations == nil {
+		d.Annotations = map[string]string{}
+	}
+	d.Annotations[appsv1.DeprecatedTemplateGeneration] = strconv.FormatInt(n, 10)
 }
 
 func daemonSetStatusStrategy() *Strategy {
-	return checkedUpdate(statusStrategy(func(d *appsv1.DaemonSet) *appsv1.DaemonSetSpec { return &d.Spec }), apps.DaemonSetStatusUpdate)
+	s := checkedUpdate(statusStrategy(func(d *appsv1.DaemonSet) *appsv1.DaemonSetSpec { return &d.Spec }), apps.DaemonSetStatusUpdate)
+	s.PrepareForUpdate = onUpdate(func(d, old *appsv1.DaemonSet) {
+		d.Spec = old.Spec
+		setTemplateNumber(d, templateNumber(old))
+	})
+	return s
 }
 
 func controllerRevisionStrategy() Strategy {

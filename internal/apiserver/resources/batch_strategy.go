@@ -4,10 +4,12 @@ import (
 	"context"
 
 	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/sinawi/sinawi/internal/apiserver/gated"
 	"github.com/sinawi/sinawi/internal/apiserver/validation/batch"
 	"github.com/sinawi/sinawi/internal/apiserver/warnings"
 )
@@ -16,8 +18,14 @@ func jobStrategy() Strategy {
 	s := checked(mainStrategy(func(j *batchv1.Job) *batchv1.JobStatus { return &j.Status }), batch.Job, batch.JobUpdate)
 	s.PrepareForCreate = onCreate(func(j *batchv1.Job) {
 		j.Status = batchv1.JobStatus{}
+		gated.Job(&j.Spec, nil)
 		makeSelector(j)
 	})
+	s.PrepareForUpdate = onUpdate(func(j, old *batchv1.Job) {
+		j.Status = old.Status
+		gated.Job(&j.Spec, &old.Spec)
+	})
+	s = templated(s, func(j *batchv1.Job) *corev1.PodTemplateSpec { return &j.Spec.Template })
 	// Jobs were there before the garbage collector: their pods stay unless the
 	// client says otherwise.
 	s.OrphanDependents = true
@@ -59,6 +67,15 @@ func jobStatusStrategy() *Strategy {
 
 func cronJobStrategy() Strategy {
 	s := checked(mainStrategy(func(c *batchv1.CronJob) *batchv1.CronJobStatus { return &c.Status }), batch.CronJob, batch.CronJobUpdate)
+	s.PrepareForCreate = onCreate(func(c *batchv1.CronJob) {
+		c.Status = batchv1.CronJobStatus{}
+		gated.Job(&c.Spec.JobTemplate.Spec, nil)
+	})
+	s.PrepareForUpdate = onUpdate(func(c, old *batchv1.CronJob) {
+		c.Status = old.Status
+		gated.Job(&c.Spec.JobTemplate.Spec, &old.Spec.JobTemplate.Spec)
+	})
+	s = templated(s, func(c *batchv1.CronJob) *corev1.PodTemplateSpec { return &c.Spec.JobTemplate.Spec.Template })
 	s = named[*batchv1.CronJob](warnedOnChange(s, func(c *batchv1.CronJob) []string {
 		return warnings.Job(&c.Spec.JobTemplate.Spec, field.NewPath("spec", "jobTemplate", "spec"))
 	}))

@@ -232,6 +232,7 @@ func plain() Strategy { return Strategy{AllowUnconditionalUpdate: true} }
 func podTemplateStrategy() Strategy {
 	s := checked(plain(), core.PodTemplate, core.PodTemplateUpdate)
 	s.AutoGeneration = true
+	s = templated(s, func(t *corev1.PodTemplate) *corev1.PodTemplateSpec { return &t.Template })
 	return warnedOnChange(s, func(t *corev1.PodTemplate) []string { return warnings.Template(&t.Template, field.NewPath("template")) })
 }
 
@@ -306,6 +307,7 @@ func replicationControllerStrategy() Strategy {
 	s.PrepareForCreate = onCreate(func(rc *corev1.ReplicationController) { rc.Status = corev1.ReplicationControllerStatus{} })
 	s.PrepareForUpdate = onUpdate(func(rc, old *corev1.ReplicationController) { rc.Status = old.Status })
 	s.ResetFields = resetStatus()
+	s = templated(s, func(rc *corev1.ReplicationController) *corev1.PodTemplateSpec { return rc.Spec.Template })
 	return named[*corev1.ReplicationController](warnedOnChange(s, func(rc *corev1.ReplicationController) []string {
 		return warnings.Template(rc.Spec.Template, field.NewPath("spec", "template"))
 	}))
@@ -366,11 +368,15 @@ func nodeStrategy() Strategy {
 	s.PrepareForCreate = func(_ context.Context, obj runtime.Object) {
 		n := obj.(*corev1.Node)
 		n.Spec.ConfigSource, n.Status.Config = nil, nil
+		n.Spec.PodPreemptionPolicy = nil
 	}
 	s.PrepareForUpdate = onUpdate(func(n, old *corev1.Node) {
 		n.Status = old.Status
 		if old.Spec.ConfigSource == nil {
 			n.Spec.ConfigSource = nil
+		}
+		if old.Spec.PodPreemptionPolicy == nil {
+			n.Spec.PodPreemptionPolicy = nil
 		}
 	})
 	s.ResetFields = resetStatus()
@@ -378,7 +384,7 @@ func nodeStrategy() Strategy {
 }
 
 func nodeStatusStrategy() *Strategy {
-	s := checked(plain(), nil, core.NodeUpdate)
+	s := checked(plain(), nil, core.NodeStatusUpdate)
 	s.PrepareForUpdate = func(_ context.Context, obj, old runtime.Object) {
 		n, o := obj.(*corev1.Node), old.(*corev1.Node)
 		n.Spec = o.Spec

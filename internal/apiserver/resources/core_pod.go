@@ -10,6 +10,8 @@ import (
 	"k8s.io/apiserver/pkg/warning"
 	"k8s.io/kubectl/pkg/util/qos"
 
+	"github.com/sinawi/sinawi/internal/apiserver/defaults"
+	"github.com/sinawi/sinawi/internal/apiserver/gated"
 	"github.com/sinawi/sinawi/internal/apiserver/validation/pod"
 	"github.com/sinawi/sinawi/internal/apiserver/warnings"
 )
@@ -19,15 +21,20 @@ func podStrategy() Strategy {
 		PrepareForCreate: func(ctx context.Context, obj runtime.Object) {
 			p := obj.(*corev1.Pod)
 			p.Generation = 1
-			p.Status = corev1.PodStatus{Phase: corev1.PodPending, QOSClass: qos.ComputePodQOS(p)}
+			p.Status = corev1.PodStatus{Phase: corev1.PodPending}
+			gated.Pod(p, nil)
 			markGated(p)
 			mergeLabelKeys(p)
 			for _, key := range appArmorFields(p) {
 				warning.AddWarning(ctx, "", warnings.AppArmorAnnotation(key))
 			}
+			defaults.PodLevelResources(p)
+			p.Status.QOSClass = qos.ComputePodQOS(p)
 		},
 		PrepareForUpdate: onUpdate(func(p, old *corev1.Pod) {
 			p.Status = old.Status
+			keepResources(p, old)
+			gated.Pod(p, old)
 			bumpGeneration(p, old, p.Spec, old.Spec)
 		}),
 		AllowUnconditionalUpdate: true,
@@ -46,7 +53,9 @@ func podStatusStrategy() *Strategy {
 		if p.Status.QOSClass == "" {
 			p.Status.QOSClass = old.Status.QOSClass
 		}
+		keepClaims(&p.Status, &old.Status)
 		keepObservedGeneration(&p.Status, &old.Status)
+		gated.Pod(p, old)
 	})
 	s.ResetFields = [][]string{{"spec"}, {"metadata", "deletionTimestamp"}, {"metadata", "ownerReferences"}}
 	return &s
@@ -60,6 +69,7 @@ func PodEphemeralContainers() Strategy {
 		added := p.Spec.EphemeralContainers
 		keepPod(p, old)
 		p.Spec.EphemeralContainers = added
+		gated.Pod(p, old)
 		bumpGeneration(p, old, p.Spec, old.Spec)
 	})
 	return s
@@ -78,9 +88,33 @@ func PodResize() Strategy {
 			keepPod(p, old)
 			p.Spec.Resources, p.Spec.Containers, p.Spec.InitContainers = resources, containers, initContainers
 		}
+		keepResources(p, old)
+		defaults.PodLevelResources(p)
+		gated.Pod(p, old)
 		bumpGeneration(p, old, p.Spec, old.Spec)
 	})
 	return s
+}
+
+// keepResources carries over what clients older than the field would erase.
+func keepResources(p, old *corev1.Pod) {
+	if p.Spec.Resources == nil {
+		p.Spec.Resources = old.Spec.Resources.DeepCopy()
+	}
+}
+
+// keepClaims carries over what clients that know nothing of claims would
+// erase; an empty list, which is not an absent one, clears.
+func keepClaims(s, old *corev1.PodStatus) {
+	if s.ResourceClaimStatuses == nil {
+		s.ResourceClaimStatuses = old.ResourceClaimStatuses
+	}
+	if s.ExtendedResourceClaimStatus == nil {
+		s.ExtendedResourceClaimStatus = old.ExtendedResourceClaimStatus
+	}
+	if s.NodeAllocatableResourceClaimStatuses == nil {
+		s.NodeAllocatableResourceClaimStatuses = old.NodeAllocatableResourceClaimStatuses
+	}
 }
 
 // keepPod resets all of p that a subresource may not write to what old has.

@@ -89,7 +89,13 @@ func normalizeDataSource(spec *corev1.PersistentVolumeClaimSpec) {
 
 func persistentVolumeClaimStatusStrategy() *Strategy {
 	s := checked(plain(), nil, volume.ClaimStatusUpdate)
-	s.PrepareForUpdate = onUpdate(func(c, old *corev1.PersistentVolumeClaim) { c.Spec = old.Spec })
+	s.PrepareForUpdate = onUpdate(func(c, old *corev1.PersistentVolumeClaim) {
+		c.Spec = old.Spec
+		// Reports on the health of volumes are not switched on.
+		if old.Status.HealthStatus == nil {
+			c.Status.HealthStatus = nil
+		}
+	})
 	s.ResetFields = resetSpec()
 	return &s
 }

@@ -78,15 +78,15 @@ func TestPodStatusRules(t *testing.T) {
 		want   []string
 	}{
 		"user":            {with(spec, `{containerStatuses: [{name: a, user: {linux: {uid: 0, gid: 0, supplementalGroups: [1]}}}]}`), nil},
-		"user of Windows": {with(windows, `{containerStatuses: [{name: a, user: {linux: {uid: 0, gid: 0}}}]}`), []string{`status.containerStatuses[0].linux: Forbidden: cannot be set for a windows pod`}},
+		"user of Windows": {with(windows, `{containerStatuses: [{name: a, user: {linux: {uid: 0, gid: 0}}}]}`), []string{`status.containerStatuses[0].user.linux: Forbidden: cannot be set for a windows pod`}},
 		"negative user": {with(spec, `{initContainerStatuses: [{name: a, user: {linux: {uid: -1, gid: -2, supplementalGroups: [-3]}}}]}`), []string{
-			`status.initContainerStatuses[0].linux.gid: Invalid value: -2: must be between 0 and 2147483647, inclusive`,
-			`status.initContainerStatuses[0].linux.supplementalGroups[0]: Invalid value: -3: must be between 0 and 2147483647, inclusive`,
-			`status.initContainerStatuses[0].linux.uid: Invalid value: -1: must be between 0 and 2147483647, inclusive`}},
+			`status.initContainerStatuses[0].user.linux.gid: Invalid value: -2: must be between 0 and 2147483647, inclusive`,
+			`status.initContainerStatuses[0].user.linux.supplementalGroups[0]: Invalid value: -3: must be between 0 and 2147483647, inclusive`,
+			`status.initContainerStatuses[0].user.linux.uid: Invalid value: -1: must be between 0 and 4294967295, inclusive`}},
 		"device":             {devices(`{name: example.com/gpu, resources: [{resourceID: "1", health: Healthy}, {resourceID: "2", health: Unknown}]}`), nil},
 		"device of a claim":  {devices(`{name: "claim:c/one", resources: [{resourceID: "1", health: Unhealthy}]}`), nil},
 		"nobody's device":    {devices(`{name: example.com/fpga}`), []string{at + `.name: Invalid value: "example.com/fpga": must match one of the container's resource requests`}},
-		"nobody's claim":     {devices(`{name: "claim:c"}`), []string{at + `.name: Invalid value: "claim:c": must match one of the container's resource claims in a format 'claim:<claimName>/<request>' or 'claim:<claimName>' if request is empty`}},
+		"nobody's claim":     {devices(`{name: "claim:c"}`), []string{at + `.name: Invalid value: "claim:c": must match one of the container's resource claims as 'claim:<claimName>/<requestName>' when container.resources.claims[*].request is set or 'claim:<claimName>' when it is empty`}},
 		"device twice":       {devices(`{name: example.com/gpu, resources: [{resourceID: "1", health: Healthy}, {resourceID: "1", health: Healthy}]}`), []string{at + `.resources[1].resourceID: Duplicate value: "1"`}},
 		"half healthy":       {devices(`{name: example.com/gpu, resources: [{resourceID: "1", health: Half}]}`), []string{at + `.resources[0].health: Unsupported value: "Half": supported values: "Healthy", "Unhealthy", "Unknown"`}},
 		"unknown container":  {with(spec, `{containerStatuses: [{name: b, allocatedResourcesStatus: [{name: example.com/fpga}]}]}`), nil},
@@ -114,7 +114,11 @@ func TestNodeRules(t *testing.T) {
 		"old taint":            {annotated("taints", `[{"key": "a", "effect": "NoSchedule"}]`), nil},
 		"old taint is bad":     {annotated("taints", `[{"key": "a"}]`), []string{`metadata.annotations.scheduler.alpha.kubernetes.io/taints[0].effect: Required value`}},
 		"old taint is none":    {annotated("taints", `x`), []string{`metadata.annotations: Invalid value: "scheduler.alpha.kubernetes.io/taints": invalid character 'x' looking for beginning of value`}},
-		"three networks":       {node + "spec: {podCIDR: 10.0.0.0/24, podCIDRs: [10.0.0.0/24, 10.0.1.0/24, 'fd00::/64']}", []string{`spec.podCIDRs: Invalid value: ["10.0.0.0/24","10.0.1.0/24","fd00::/64"]: may specify no more than one CIDR for each IP family`}},
+		"features of a node": {node + "status: {declaredFeatures: [B, A, A, a/b]}", []string{
+			`status.declaredFeatures[1]: Invalid value: "A": list must be sorted alphabetically`,
+			`status.declaredFeatures[2]: Duplicate value: "A"`,
+			`status.declaredFeatures[3]: Invalid value: "a/b": invalid feature name "a/b": must start with an UpperCamelCase segment, with subsequent segments separated by '/' (e.g., MyFeature or MyFeature/mySubFeature), and contain only alphanumeric characters and slashes`}},
+		"three networks": {node + "spec: {podCIDR: 10.0.0.0/24, podCIDRs: [10.0.0.0/24, 10.0.1.0/24, 'fd00::/64']}", []string{`spec.podCIDRs: Invalid value: ["10.0.0.0/24","10.0.1.0/24","fd00::/64"]: may specify no more than one CIDR for each IP family`}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if diff := cmp.Diff(tc.want, r.create(t, tc.text)); diff != "" {
@@ -127,12 +131,17 @@ func TestNodeRules(t *testing.T) {
 		old, text string
 		want      []string
 	}{
-		"avoids nobody":  {node, node + avoid + "{}}]}'}}", []string{`metadata.annotations.scheduler.alpha.kubernetes.io/preferAvoidPods[0].PodSignature: Required value`}},
-		"avoids an heir": {node, node + avoid + "{\"podController\": {\"controller\": false}}}]}'}}", []string{`metadata.annotations.scheduler.alpha.kubernetes.io/preferAvoidPods[0].PodSignature.PodController.Controller: Invalid value: false: must point to a controller`}},
+		"avoids nobody":  {node, node + avoid + "{}}]}'}}", []string{`metadata.annotations.scheduler.alpha.kubernetes.io/preferAvoidPods[0].PodSignature: Required value`, `metadata.annotations.scheduler.alpha.kubernetes.io/preferAvoidPods[0].PodSignature: Required value`}},
+		"avoids an heir": {node, node + avoid + "{\"podController\": {\"controller\": false}}}]}'}}", []string{`metadata.annotations.scheduler.alpha.kubernetes.io/preferAvoidPods[0].PodSignature.PodController.Controller: Invalid value: false: must point to a controller`, `metadata.annotations.scheduler.alpha.kubernetes.io/preferAvoidPods[0].PodSignature.PodController.Controller: Invalid value: false: must point to a controller`}},
 		"another network": {node + "spec: {podCIDR: 10.0.0.0/24}", node + "spec: {}",
 			[]string{`spec.podCIDRs: Forbidden: node updates may not change podCIDR except from "" to valid`}},
-		"another provider": {node + "spec: {providerID: a}", node + "spec: {providerID: b}", []string{`spec.providerID: Forbidden: node updates may not change providerID except from "" to valid`}},
-		"configuration":    {node, node + "spec: {configSource: {}}", nil}, // dropped
+		"another provider":          {node + "spec: {providerID: a}", node + "spec: {providerID: b}", []string{`spec.providerID: Invalid value: null: field cannot be modified once set`}},
+		"no provider any more":      {node + "spec: {providerID: a}", node + "spec: {}", []string{`spec.providerID: Invalid value: null: field cannot be cleared once set`}},
+		"taint of no effect, later": {node, node + "spec: {taints: [{key: a}]}", []string{`metadata.taints[0].effect: Required value`, `metadata.taints[0].effect: Required value`}},
+		"networks that are none, later": {node, node + "spec: {podCIDR: x, podCIDRs: [x]}", []string{
+			`spec.podCIDRs[0]: Invalid value: "x": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)`}},
+		"policy of preemption": {node, node + "spec: {podPreemptionPolicy: {disableResizePreemption: [x]}}", nil}, // dropped
+		"configuration":        {node, node + "spec: {configSource: {}}", nil},                                    // dropped
 	} {
 		t.Run(name, func(t *testing.T) {
 			if diff := cmp.Diff(tc.want, r.update(t, tc.old, tc.text)); diff != "" {

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/sinawi/sinawi/internal/apiserver/gated"
 	"github.com/sinawi/sinawi/internal/apiserver/warnings"
 )
 
@@ -123,6 +124,29 @@ func statusStrategy[T runtime.Object, S any](spec func(obj T) *S) *Strategy {
 		AllowUnconditionalUpdate: true,
 		ResetFields:              resetSpec(),
 	}
+}
+
+// templated returns s for a kind that pods are made from: what its template says
+// of features that are not switched on is forgotten.
+func templated[T runtime.Object](s Strategy, template func(obj T) *corev1.PodTemplateSpec) Strategy {
+	create, update := s.PrepareForCreate, s.PrepareForUpdate
+	s.PrepareForCreate = func(ctx context.Context, obj runtime.Object) {
+		if t := template(obj.(T)); t != nil {
+			gated.Template(t, nil)
+		}
+		if create != nil {
+			create(ctx, obj)
+		}
+	}
+	s.PrepareForUpdate = func(ctx context.Context, obj, old runtime.Object) {
+		if t := template(obj.(T)); t != nil {
+			gated.Template(t, template(old.(T)))
+		}
+		if update != nil {
+			update(ctx, obj, old)
+		}
+	}
+	return s
 }
 
 // keepMeta replaces the metadata of obj with old's, for status subresources

@@ -59,14 +59,16 @@ func TestResizeRules(t *testing.T) {
 		old, text string
 		want      []string
 	}{
-		"more":             {with(two), with(`{requests: {cpu: 2, memory: 2Gi}, limits: {cpu: 3}}`), nil},
-		"no request":       {with(two), with(`{requests: {memory: 1Gi}, limits: {}}`), []string{`spec.containers[0].resources.limits: Forbidden: resource limits cannot be removed`, `spec.containers[0].resources.requests: Forbidden: resource requests cannot be removed`}},
-		"another class":    {with(two), with(`{requests: {cpu: 2, memory: 1Gi}, limits: {cpu: 2, memory: 1Gi}}`), []string{`spec: Invalid value: "": Pod QOS Class may not change as a result of resizing`}},
-		"disk":             {with(two), with(`{requests: {cpu: 1, memory: 1Gi, ephemeral-storage: 1Gi}, limits: {cpu: 2}}`), []string{`spec: Forbidden: only cpu and memory resources are mutable`}},
-		"node without it":  {with(two) + running, with(`{requests: {cpu: 2, memory: 1Gi}, limits: {cpu: 2}}`), []string{`spec: Forbidden: Pod running on node without support for resize`}},
-		"pod of Windows":   {pod + `{os: {name: windows}, containers: [{name: a, image: i}]}`, pod + `{os: {name: windows}, containers: [{name: a, image: i}]}`, []string{`[]: Forbidden: windows pods cannot be resized`}},
-		"init container":   {pod + `{initContainers: [{name: b, image: i}], containers: [{name: a, image: i, resources: {requests: {cpu: 1}}}]}`, pod + `{initContainers: [{name: b, image: i, resources: {requests: {cpu: 1}}}], containers: [{name: a, image: i, resources: {requests: {cpu: 1}}}]}`, []string{`spec: Forbidden: resources for non-sidecar init containers are immutable`}},
-		"one container up": {with(two), pod + `{containers: [{name: a, image: i, resources: ` + two + `}, {name: b, image: i}]}`, []string{`spec: Forbidden: containers may not be added or removed on resize`}},
+		"more":            {with(two), with(`{requests: {cpu: 2, memory: 2Gi}, limits: {cpu: 3}}`), nil},
+		"no request":      {with(two), with(`{requests: {memory: 1Gi}, limits: {}}`), []string{`spec.containers[0].resources.limits: Forbidden: resource limits cannot be removed`, `spec.containers[0].resources.requests: Forbidden: resource requests cannot be removed`}},
+		"another class":   {with(two), with(`{requests: {cpu: 2, memory: 1Gi}, limits: {cpu: 2, memory: 1Gi}}`), []string{`spec: Invalid value: "": Pod QOS Class may not change as a result of resizing`}},
+		"disk":            {with(two), with(`{requests: {cpu: 1, memory: 1Gi, ephemeral-storage: 1Gi}, limits: {cpu: 2}}`), []string{`spec: Forbidden: only cpu and memory resources are mutable`}},
+		"node without it": {with(two) + running, with(`{requests: {cpu: 2, memory: 1Gi}, limits: {cpu: 2}}`), []string{`spec: Forbidden: Pod running on node without support for resize`}},
+		"pod of Windows":  {pod + `{os: {name: windows}, containers: [{name: a, image: i}]}`, pod + `{os: {name: windows}, containers: [{name: a, image: i}]}`, []string{`[]: Forbidden: windows pods cannot be resized`}},
+		"init container":  {pod + `{initContainers: [{name: b, image: i}], containers: [{name: a, image: i, resources: {requests: {cpu: 1}}}]}`, pod + `{initContainers: [{name: b, image: i, resources: {requests: {cpu: 1}}}], containers: [{name: a, image: i, resources: {requests: {cpu: 1}}}]}`, nil},
+		"init container begins anew": {pod + `{initContainers: [{name: b, image: i, restartPolicy: Always, resizePolicy: [{resourceName: cpu, restartPolicy: RestartContainer}]}], containers: [{name: a, image: i, resources: {requests: {cpu: 1}}}]}`, pod + `{initContainers: [{name: c, image: i}], containers: [{name: a, image: i, resources: {requests: {cpu: 1}}}]}`,
+			[]string{`spec.initContainers[0].name: Forbidden: initContainers may not be renamed or reordered on resize`}},
+		"one container up": {with(two), pod + `{containers: [{name: a, image: i, resources: ` + two + `}, {name: b, image: i}]}`, []string{`spec.containers: Forbidden: containers may not be added or removed on resize`}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if diff := cmp.Diff(tc.want, r.through(t, resources.PodResize(), tc.old, tc.text)); diff != "" {
