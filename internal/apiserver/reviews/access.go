@@ -10,7 +10,9 @@ import (
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
@@ -22,7 +24,7 @@ type access struct{ authorizer authorizer.Authorizer }
 
 func (a access) subject(ctx context.Context, q *authorizationv1.SubjectAccessReview, check func() error) (runtime.Object, error) {
 	errs := append(validateSubject(&q.Spec), validateMeta(q.ObjectMeta, "must be empty")...)
-	if err := sound("SubjectAccessReview", errs, check); err != nil {
+	if err := sound(errs, check); err != nil {
 		return nil, err
 	}
 	q.Status = a.decide(ctx, subjectOf(&q.Spec), q.Spec.ResourceAttributes, q.Spec.NonResourceAttributes)
@@ -39,7 +41,7 @@ func (a access) local(ctx context.Context, q *authorizationv1.LocalSubjectAccess
 	if q.Spec.NonResourceAttributes != nil {
 		errs = append(errs, field.Invalid(field.NewPath("spec.nonResourceAttributes"), q.Spec.NonResourceAttributes, "disallowed on this kind of request"))
 	}
-	if err := sound("LocalSubjectAccessReview", errs, nil); err != nil {
+	if err := sound(errs, nil); err != nil {
 		return nil, err
 	}
 	namespace := request.NamespaceValue(ctx)
@@ -58,7 +60,7 @@ func (a access) local(ctx context.Context, q *authorizationv1.LocalSubjectAccess
 
 func (a access) self(ctx context.Context, q *authorizationv1.SelfSubjectAccessReview, check func() error) (runtime.Object, error) {
 	errs := append(validateTarget(q.Spec.ResourceAttributes, q.Spec.NonResourceAttributes), validateMeta(q.ObjectMeta, "must be empty")...)
-	if err := sound("SelfSubjectAccessReview", errs, nil); err != nil {
+	if err := sound(errs, nil); err != nil {
 		return nil, err
 	}
 	u, err := caller(ctx)
@@ -72,10 +74,12 @@ func (a access) self(ctx context.Context, q *authorizationv1.SelfSubjectAccessRe
 	return q, nil
 }
 
-// sound refuses a question that makes no sense, then asks admission.
-func sound(kind string, errs field.ErrorList, check func() error) error {
+// sound refuses a question that makes no sense, then asks admission. The
+// refusal names no kind: questions have none once they are read, and Kubernetes
+// looks there.
+func sound(errs field.ErrorList, check func() error) error {
 	if len(errs) > 0 {
-		return apierrors.NewInvalid(authorizationv1.SchemeGroupVersion.WithKind(kind).GroupKind(), "", errs)
+		return apierrors.NewInvalid(schema.GroupKind{Group: authorizationv1.GroupName}, "", errs)
 	}
 	if check == nil {
 		return nil
@@ -143,22 +147,30 @@ func validateSubject(spec *authorizationv1.SubjectAccessReviewSpec) field.ErrorL
 }
 
 func validateTarget(r *authorizationv1.ResourceAttributes, n *authorizationv1.NonResourceAttributes) field.ErrorList {
-	path := field.NewPath("spec")
-	switch {
-	case r != nil && n != nil:
-		return field.ErrorList{field.Invalid(path.Child("nonResourceAttributes"), n, "cannot be specified in combination with resourceAttributes")}
-	case r == nil && n == nil:
-		return field.ErrorList{field.Invalid(path.Child("resourceAttributes"), n, "exactly one of nonResourceAttributes or resourceAttributes must be specified")}
-	case r == nil:
-		return nil
-	}
 	var errs field.ErrorList
-	path = path.Child("resourceAttributes")
+	if (r == nil) == (n == nil) {
+		errs = append(errs, field.Invalid(field.NewPath("spec"), n, "exactly one of nonResourceAttributes or resourceAttributes must be specified"))
+	}
+	if r == nil {
+		return errs
+	}
+	path := field.NewPath("spec.resourceAttributes")
+	// Whoever asks may know operators that this server does not.
 	if s := r.FieldSelector; s != nil {
-		errs = append(errs, validateSelector(path.Child("fieldSelector"), s.RawSelector, len(s.Requirements))...)
+		at := path.Child("fieldSelector")
+		errs = append(errs, validateSelector(at, s.RawSelector, len(s.Requirements))...)
+		options := metav1validation.FieldSelectorValidationOptions{AllowUnknownOperatorInRequirement: true}
+		for i, q := range s.Requirements {
+			errs = append(errs, metav1validation.ValidateFieldSelectorRequirement(q, options, at.Child("requirements").Index(i))...)
+		}
 	}
 	if s := r.LabelSelector; s != nil {
-		errs = append(errs, validateSelector(path.Child("labelSelector"), s.RawSelector, len(s.Requirements))...)
+		at := path.Child("labelSelector")
+		errs = append(errs, validateSelector(at, s.RawSelector, len(s.Requirements))...)
+		options := metav1validation.LabelSelectorValidationOptions{AllowUnknownOperatorInRequirement: true}
+		for i, q := range s.Requirements {
+			errs = append(errs, metav1validation.ValidateLabelSelectorRequirement(q, options, at.Child("requirements").Index(i))...)
+		}
 	}
 	return errs
 }
@@ -168,14 +180,9 @@ func validateSelector(path *field.Path, raw string, requirements int) field.Erro
 	case raw != "" && requirements > 0:
 		return field.ErrorList{field.Invalid(path.Child("rawSelector"), raw, "may not specified at the same time as requirements")}
 	case raw == "" && requirements == 0:
-		return field.ErrorList{field.Required(path.Child("requirements"), "when "+lastName(path)+" is specified, requirements or rawSelector is required")}
+		return field.ErrorList{field.Required(path.Child("requirements"), "when "+path.String()+" is specified, requirements or rawSelector is required")}
 	}
 	return nil
-}
-
-func lastName(path *field.Path) string {
-	s := path.String()
-	return s[strings.LastIndexByte(s, '.')+1:]
 }
 
 func validateMeta(meta metav1.ObjectMeta, must string) field.ErrorList {
