@@ -8,6 +8,7 @@ import (
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/conversion"
 	"k8s.io/apimachinery/pkg/runtime"
 )
@@ -75,14 +76,6 @@ func autoscalerToV2(in *autoscalingv1.HorizontalPodAutoscaler, out *autoscalingv
 			DesiredReplicas:    in.Status.DesiredReplicas,
 		},
 	}
-	if percent := in.Spec.TargetCPUUtilizationPercentage; percent != nil {
-		out.Spec.Metrics = append(out.Spec.Metrics, autoscalingv2.MetricSpec{
-			Type: autoscalingv2.ResourceMetricSourceType,
-			Resource: &autoscalingv2.ResourceMetricSource{
-				Name: corev1.ResourceCPU, Target: autoscalingv2.MetricTarget{Type: autoscalingv2.UtilizationMetricType, AverageUtilization: percent},
-			},
-		})
-	}
 	if percent := in.Status.CurrentCPUUtilizationPercentage; percent != nil {
 		out.Status.CurrentMetrics = append(out.Status.CurrentMetrics, autoscalingv2.MetricStatus{
 			Type: autoscalingv2.ResourceMetricSourceType,
@@ -92,6 +85,18 @@ func autoscalerToV2(in *autoscalingv1.HorizontalPodAutoscaler, out *autoscalingv
 		})
 	}
 	fromAnnotations(in.Annotations, out)
+	percent := in.Spec.TargetCPUUtilizationPercentage
+	if usual := int32(80); percent == nil && len(out.Spec.Metrics) == 0 {
+		percent = &usual // version 1 cannot say that there are no metrics, so there must be one
+	}
+	if percent != nil {
+		out.Spec.Metrics = append(out.Spec.Metrics, autoscalingv2.MetricSpec{
+			Type: autoscalingv2.ResourceMetricSourceType,
+			Resource: &autoscalingv2.ResourceMetricSource{
+				Name: corev1.ResourceCPU, Target: autoscalingv2.MetricTarget{Type: autoscalingv2.UtilizationMetricType, AverageUtilization: percent},
+			},
+		})
+	}
 	out.Annotations = withoutCarried(in.Annotations)
 	return nil
 }
@@ -107,6 +112,7 @@ func fromAnnotations(annotations map[string]string, out *autoscalingv2.Horizonta
 	}
 	var current []autoscalingv1.MetricStatus
 	if read(annotations[currentMetricsAnnotation], &current) {
+		out.Status.CurrentMetrics = nil // of CPU too, the annotation knows more than the field
 		for _, m := range current {
 			out.Status.CurrentMetrics = append(out.Status.CurrentMetrics, metricStatusToV2(m))
 		}
@@ -121,7 +127,7 @@ func fromAnnotations(annotations map[string]string, out *autoscalingv2.Horizonta
 		}
 	}
 	var behavior autoscalingv2.HorizontalPodAutoscalerBehavior
-	if read(annotations[behaviorAnnotation], &behavior) {
+	if read(annotations[behaviorAnnotation], &behavior) && behavior != (autoscalingv2.HorizontalPodAutoscalerBehavior{}) {
 		out.Spec.Behavior = &behavior
 	}
 }
@@ -163,14 +169,17 @@ func autoscalerToV1(in *autoscalingv2.HorizontalPodAutoscaler, out *autoscalingv
 	return toAnnotations(in, out)
 }
 
-// toAnnotations carries what has no field: all metrics but the first of CPU
-// utilization, which has.
+// toAnnotations carries what has no field: all metrics but those of CPU
+// utilization, of which the field holds the first and the rest are lost. What is
+// reported of CPU is carried too, for its raw value.
 func toAnnotations(in *autoscalingv2.HorizontalPodAutoscaler, out *autoscalingv1.HorizontalPodAutoscaler) error {
 	carried := map[string]any{}
 	var metrics []autoscalingv1.MetricSpec
 	for _, m := range in.Spec.Metrics {
-		if r := m.Resource; r != nil && r.Name == corev1.ResourceCPU && r.Target.AverageUtilization != nil && out.Spec.TargetCPUUtilizationPercentage == nil {
-			out.Spec.TargetCPUUtilizationPercentage = r.Target.AverageUtilization
+		if r := m.Resource; m.Type == autoscalingv2.ResourceMetricSourceType && r != nil && r.Name == corev1.ResourceCPU && r.Target.AverageUtilization != nil {
+			if out.Spec.TargetCPUUtilizationPercentage == nil {
+				out.Spec.TargetCPUUtilizationPercentage = r.Target.AverageUtilization
+			}
 			continue
 		}
 		metrics = append(metrics, metricToV1(m))
@@ -180,9 +189,8 @@ func toAnnotations(in *autoscalingv2.HorizontalPodAutoscaler, out *autoscalingv1
 	}
 	var current []autoscalingv1.MetricStatus
 	for _, m := range in.Status.CurrentMetrics {
-		if r := m.Resource; r != nil && r.Name == corev1.ResourceCPU && r.Current.AverageUtilization != nil && out.Status.CurrentCPUUtilizationPercentage == nil {
+		if r := m.Resource; m.Type == autoscalingv2.ResourceMetricSourceType && r != nil && r.Name == corev1.ResourceCPU && r.Current.AverageUtilization != nil {
 			out.Status.CurrentCPUUtilizationPercentage = r.Current.AverageUtilization
-			continue
 		}
 		current = append(current, metricStatusToV1(m))
 	}
@@ -193,7 +201,7 @@ func toAnnotations(in *autoscalingv2.HorizontalPodAutoscaler, out *autoscalingv1
 		carried[conditionsAnnotation] = in.Status.Conditions // the same fields in both versions
 	}
 	if in.Spec.Behavior != nil {
-		carried[behaviorAnnotation] = in.Spec.Behavior
+		carried[behaviorAnnotation] = carriedBehavior{rulesOf(in.Spec.Behavior.ScaleUp), rulesOf(in.Spec.Behavior.ScaleDown)}
 	}
 	if len(carried) == 0 {
 		return nil
@@ -211,4 +219,32 @@ func toAnnotations(in *autoscalingv2.HorizontalPodAutoscaler, out *autoscalingv1
 	}
 	out.Annotations = annotations
 	return nil
+}
+
+// carriedBehavior and its parts are what version 1 carries of a behavior. The
+// names are those of fields in Go, without an omission: this is how Kubernetes
+// has always written them.
+type (
+	carriedBehavior struct{ ScaleUp, ScaleDown *carriedRules }
+	carriedRules    struct {
+		StabilizationWindowSeconds *int32
+		SelectPolicy               *autoscalingv2.ScalingPolicySelect
+		Policies                   []carriedPolicy
+		Tolerance                  *resource.Quantity
+	}
+	carriedPolicy struct {
+		Type                 autoscalingv2.HPAScalingPolicyType
+		Value, PeriodSeconds int32
+	}
+)
+
+func rulesOf(r *autoscalingv2.HPAScalingRules) *carriedRules {
+	if r == nil {
+		return nil
+	}
+	out := &carriedRules{StabilizationWindowSeconds: r.StabilizationWindowSeconds, SelectPolicy: r.SelectPolicy, Tolerance: r.Tolerance}
+	for _, p := range r.Policies {
+		out.Policies = append(out.Policies, carriedPolicy{Type: p.Type, Value: p.Value, PeriodSeconds: p.PeriodSeconds})
+	}
+	return out
 }

@@ -26,11 +26,11 @@ func TestAutoscalerThereAndBack(t *testing.T) {
 		Spec: autoscalingv2.HorizontalPodAutoscalerSpec{
 			ScaleTargetRef: kind, MinReplicas: &percent, MaxReplicas: 99,
 			Metrics: []autoscalingv2.MetricSpec{
-				resourceMetric(corev1.ResourceCPU, utilization),
 				resourceMetric(corev1.ResourceMemory, average),
 				{Type: autoscalingv2.PodsMetricSourceType, Pods: &autoscalingv2.PodsMetricSource{Metric: named, Target: average}},
 				{Type: autoscalingv2.ObjectMetricSourceType, Object: &autoscalingv2.ObjectMetricSource{DescribedObject: kind, Metric: named, Target: value}},
 				{Type: autoscalingv2.ExternalMetricSourceType, External: &autoscalingv2.ExternalMetricSource{Metric: named, Target: value}},
+				resourceMetric(corev1.ResourceCPU, utilization), // version 1 keeps it apart, and no place for it
 			},
 			Behavior: &autoscalingv2.HorizontalPodAutoscalerBehavior{ScaleDown: &autoscalingv2.HPAScalingRules{StabilizationWindowSeconds: &seconds}},
 		},
