@@ -33,6 +33,7 @@ import (
 	"k8s.io/client-go/dynamic"
 
 	"github.com/sinawi/sinawi/internal/apiserver/admission/certificates"
+	"github.com/sinawi/sinawi/internal/apiserver/admission/deviceaccess"
 	"github.com/sinawi/sinawi/internal/apiserver/admission/ingressclass"
 	"github.com/sinawi/sinawi/internal/apiserver/admission/limits"
 	"github.com/sinawi/sinawi/internal/apiserver/admission/lookup"
@@ -184,10 +185,12 @@ func own(h *plug.Host, roles *rbac.Authorizer, settings func(string) (io.Reader,
 		{"PodTopologyLabels", topology.New(source)},
 		// Upstream checks this in the storage of roles and bindings.
 		{roleEscalation, rbac.NewEscalation(roles, h.Authorizer)},
+		// And this in that of claims and their templates.
+		{deviceAccess, deviceaccess.New(source)},
 	}, nil
 }
 
-// Plugins that are off unless asked for, and the one that is no plugin upstream.
+// Plugins that are off unless asked for, and those that are no plugins upstream.
 const (
 	alwaysPullImages           = "AlwaysPullImages"
 	extendedResourceToleration = "ExtendedResourceToleration"
@@ -195,6 +198,7 @@ const (
 	denyExternalIPs            = "DenyServiceExternalIPs"
 
 	roleEscalation = "RoleEscalation"
+	deviceAccess   = "DeviceAdminAccess"
 )
 
 func offByDefault() []string {
