@@ -33,7 +33,6 @@ func AdmissionRegistration(scheme *runtime.Scheme) error {
 	add(scheme, func(b *arv1.ValidatingAdmissionPolicyBinding) { matchResources(b.Spec.MatchResources) })
 	add(scheme, func(p *arv1.MutatingAdmissionPolicy) {
 		orNew(&p.Spec.FailurePolicy, arv1.Fail)
-		orElse(&p.Spec.ReinvocationPolicy, arv1.NeverReinvocationPolicy)
 		matchResources(p.Spec.MatchConstraints)
 	})
 	add(scheme, func(b *arv1.MutatingAdmissionPolicyBinding) { matchResources(b.Spec.MatchResources) })

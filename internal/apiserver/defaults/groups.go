@@ -1,6 +1,8 @@
 package defaults
 
 import (
+	"time"
+
 	certificatesv1 "k8s.io/api/certificates/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
@@ -12,6 +14,7 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 )
@@ -96,6 +99,7 @@ func Storage(scheme *runtime.Scheme) error {
 		}
 		orNew(&d.Spec.RequiresRepublish, false)
 		orNew(&d.Spec.SELinuxMount, false)
+		orNew(&d.Spec.PreventPodSchedulingIfMissing, false)
 	})
 	return nil
 }
@@ -139,6 +143,20 @@ func FlowControl(scheme *runtime.Scheme) error {
 func DynamicResource(scheme *runtime.Scheme) error {
 	add(scheme, func(c *resourcev1.ResourceClaim) { deviceClaim(&c.Spec.Devices) })
 	add(scheme, func(t *resourcev1.ResourceClaimTemplate) { deviceClaim(&t.Spec.Spec.Devices) })
+	// Tolerations count from when a taint was put on.
+	stamp := func(t *resourcev1.DeviceTaint) {
+		if t.TimeAdded == nil {
+			t.TimeAdded = &metav1.Time{Time: time.Now().Truncate(time.Second)}
+		}
+	}
+	add(scheme, func(r *resourcev1.DeviceTaintRule) { stamp(&r.Spec.Taint) })
+	add(scheme, func(s *resourcev1.ResourceSlice) {
+		for i := range s.Spec.Devices {
+			for j := range s.Spec.Devices[i].Taints {
+				stamp(&s.Spec.Devices[i].Taints[j])
+			}
+		}
+	})
 	return nil
 }
 

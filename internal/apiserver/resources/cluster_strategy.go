@@ -3,7 +3,11 @@ package resources
 // The strategies of the smaller groups, which have a rule or two each.
 
 import (
+	"context"
+
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -12,6 +16,8 @@ import (
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/sinawi/sinawi/internal/apiserver/validation/autoscaling"
@@ -26,11 +32,9 @@ import (
 )
 
 func hpaStrategy() Strategy {
-	s := checked(mainStrategy(func(h *autoscalingv2.HorizontalPodAutoscaler) *autoscalingv2.HorizontalPodAutoscalerStatus {
+	return checked(mainStrategy(func(h *autoscalingv2.HorizontalPodAutoscaler) *autoscalingv2.HorizontalPodAutoscalerStatus {
 		return &h.Status
 	}), autoscaling.HorizontalPodAutoscaler, autoscaling.HorizontalPodAutoscalerUpdate)
-	s.AutoGeneration = false
-	return s
 }
 
 func hpaStatusStrategy() *Strategy {
@@ -60,7 +64,11 @@ func ingressStrategy() Strategy {
 }
 
 func ingressStatusStrategy() *Strategy {
-	return checkedUpdate(statusStrategy(func(i *networkingv1.Ingress) *networkingv1.IngressSpec { return &i.Spec }), networking.IngressStatusUpdate)
+	s := checkedUpdate(statusStrategy(func(i *networkingv1.Ingress) *networkingv1.IngressSpec { return &i.Spec }), networking.IngressStatusUpdate)
+	s.UpdateWarnings = func(_ context.Context, obj, _ runtime.Object) []string {
+		return warnings.IngressStatus(obj.(*networkingv1.Ingress))
+	}
+	return s
 }
 
 func ingressClassStrategy() Strategy {
@@ -89,23 +97,63 @@ func serviceCIDRStatusStrategy() *Strategy {
 
 func endpointSliceStrategy() Strategy {
 	s := checked(Strategy{AllowUnconditionalUpdate: true}, discovery.EndpointSlice, discovery.EndpointSliceUpdate)
-	s.PrepareForCreate = onCreate(func(e *discoveryv1.EndpointSlice) { e.Generation = 1 })
-	s.PrepareForUpdate = onUpdate(func(e, old *discoveryv1.EndpointSlice) {
-		// Everything counts but what the server itself writes.
-		now, before := e.DeepCopy(), old.DeepCopy()
-		for _, m := range []*metav1.ObjectMeta{&now.ObjectMeta, &before.ObjectMeta} {
-			m.ManagedFields, m.ResourceVersion, m.Generation = nil, "", 0
-		}
-		e.Generation = old.Generation
-		if !apiequality.Semantic.DeepEqual(now, before) {
-			e.Generation++
-		}
+	s.PrepareForCreate = onCreate(func(e *discoveryv1.EndpointSlice) {
+		e.Generation = 1
+		dropTopology(e, nil)
 	})
+	s.PrepareForUpdate = onUpdate(func(e, old *discoveryv1.EndpointSlice) {
+		// Of metadata, labels alone say what the slice is for.
+		now, before := *e, *old
+		now.ObjectMeta, before.ObjectMeta = metav1.ObjectMeta{Labels: e.Labels}, metav1.ObjectMeta{Labels: old.Labels}
+		if !apiequality.Semantic.DeepEqual(now, before) {
+			e.Generation = old.Generation + 1
+		}
+		dropTopology(e, old)
+	})
+	s.Warnings = onWarn(warnings.EndpointSlice)
+	s.UpdateWarnings = func(_ context.Context, obj, _ runtime.Object) []string {
+		return warnings.EndpointAddresses(obj.(*discoveryv1.EndpointSlice))
+	}
 	return s
 }
 
+// dropTopology keeps what version 1 of the API has no field for from being
+// written, and the names of nodes that were once kept there.
+func dropTopology(e, old *discoveryv1.EndpointSlice) {
+	nodes := sets.New[string]()
+	if old != nil {
+		if apiequality.Semantic.DeepEqual(e.Endpoints, old.Endpoints) {
+			return
+		}
+		for i := range old.Endpoints {
+			nodes.Insert(old.Endpoints[i].DeprecatedTopology[corev1.LabelHostname])
+		}
+	}
+	for i := range e.Endpoints {
+		endpoint := &e.Endpoints[i]
+		node := endpoint.DeprecatedTopology[corev1.LabelHostname]
+		if endpoint.NodeName == nil && nodes.Has(node) && len(validation.IsDNS1123Subdomain(node)) == 0 {
+			endpoint.NodeName = &node
+		}
+		endpoint.DeprecatedTopology = nil
+	}
+}
+
 func leaseStrategy() Strategy {
-	return checked(Strategy{AllowCreateOnUpdate: true}, coordination.Lease, coordination.LeaseUpdate)
+	return checked(Strategy{
+		// Elections are coordinated behind CoordinatedLeaderElection, a beta that
+		// is off, so that what is stored alone stays.
+		PrepareForCreate: onCreate(func(l *coordinationv1.Lease) { l.Spec.Strategy, l.Spec.PreferredHolder = nil, nil }),
+		PrepareForUpdate: onUpdate(func(l, old *coordinationv1.Lease) {
+			if old.Spec.Strategy == nil {
+				l.Spec.Strategy = nil
+			}
+			if old.Spec.PreferredHolder == nil {
+				l.Spec.PreferredHolder = nil
+			}
+		}),
+		AllowCreateOnUpdate: true,
+	}, coordination.Lease, coordination.LeaseUpdate)
 }
 
 func rbacStrategy[T runtime.Object](create func(T) field.ErrorList, update func(o, old T) field.ErrorList) Strategy {

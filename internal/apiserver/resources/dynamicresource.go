@@ -17,6 +17,7 @@ func deviceClasses() Resource {
 	r := row[resourcev1.DeviceClass, resourcev1.DeviceClassList](resourcev1.SchemeGroupVersion, "DeviceClass", "deviceclasses")
 	r.ClusterScoped = true
 	r.Previews = previews(resourcev1.GroupName, "v1beta2", "v1beta1")
+	r.ReturnsDeleted = true
 	r.Strategy = deviceClassStrategy()
 	return r
 }
@@ -32,6 +33,7 @@ func resourceClaims() Resource {
 		return []any{c.Name, claimState(c), since(c.CreationTimestamp)}
 	})
 	r.Previews = previews(resourcev1.GroupName, "v1beta2", "v1beta1")
+	r.ReturnsDeleted = true
 	r.Strategy = resourceClaimStrategy()
 	r.Status = resourceClaimStatusStrategy()
 	return r
@@ -57,6 +59,7 @@ func resourceClaimTemplates() Resource {
 	r := row[resourcev1.ResourceClaimTemplate, resourcev1.ResourceClaimTemplateList](
 		resourcev1.SchemeGroupVersion, "ResourceClaimTemplate", "resourceclaimtemplates")
 	r.Previews = previews(resourcev1.GroupName, "v1beta2", "v1beta1")
+	r.ReturnsDeleted = true
 	r.Strategy = resourceClaimTemplateStrategy()
 	return r
 }
@@ -78,6 +81,7 @@ func resourceSlices() Resource {
 		return fields.Set{"spec.nodeName": deref(s.Spec.NodeName, ""), "spec.driver": s.Spec.Driver}
 	})
 	r.Previews = previews(resourcev1.GroupName, "v1beta2", "v1beta1")
+	r.ReturnsDeleted = true
 	r.Strategy = resourceSliceStrategy()
 	return r
 }

@@ -6,11 +6,13 @@ package resources
 import (
 	"context"
 	"slices"
+	"time"
 
 	arv1 "k8s.io/api/admissionregistration/v1"
 	certificatesv1 "k8s.io/api/certificates/v1"
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/endpoints/request"
 
 	"github.com/sinawi/sinawi/internal/apiserver/validation/admissionregistration"
@@ -31,6 +33,7 @@ func csrStrategy() Strategy {
 	s.PrepareForUpdate = onUpdate(func(c, old *certificatesv1.CertificateSigningRequest) {
 		c.Spec, c.Status = old.Spec, old.Status
 	})
+	s.ResetFields = [][]string{{"spec"}, {"status"}}
 	return s
 }
 
@@ -59,6 +62,7 @@ func csrStatusStrategy() *Strategy {
 		keepVerdicts(c, old)
 		stampConditions(c, old)
 	})
+	s.ResetFields = [][]string{{"spec"}, {"status", "conditions"}}
 	return s
 }
 
@@ -90,7 +94,9 @@ func podCertificateRequestStatusStrategy() *Strategy {
 			keepMeta(&p.ObjectMeta, &old.ObjectMeta)
 		}),
 		ResetFields: [][]string{{"metadata"}, {"spec"}},
-	}, certificates.PodCertificateRequestStatusUpdate)
+	}, func(p, old *certificatesv1.PodCertificateRequest) field.ErrorList {
+		return certificates.PodCertificateRequestStatusUpdate(p, old, time.Now())
+	})
 }
 
 func registrationStrategy() Strategy { return Strategy{AutoGeneration: true} }

@@ -43,22 +43,22 @@ func TestAdmissionRegistrationRules(t *testing.T) {
 		"unknown variable": {vap + `{` + podsRule + `, validations: [{expression: "variables.x == 1"}]}`, []string{
 			`spec.validations[0].expression: Invalid value: "variables.x == 1": compilation failed: ERROR: <input>:1:1: undeclared reference to 'variables' (in container '')`}},
 		"reserved variable": {vap + `{` + podsRule + `, variables: [{name: "if", expression: "1"}], validations: [{expression: "true"}]}`, []string{
-			`spec.variables[0].name: Invalid value: "if": name is not a valid CEL identifier`}},
+			`spec.variables[0].name: Invalid value: "if": must be a valid CEL identifier`}},
 		"params without kind": {vap + `{` + podsRule + `, validations: [{expression: "params.x == 1"}]}`, []string{
 			`spec.validations[0].expression: Invalid value: "params.x == 1": compilation failed: ERROR: <input>:1:1: undeclared reference to 'params' (in container '')`}},
 		"bad param kind":  {vap + `{` + podsRule + `, paramKind: {apiVersion: v1}, validations: [{expression: "true"}]}`, []string{`spec.paramKind.kind: Required value`}},
 		"broken message":  {vap + `{` + podsRule + `, validations: [{expression: "true", message: "a\nb"}]}`, []string{`spec.validations[0].message: Invalid value: "a\nb": message must not contain line breaks`}},
-		"unknown reason":  {vap + `{` + podsRule + `, validations: [{expression: "true", reason: Conflict}]}`, []string{`spec.validations[0].reason: Unsupported value: "Conflict": supported values: "Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized"`}},
+		"unknown reason":  {vap + `{` + podsRule + `, validations: [{expression: "true", reason: Conflict}]}`, []string{`spec.validations[0].reason: Unsupported value: "Conflict": supported values: "Forbidden", "Invalid", "RequestEntityTooLarge"`}},
 		"good binding":    {vapb + `{policyName: p, validationActions: [Deny]}`, nil},
 		"binding to none": {vapb + `{validationActions: [Deny]}`, []string{`spec.policyName: Required value`}},
 		"deny and warn": {vapb + `{policyName: p, validationActions: [Deny, Warn]}`, []string{
 			`spec.validationActions: Invalid value: ["Deny","Warn"]: must not contain both Deny and Warn (repeating the same validation failure information in the API response and headers serves no purpose)`}},
 		"params by nothing": {vapb + `{policyName: p, validationActions: [Deny], paramRef: {}}`, []string{
 			`spec.paramRef.parameterNotFoundAction: Required value`, `spec.paramRef: Required value: one of name or selector must be specified`}},
-		"good mutation": {mutates + `{` + podsRule + `, mutations: [{patchType: JSONPatch, jsonPatch: {expression: "[JSONPatch{op: 'test', path: '/a'}]"}}]}`, nil},
-		"good apply":    {mutates + `{` + podsRule + `, mutations: [{patchType: ApplyConfiguration, applyConfiguration: {expression: "Object{}"}}]}`, nil},
-		"no mutation":   {mutates + `{` + podsRule + `}`, []string{`spec.mutations: Required value: mutations must contain at least one item`}},
-		"patch of another type": {mutates + `{` + podsRule + `, mutations: [{patchType: JSONPatch, applyConfiguration: {expression: "Object{}"}}]}`, []string{
+		"good mutation": {mutates + `{reinvocationPolicy: Never, ` + podsRule + `, mutations: [{patchType: JSONPatch, jsonPatch: {expression: "[JSONPatch{op: 'test', path: '/a'}]"}}]}`, nil},
+		"good apply":    {mutates + `{reinvocationPolicy: Never, ` + podsRule + `, mutations: [{patchType: ApplyConfiguration, applyConfiguration: {expression: "Object{}"}}]}`, nil},
+		"no mutation":   {mutates + `{reinvocationPolicy: Never, ` + podsRule + `}`, []string{`spec.mutations: Required value: mutations must contain at least one item`}},
+		"patch of another type": {mutates + `{reinvocationPolicy: Never, ` + podsRule + `, mutations: [{patchType: JSONPatch, applyConfiguration: {expression: "Object{}"}}]}`, []string{
 			`spec.mutations[0].applyConfiguration: Invalid value: "{applyConfiguration}": must not be specified when patchType is JSONPatch`,
 			`spec.mutations[0].jsonPatch: Required value: must be specified when patchType is JSONPatch`}},
 		"webhook condition": {hooks + `[{name: a.b.c, clientConfig: {url: "https://a"}, sideEffects: None, admissionReviewVersions: [v1], matchConditions: [{name: x, expression: "1"}]}]`, []string{
@@ -87,15 +87,15 @@ func TestClusterGroupRules(t *testing.T) {
 		"path without slash": {flow + `{priorityLevelConfiguration: {name: l}, rules: [{subjects: [{kind: User, user: {name: a}}], nonResourceRules: [{verbs: [get], nonResourceURLs: [x]}]}]}`, []string{
 			`spec.rules[0].nonResourceRules[0].nonResourceURLs[0]: Invalid value: "x": must start with slash`}},
 		"good level":    {level + `{type: Limited, limited: {limitResponse: {type: Reject}}}`, nil},
-		"exempt level":  {level + `{type: Exempt, exempt: {}}`, []string{`spec.type: Invalid value: "Exempt": type must be 'Exempt' if and only if name is 'exempt'`}},
-		"no queue":      {level + `{type: Limited, limited: {limitResponse: {type: Queue}}}`, []string{`spec.limited.limitResponse.queuing: Required value: must not be empty if limited.limitResponse.type is Limited`}},
+		"exempt level":  {level + `{type: Exempt, exempt: {}}`, []string{"spec.type: Invalid value: \"Exempt\": must be 'Exempt' if and only if `name` is 'exempt'"}},
+		"no queue":      {level + `{type: Limited, limited: {limitResponse: {type: Queue}}}`, []string{`spec.limited.limitResponse.queuing: Required value`}},
 		"hands too big": {level + `{type: Limited, limited: {limitResponse: {type: Queue, queuing: {queues: 4, handSize: 5}}}}`, []string{`spec.limited.limitResponse.queuing.handSize: Invalid value: 5: should not be greater than queues (4)`}},
 
 		"good network":     {cidr + `{cidrs: [10.1.0.0/16, "fd00::/64"]}`, nil},
 		"no network":       {cidr + `{}`, []string{`spec.cidrs: Required value: at least one CIDR required`}},
 		"one family twice": {cidr + `{cidrs: [10.1.0.0/16, 10.2.0.0/16]}`, []string{`spec.cidrs: Invalid value: ["10.1.0.0/16","10.2.0.0/16"]: may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64`}},
 		"good migration":   {migrate + `{resource: {group: apps, resource: deployments}}`, nil},
-		"migrates nothing": {migrate + `{}`, []string{`spec.resource.resource: Required value: resource is required`}},
+		"migrates nothing": {migrate + `{}`, []string{`spec.resource.resource: Required value: resource is required to be set`}},
 		"empty bundle":     {bundle + "spec: {}", []string{`spec.trustBundle: Invalid value: "<value omitted>": at least one trust anchor must be provided`}},
 		"bundle of no signer": {bundle + "metadata: {name: 'a:b'}\nspec: {trustBundle: ''}", []string{
 			`metadata.name: Invalid value: "a:b": ClusterTrustBundle without signer name must not have ":" in its name`,

@@ -198,10 +198,9 @@ func TestCreateRules(t *testing.T) {
 		"role that allows nothing": {"apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nrules: [{}]", []string{
 			`rules[0].apiGroups: Required value: resource rules must supply at least one api group`,
 			`rules[0].resources: Required value: resource rules must supply at least one resource`,
-			`rules[0].verbs: Required value: verbs must contain at least one value`}},
+			`rules[0].verbs: Required value`}},
 		"binding to no role": {"apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nroleRef: {kind: Cup, name: r}\nsubjects: [{kind: ServiceAccount, name: s}]", []string{
-			`roleRef.kind: Unsupported value: "Cup": supported values: "ClusterRole", "Role"`,
-			`subjects[0].namespace: Required value`}},
+			`roleRef.kind: Unsupported value: "Cup": supported values: "Role", "ClusterRole"`}},
 		"budget both ways": {"apiVersion: policy/v1\nkind: PodDisruptionBudget\nspec: {minAvailable: 1, maxUnavailable: 101%}", []string{
 			`spec.maxUnavailable: Invalid value: "101%": must not be greater than 100%`,
 			`spec: Invalid value: {"minAvailable":1,"maxUnavailable":"101%"}: minAvailable and maxUnavailable cannot be both set`}},
@@ -220,7 +219,7 @@ func TestCreateRules(t *testing.T) {
 			[]string{`spec.limits[0].min[cpu]: Invalid value: "2": min value 2 is greater than max value 1`}},
 		"slice with a local address": {"apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\naddressType: IPv4\nendpoints: [{addresses: [127.0.0.1]}, {addresses: [fd00::1]}]", []string{
 			`endpoints[0].addresses[0]: Invalid value: "127.0.0.1": may not be in the loopback range (127.0.0.0/8, ::1/128)`,
-			`endpoints[1].addresses[0]: Invalid value: "fd00::1": must be a valid IPv4 address`}},
+			`endpoints[1].addresses: Invalid value: "fd00::1": must be an IPv4 address`}},
 		"namespace that is no label": {"apiVersion: v1\nkind: Namespace\nmetadata: {name: a.b}", []string{
 			`metadata.name: Invalid value: "a.b": must not contain dots`}},
 		"stateful set named like a domain": {"apiVersion: apps/v1\nkind: StatefulSet\nmetadata: {name: a.b}\nspec: {selector: {matchLabels: {a: b}}, template: {" + labels + "}}", []string{
@@ -229,7 +228,7 @@ func TestCreateRules(t *testing.T) {
 			[]string{`spec.scaleTargetRef.apiVersion: Invalid value: "": apiVersion must specify API group`}},
 		"autoscaler of replication controllers": {"apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nspec: {maxReplicas: 2, scaleTargetRef: {apiVersion: v1, kind: ReplicationController, name: d}}", nil},
 		"ingress to a port of two kinds": {"apiVersion: networking.k8s.io/v1\nkind: Ingress\nspec: {defaultBackend: {service: {name: S, port: {name: a, number: 1}}}}", []string{
-			`spec.defaultBackend.service.name: Invalid value: "S": a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')`,
+			`spec.defaultBackend.service.name: Invalid value: "S": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')`,
 			`spec.defaultBackend: Invalid value: "": cannot set both port name & port number`}},
 		"ingress to an object of any kind": {"apiVersion: networking.k8s.io/v1\nkind: Ingress\nspec: {defaultBackend: {resource: {apiGroup: A_, kind: a/b, name: ''}}}", []string{
 			`spec.defaultBackend.resource.apiGroup: Invalid value: "A_": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')`,
@@ -293,7 +292,7 @@ func TestUpdateRules(t *testing.T) {
 			jobText + `{suspend: true, manualSelector: true, selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: b}}, spec: {nodeSelector: {a: b}, affinity: {nodeAffinity: {}}, restartPolicy: Never, containers: [{name: a, image: i}]}}}`, nil},
 		"frozen config map":    {"apiVersion: v1\nkind: ConfigMap\nimmutable: true\ndata: {a: b}", "apiVersion: v1\nkind: ConfigMap\nimmutable: true\ndata: {a: c}", []string{"data: Forbidden: field is immutable when `immutable` is set"}},
 		"type of a secret":     {"apiVersion: v1\nkind: Secret", "apiVersion: v1\nkind: Secret\ntype: x", []string{`type: Invalid value: "x": field is immutable`}},
-		"role of a binding":    {"apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nroleRef: {kind: Role, name: a}", "apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nroleRef: {kind: Role, name: b}", []string{`roleRef: Invalid value: {"apiGroup":"rbac.authorization.k8s.io","kind":"Role","name":"b"}: cannot change roleRef`}},
+		"role of a binding":    {"apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nroleRef: {kind: Role, name: a}", "apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nroleRef: {kind: Role, name: b}", []string{`roleRef: Invalid value: {"apiGroup":"rbac.authorization.k8s.io","kind":"Role","name":"b"}: field is immutable`}},
 		"address of a service": {svc + `{ports: [{port: 80}], clusterIP: 10.0.0.1, clusterIPs: [10.0.0.1]}`, svc + `{ports: [{port: 80}], clusterIP: 10.0.0.2, clusterIPs: [10.0.0.2]}`, []string{`spec.clusterIPs[0]: Invalid value: ["10.0.0.2"]: may not change once set`}},
 		"claim to another class": {bound, strings.Replace(bound, "storageClassName: a", "storageClassName: b", 1),
 			[]string{`spec: Forbidden: spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims`}},

@@ -43,6 +43,7 @@ func storageClasses() Resource {
 			deref(c.AllowVolumeExpansion, false), since(c.CreationTimestamp),
 		}
 	})
+	r.ReturnsDeleted = true
 	r.Strategy = storageClassStrategy()
 	return r
 }
@@ -66,6 +67,7 @@ func volumeAttachments() Resource {
 			a.Status.Attached, since(a.CreationTimestamp),
 		}
 	})
+	r.ReturnsDeleted = true
 	r.Strategy = volumeAttachmentStrategy()
 	r.Status = volumeAttachmentStatusStrategy()
 	return r
@@ -82,7 +84,9 @@ func csiNodes() Resource {
 	r.Cells = cells(func(n *storagev1.CSINode) []any {
 		return []any{n.Name, int64(len(n.Spec.Drivers)), since(n.CreationTimestamp)}
 	})
+	r.ReturnsDeleted = true
 	r.Strategy = csiNodeStrategy()
+	r.Status = csiNodeStatusStrategy()
 	return r
 }
 
@@ -120,6 +124,7 @@ func csiDrivers() Resource {
 			lifecycle, since(d.CreationTimestamp),
 		}
 	})
+	r.ReturnsDeleted = true
 	r.Strategy = csiDriverStrategy()
 	return r
 }
@@ -154,6 +159,7 @@ func volumeAttributesClasses() Resource {
 		mark := defaultMark(c.Annotations, "storage.alpha.kubernetes.io/is-default-vac")
 		return []any{c.Name + mark, c.DriverName, since(c.CreationTimestamp)}
 	})
+	r.ReturnsDeleted = true
 	r.Strategy = volumeAttributesClassStrategy()
 	return r
 }

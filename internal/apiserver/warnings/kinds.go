@@ -9,8 +9,10 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	nodev1 "k8s.io/api/node/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -181,4 +183,77 @@ func StorageClass(c *storagev1.StorageClass) []string {
 		}
 	}
 	return l
+}
+
+// CSIDriver warns of a driver that gets its pods' tokens where they may be
+// logged.
+func CSIDriver(d *storagev1.CSIDriver) []string {
+	if len(d.Spec.TokenRequests) == 0 || d.Spec.ServiceAccountTokenInSecrets != nil {
+		return nil
+	}
+	return []string{"spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to prevent possible logging of tokens in volume attributes"}
+}
+
+// CSIStorageCapacity warns of labels that nodes no longer have.
+func CSIStorageCapacity(c *storagev1.CSIStorageCapacity) []string {
+	var l list
+	if c.NodeTopology == nil {
+		return nil
+	}
+	at := field.NewPath("nodeTopology")
+	for i, e := range c.NodeTopology.MatchExpressions {
+		if message, old := oldLabel(e.Key); old {
+			l.add(at.Child("matchExpressions").Index(i).Child("key"), "%s is %s", e.Key, message)
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(c.NodeTopology.MatchLabels)) {
+		if message, old := oldLabel(key); old {
+			l.add(at.Child("matchLabels").Child(key), "%s", message)
+		}
+	}
+	return l
+}
+
+// IngressStatus warns of addresses that are not written the usual way.
+func IngressStatus(i *networkingv1.Ingress) []string {
+	var l []string
+	for k, ingress := range i.Status.LoadBalancer.Ingress {
+		if ingress.IP != "" {
+			l = append(l, validation.GetWarningsForIP(field.NewPath("status", "loadBalancer", "ingress").Index(k), ingress.IP)...)
+		}
+	}
+	return l
+}
+
+// EndpointSlice warns of a new slice.
+func EndpointSlice(s *discoveryv1.EndpointSlice) []string {
+	var l list
+	if s.AddressType == discoveryv1.AddressTypeFQDN {
+		l.add(field.NewPath("spec", "addressType"), "FQDN endpoints are deprecated")
+	}
+	return append(l, EndpointAddresses(s)...)
+}
+
+// EndpointAddresses warns of addresses that are not written the usual way.
+// Controllers write theirs so and need not be heard.
+func EndpointAddresses(s *discoveryv1.EndpointSlice) []string {
+	switch s.Labels[discoveryv1.LabelManagedBy] {
+	case "endpointslice-controller.k8s.io", "endpointslicemirroring-controller.k8s.io":
+		return nil
+	}
+	var l []string
+	for i := range s.Endpoints {
+		for j, a := range s.Endpoints[i].Addresses {
+			l = append(l, validation.GetWarningsForIP(field.NewPath("endpoints").Index(i).Child("addresses").Index(j), a)...)
+		}
+	}
+	return l
+}
+
+// ResourceSlice warns of a driver's name in capitals.
+func ResourceSlice(s *resourcev1.ResourceSlice) []string {
+	if s.Spec.Driver == strings.ToLower(s.Spec.Driver) {
+		return nil
+	}
+	return []string{fmt.Sprintf("spec.driver: driver names should be lowercase; %q contains uppercase characters", s.Spec.Driver)}
 }

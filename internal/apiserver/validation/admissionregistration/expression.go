@@ -100,10 +100,10 @@ func newProgram(variables, params bool, stored expressions) (program, error) {
 	return p, nil
 }
 
-// required checks an expression that must be there.
-func (p program) required(l *check.List, e plugincel.ExpressionAccessor, vars plugincel.OptionalVariableDeclarations, path *field.Path) {
+// required checks an expression that must be there; missing is said if it is not.
+func (p program) required(l *check.List, missing string, e plugincel.ExpressionAccessor, vars plugincel.OptionalVariableDeclarations, path *field.Path) {
 	if strings.TrimSpace(e.GetExpression()) == "" {
-		l.Required(path, "expression is not specified")
+		l.Required(path, missing)
 		return
 	}
 	compile(l, p, e, vars, p.stored, path)
@@ -116,7 +116,7 @@ func (p program) variables(l *check.List, list []arv1.Variable, path *field.Path
 		case strings.TrimSpace(v.Name) == "":
 			l.Required(at.Child("name"), "name is not specified")
 		case !isIdentifier(v.Name):
-			l.Invalid(at.Child("name"), v.Name, "name is not a valid CEL identifier")
+			l.Invalid(at.Child("name"), v.Name, "must be a valid CEL identifier")
 		}
 		if strings.TrimSpace(v.Expression) == "" {
 			l.Required(at.Child("expression"), "expression is not specified")

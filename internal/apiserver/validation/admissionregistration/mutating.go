@@ -41,16 +41,7 @@ func mutatingPolicy(p *arv1.MutatingAdmissionPolicy, stored expressions) field.E
 	l := check.List{Errors: rule.Cluster(&p.ObjectMeta, rule.Subdomain)}
 	at, s := field.NewPath("spec"), &p.Spec
 	common{s.FailurePolicy, s.ParamKind, s.MatchConstraints, s.MatchConditions}.check(&l, stored, at)
-	if s.MatchConstraints != nil {
-		for i, r := range s.MatchConstraints.ResourceRules {
-			for j, o := range r.Operations {
-				if o == arv1.Delete { // there is nothing left to change
-					l.Add(field.NotSupported(at.Child("matchConstraints", "resourceRules").Index(i).Child("operations").Index(j), o,
-						[]arv1.OperationType{arv1.OperationAll, arv1.Connect, arv1.Create, arv1.Update}))
-				}
-			}
-		}
-	}
+	mutable(&l, s.MatchConstraints, at.Child("matchConstraints"))
 	code, err := newProgram(len(s.Variables) > 0, s.ParamKind != nil, stored)
 	if err != nil {
 		l.Add(field.InternalError(at, err))
@@ -84,7 +75,7 @@ func (p program) mutation(l *check.List, m *arv1.Mutation, at *field.Path) {
 			l.Required(apply, fmt.Sprintf(only, m.PatchType))
 			return
 		}
-		p.required(l, &patch.ApplyConfigurationCondition{Expression: m.ApplyConfiguration.Expression}, vars, apply.Child("expression"))
+		p.required(l, "", &patch.ApplyConfigurationCondition{Expression: m.ApplyConfiguration.Expression}, vars, apply.Child("expression"))
 	case arv1.PatchTypeJSONPatch:
 		if m.ApplyConfiguration != nil {
 			l.Invalid(apply, "{applyConfiguration}", "must not be specified when patchType is JSONPatch")
@@ -93,7 +84,7 @@ func (p program) mutation(l *check.List, m *arv1.Mutation, at *field.Path) {
 			l.Required(json, fmt.Sprintf(only, m.PatchType))
 			return
 		}
-		p.required(l, &patch.JSONPatchCondition{Expression: m.JSONPatch.Expression}, vars, json.Child("expression"))
+		p.required(l, "", &patch.JSONPatchCondition{Expression: m.JSONPatch.Expression}, vars, json.Child("expression"))
 	case "":
 		l.Required(at.Child("patchType"), "")
 	default:
@@ -118,7 +109,9 @@ func ValidatingPolicyBindingUpdate(b, old *arv1.ValidatingAdmissionPolicyBinding
 // MutatingPolicyBinding checks a new binding.
 func MutatingPolicyBinding(b *arv1.MutatingAdmissionPolicyBinding) field.ErrorList {
 	l := check.List{Errors: rule.Cluster(&b.ObjectMeta, rule.Subdomain)}
-	binding(&l, b.Spec.PolicyName, b.Spec.ParamRef, b.Spec.MatchResources, field.NewPath("spec"))
+	at := field.NewPath("spec")
+	binding(&l, b.Spec.PolicyName, b.Spec.ParamRef, b.Spec.MatchResources, at)
+	mutable(&l, b.Spec.MatchResources, at.Child("matchResources"))
 	return l.Errors
 }
 
@@ -137,7 +130,7 @@ func binding(l *check.List, policy string, ref *arv1.ParamRef, match *arv1.Match
 		paramRef(l, ref, at.Child("paramRef"))
 	}
 	if match != nil {
-		matchResources(l, match, at.Child("matchResouces")) // so upstream spells it
+		matchResources(l, match, at.Child("matchResources"))
 	}
 }
 
@@ -176,6 +169,6 @@ func actions(l *check.List, list []arv1.ValidationAction, at *field.Path) {
 		l.Invalid(at, list, "must not contain both Deny and Warn (repeating the same validation failure information in the API response and headers serves no purpose)")
 	}
 	if len(list) == 0 {
-		l.Required(at, "at least one validation action is required")
+		l.Required(at, "")
 	}
 }

@@ -154,9 +154,21 @@ func matchResources(l *check.List, m *arv1.MatchResources, at *field.Path) {
 	}
 }
 
+// mutable refuses operations that leave nothing to change.
+func mutable(l *check.List, m *arv1.MatchResources, at *field.Path) {
+	if m == nil {
+		return
+	}
+	for i := range m.ResourceRules {
+		for _, o := range m.ResourceRules[i].Operations {
+			check.OneOf(l, at.Child("resourceRules", "operations"), o, arv1.OperationAll, arv1.Connect, arv1.Create, arv1.Update)
+		}
+	}
+}
+
 func (p program) validation(l *check.List, v *arv1.Validation, at *field.Path) {
 	vars := plugincel.OptionalVariableDeclarations{HasParams: p.params, HasAuthorizer: true}
-	p.required(l, &validating.ValidationCondition{Expression: v.Expression}, vars, at.Child("expression"))
+	p.required(l, "expression is not specified", &validating.ValidationCondition{Expression: v.Expression}, vars, at.Child("expression"))
 	if here := at.Child("messageExpression"); v.MessageExpression != "" {
 		if strings.TrimSpace(v.MessageExpression) == "" {
 			l.Invalid(here, v.MessageExpression, "must be non-empty if specified")
@@ -175,7 +187,7 @@ func (p program) validation(l *check.List, v *arv1.Validation, at *field.Path) {
 	}
 	if v.Reason != nil {
 		check.OneOf(l, at.Child("reason"), *v.Reason, metav1.StatusReasonForbidden, metav1.StatusReasonInvalid,
-			metav1.StatusReasonRequestEntityTooLarge, metav1.StatusReasonUnauthorized)
+			metav1.StatusReasonRequestEntityTooLarge)
 	}
 }
 

@@ -4,9 +4,9 @@ package autoscaling
 
 import (
 	"fmt"
+	"slices"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/validation/path"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -18,43 +18,66 @@ import (
 // HorizontalPodAutoscaler checks a new autoscaler.
 func HorizontalPodAutoscaler(h *autoscalingv2.HorizontalPodAutoscaler) field.ErrorList {
 	l := check.List{Errors: rule.Namespaced(&h.ObjectMeta, rule.Subdomain)}
-	spec(&l, &h.Spec, field.NewPath("spec"))
+	ref := h.Spec.ScaleTargetRef
+	// Replication controllers are the only kind of the core group that scales.
+	spec(&l, &h.Spec, field.NewPath("spec"), groups{core: ref.Kind == "ReplicationController"}, groups{core: true})
 	return l.Errors
 }
 
 // HorizontalPodAutoscalerUpdate checks a changed autoscaler.
 func HorizontalPodAutoscalerUpdate(h, old *autoscalingv2.HorizontalPodAutoscaler) field.ErrorList {
 	l := check.List{Errors: rule.MetaUpdate(&h.ObjectMeta, &old.ObjectMeta)}
-	spec(&l, &h.Spec, field.NewPath("spec"))
+	ref, before := h.Spec.ScaleTargetRef, old.Spec.ScaleTargetRef
+	scales := groups{core: ref.Kind == "ReplicationController", any: ref.Kind == before.Kind && ref.APIVersion == before.APIVersion}
+	describes := groups{core: true}
+	for i := range old.Spec.Metrics {
+		if m := &old.Spec.Metrics[i]; m.Type == autoscalingv2.ObjectMetricSourceType && m.Object != nil {
+			_, err := schema.ParseGroupVersion(m.Object.DescribedObject.APIVersion)
+			describes.any = describes.any || err != nil
+		}
+	}
+	spec(&l, &h.Spec, field.NewPath("spec"), scales, describes)
 	return l.Errors
 }
 
 // HorizontalPodAutoscalerStatusUpdate checks a changed status.
 func HorizontalPodAutoscalerStatusUpdate(h, old *autoscalingv2.HorizontalPodAutoscaler) field.ErrorList {
 	at := field.NewPath("status")
-	return rule.All(
-		rule.MetaUpdate(&h.ObjectMeta, &old.ObjectMeta),
-		rule.NonNegative(h.Status.CurrentReplicas, at.Child("currentReplicas")),
-		rule.NonNegative(h.Status.DesiredReplicas, at.Child("desiredReplicas")),
-	)
+	l := check.List{Errors: rule.MetaUpdate(&h.ObjectMeta, &old.ObjectMeta)}
+	for i := range h.Status.Conditions {
+		l.Add(rule.OptionalNonNegative(h.Status.Conditions[i].ObservedGeneration, at.Child("conditions").Index(i).Child("observedGeneration"))...)
+	}
+	l.Add(rule.NonNegative(h.Status.CurrentReplicas, at.Child("currentReplicas"))...)
+	l.Add(rule.NonNegative(h.Status.DesiredReplicas, at.Child("desiredReplicas"))...)
+	return l.Errors
 }
 
-func spec(l *check.List, s *autoscalingv2.HorizontalPodAutoscalerSpec, at *field.Path) {
-	if n := s.MinReplicas; n != nil && *n < 1 {
-		l.Invalid(at.Child("minReplicas"), *n, "must be greater than or equal to 1")
+// groups says of which API groups what is referred to may be: of the core group,
+// of any even if its version does not read as one.
+type groups struct{ core, any bool }
+
+func spec(l *check.List, s *autoscalingv2.HorizontalPodAutoscalerSpec, at *field.Path, scales, describes groups) {
+	if n := s.MinReplicas; n != nil && *n < 0 {
+		l.Invalid(at.Child("minReplicas"), *n, "must be greater than or equal to 0")
 	}
-	if s.MaxReplicas < 1 {
-		l.Invalid(at.Child("maxReplicas"), s.MaxReplicas, "must be greater than 0")
+	switch {
+	case s.MaxReplicas == 0:
+		l.Required(at.Child("maxReplicas"), "")
+	case s.MaxReplicas < 0:
+		l.Invalid(at.Child("maxReplicas"), s.MaxReplicas, "must be greater than or equal to 1")
 	}
 	if n := s.MinReplicas; n != nil && s.MaxReplicas < *n {
 		l.Invalid(at.Child("maxReplicas"), s.MaxReplicas, "must be greater than or equal to `minReplicas`")
 	}
-	// Replication controllers are the only kind of the core group that scales.
-	target(l, s.ScaleTargetRef, s.ScaleTargetRef.Kind == "ReplicationController", at.Child("scaleTargetRef"))
+	target(l, s.ScaleTargetRef, scales, at.Child("scaleTargetRef"))
 	for i := range s.Metrics {
-		metric(l, &s.Metrics[i], at.Child("metrics").Index(i))
+		metric(l, &s.Metrics[i], at.Child("metrics").Index(i), describes)
 	}
-	if s.MinReplicas != nil && *s.MinReplicas == 0 {
+	// Nothing runs that pods or resources could be measured of.
+	outside := func(m autoscalingv2.MetricSpec) bool {
+		return m.Type == autoscalingv2.ObjectMetricSourceType || m.Type == autoscalingv2.ExternalMetricSourceType
+	}
+	if s.MinReplicas != nil && *s.MinReplicas == 0 && !slices.ContainsFunc(s.Metrics, outside) {
 		l.Forbidden(at.Child("metrics"), "must specify at least one Object or External metric to support scaling to zero replicas")
 	}
 	if b := s.Behavior; b != nil {
@@ -63,23 +86,26 @@ func spec(l *check.List, s *autoscalingv2.HorizontalPodAutoscalerSpec, at *field
 	}
 }
 
-// target checks what is referred to; core says that it may be of the core group.
-func target(l *check.List, ref autoscalingv2.CrossVersionObjectReference, core bool, at *field.Path) {
-	segment(l, ref.Kind, at.Child("kind"))
-	segment(l, ref.Name, at.Child("name"))
+// target checks what is referred to.
+func target(l *check.List, ref autoscalingv2.CrossVersionObjectReference, of groups, at *field.Path) {
+	segment(l, ref.Kind, "", at.Child("kind"))
+	segment(l, ref.Name, "", at.Child("name"))
+	if of.any {
+		return
+	}
 	gv, err := schema.ParseGroupVersion(ref.APIVersion)
 	switch {
 	case err != nil:
 		l.Invalid(at.Child("apiVersion"), ref.APIVersion, err.Error())
-	case gv.Group == "" && !core:
+	case gv.Group == "" && !of.core:
 		l.Invalid(at.Child("apiVersion"), ref.APIVersion, "apiVersion must specify API group")
 	}
 }
 
 // segment checks what becomes part of the path of a request.
-func segment(l *check.List, value string, at *field.Path) {
+func segment(l *check.List, value, missing string, at *field.Path) {
 	if value == "" {
-		l.Required(at, "")
+		l.Required(at, missing)
 		return
 	}
 	l.Messages(at, value, path.IsValidPathSegmentName(value))
@@ -96,7 +122,9 @@ func scalingRules(l *check.List, r *autoscalingv2.HPAScalingRules, at *field.Pat
 		return
 	}
 	if n := r.StabilizationWindowSeconds; n != nil {
-		l.NonNegative(at.Child("stabilizationWindowSeconds"), int64(*n))
+		if *n < 0 {
+			l.Invalid(at.Child("stabilizationWindowSeconds"), *n, "must be greater than or equal to zero")
+		}
 		if *n > maxWindow {
 			l.Invalid(at.Child("stabilizationWindowSeconds"), *n, fmt.Sprintf("must be less than or equal to %v", maxWindow))
 		}
@@ -122,68 +150,90 @@ func scalingRules(l *check.List, r *autoscalingv2.HPAScalingRules, at *field.Pat
 		}
 	}
 	if t := r.Tolerance; t != nil && t.Sign() < 0 {
-		l.Invalid(at.Child("tolerance"), t.String(), "must be greater or equal to zero")
+		l.Invalid(at.Child("tolerance"), t.String(), check.MustNotBeNegative)
 	}
 }
 
-func metric(l *check.List, m *autoscalingv2.MetricSpec, at *field.Path) {
-	if m.Type == "" {
-		l.Required(at.Child("type"), "must specify a metric source type")
-		return
-	}
-	check.OneOf(l, at.Child("type"), m.Type, autoscalingv2.ContainerResourceMetricSourceType, autoscalingv2.ExternalMetricSourceType,
-		autoscalingv2.ObjectMetricSourceType, autoscalingv2.PodsMetricSourceType, autoscalingv2.ResourceMetricSourceType)
-	seen := false
-	for _, s := range []struct {
-		name  string
-		kind  autoscalingv2.MetricSourceType
-		set   bool
-		check func(at *field.Path)
-	}{
+// source is one of the places that a metric may come from.
+type source struct {
+	name  string
+	kind  autoscalingv2.MetricSourceType
+	set   bool
+	check func(at *field.Path)
+}
+
+func sources(l *check.List, m *autoscalingv2.MetricSpec, describes groups) []source {
+	return []source{
 		{"object", autoscalingv2.ObjectMetricSourceType, m.Object != nil, func(at *field.Path) {
-			target(l, m.Object.DescribedObject, true, at.Child("describedObject"))
+			target(l, m.Object.DescribedObject, describes, at.Child("describedObject"))
 			identifier(l, m.Object.Metric, at.Child("metric"))
-			oneTarget(l, m.Object.Target, at.Child("target"))
+			targetType(l, m.Object.Target, at.Child("target"))
+			if m.Object.Target.Value == nil && m.Object.Target.AverageValue == nil {
+				l.Required(at.Child("target", "averageValue"), "must set either a target value or averageValue")
+			}
+		}},
+		{"external", autoscalingv2.ExternalMetricSourceType, m.External != nil, func(at *field.Path) {
+			identifier(l, m.External.Metric, at.Child("metric"))
+			oneTarget(l, m.External.Target, at.Child("target"))
 		}},
 		{"pods", autoscalingv2.PodsMetricSourceType, m.Pods != nil, func(at *field.Path) {
 			identifier(l, m.Pods.Metric, at.Child("metric"))
 			average(l, m.Pods.Target, at.Child("target"))
 		}},
 		{"resource", autoscalingv2.ResourceMetricSourceType, m.Resource != nil, func(at *field.Path) {
-			resource(l, m.Resource.Name, m.Resource.Target, at)
+			if m.Resource.Name == "" {
+				l.Required(at.Child("name"), "must specify a resource name")
+			}
+			resource(l, m.Resource.Target, at.Child("target"))
 		}},
 		{"containerResource", autoscalingv2.ContainerResourceMetricSourceType, m.ContainerResource != nil, func(at *field.Path) {
+			if name := m.ContainerResource.Name; name == "" {
+				l.Required(at.Child("name"), "must specify a resource name")
+			} else {
+				l.ContainerResourceName(at.Child("name"), name)
+			}
 			if m.ContainerResource.Container == "" {
 				l.Required(at.Child("container"), "must specify a container")
 			} else {
 				l.Label(at.Child("container"), m.ContainerResource.Container)
 			}
-			resource(l, m.ContainerResource.Name, m.ContainerResource.Target, at)
+			resource(l, m.ContainerResource.Target, at.Child("target"))
 		}},
-		{"external", autoscalingv2.ExternalMetricSourceType, m.External != nil, func(at *field.Path) {
-			identifier(l, m.External.Metric, at.Child("metric"))
-			oneTarget(l, m.External.Target, at.Child("target"))
-		}},
-	} {
-		sp := at.Child(s.name)
-		switch {
-		case s.set && seen:
-			l.Forbidden(sp, "must populate the given metric source only")
-		case s.set:
-			seen = true
-			s.check(sp)
+	}
+}
+
+// metric checks one metric. Only the first of its sources is looked into.
+func metric(l *check.List, m *autoscalingv2.MetricSpec, at *field.Path, describes groups) {
+	if m.Type == "" {
+		l.Required(at.Child("type"), "must specify a metric source type")
+	}
+	all := sources(l, m, describes)
+	kinds := []autoscalingv2.MetricSourceType{autoscalingv2.ContainerResourceMetricSourceType, autoscalingv2.ExternalMetricSourceType,
+		autoscalingv2.ObjectMetricSourceType, autoscalingv2.PodsMetricSourceType, autoscalingv2.ResourceMetricSourceType}
+	if !slices.Contains(kinds, m.Type) {
+		// Kubernetes says so twice.
+		l.Add(field.NotSupported(at.Child("type"), m.Type, kinds), field.NotSupported(at.Child("type"), m.Type, kinds))
+	}
+	count := 0
+	for _, s := range all {
+		if s.set {
+			if count++; count == 1 {
+				s.check(at.Child(s.name))
+			}
 		}
+	}
+	for _, s := range all {
 		switch {
 		case s.kind == m.Type && !s.set:
-			l.Required(sp, "must populate information for the given metric source")
-		case s.kind != m.Type && s.set:
-			l.Forbidden(sp, "must populate the given metric source only")
+			l.Required(at.Child(s.name), "must populate information for the given metric source")
+		case s.kind != m.Type && s.set && count > 1:
+			l.Forbidden(at.Child(s.name), "must populate the given metric source only")
 		}
 	}
 }
 
 func identifier(l *check.List, m autoscalingv2.MetricIdentifier, at *field.Path) {
-	segment(l, m.Name, at.Child("name"))
+	segment(l, m.Name, "must specify a metric name", at.Child("name"))
 }
 
 // oneTarget checks a target that is a value or an average.
@@ -191,7 +241,7 @@ func oneTarget(l *check.List, t autoscalingv2.MetricTarget, at *field.Path) {
 	targetType(l, t, at)
 	switch {
 	case t.Value != nil && t.AverageValue != nil:
-		l.Forbidden(at.Child("averageValue"), "may not set both a target value for metric and a per-pod target")
+		l.Forbidden(at.Child("value"), "may not set both a target value for metric and a per-pod target")
 	case t.Value == nil && t.AverageValue == nil:
 		l.Required(at.Child("averageValue"), "must set either a target value for metric or a per-pod target")
 	}
@@ -199,20 +249,13 @@ func oneTarget(l *check.List, t autoscalingv2.MetricTarget, at *field.Path) {
 
 func average(l *check.List, t autoscalingv2.MetricTarget, at *field.Path) {
 	targetType(l, t, at)
-	if t.AverageValue == nil || t.AverageValue.Sign() <= 0 {
+	if t.AverageValue == nil {
 		l.Required(at.Child("averageValue"), "must specify a positive target averageValue")
 	}
 }
 
-func resource(l *check.List, name corev1.ResourceName, t autoscalingv2.MetricTarget, at *field.Path) {
-	if name == "" {
-		l.Required(at.Child("name"), "must specify a resource name")
-	}
-	at = at.Child("target")
+func resource(l *check.List, t autoscalingv2.MetricTarget, at *field.Path) {
 	targetType(l, t, at)
-	if n := t.AverageUtilization; n != nil && *n < 1 {
-		l.Invalid(at.Child("averageUtilization"), *n, "must be greater than 0")
-	}
 	switch {
 	case t.AverageUtilization == nil && t.AverageValue == nil:
 		l.Required(at.Child("averageUtilization"), "must set either a target raw value or a target utilization")
@@ -224,7 +267,8 @@ func resource(l *check.List, name corev1.ResourceName, t autoscalingv2.MetricTar
 func targetType(l *check.List, t autoscalingv2.MetricTarget, at *field.Path) {
 	if t.Type == "" {
 		l.Required(at.Child("type"), "must specify a metric target type")
-	} else if t.Type != autoscalingv2.UtilizationMetricType && t.Type != autoscalingv2.ValueMetricType && t.Type != autoscalingv2.AverageValueMetricType {
+	}
+	if t.Type != autoscalingv2.UtilizationMetricType && t.Type != autoscalingv2.ValueMetricType && t.Type != autoscalingv2.AverageValueMetricType {
 		l.Invalid(at.Child("type"), t.Type, "must be either Utilization, Value, or AverageValue")
 	}
 	if t.Value != nil && t.Value.Sign() <= 0 {
@@ -232,5 +276,8 @@ func targetType(l *check.List, t autoscalingv2.MetricTarget, at *field.Path) {
 	}
 	if t.AverageValue != nil && t.AverageValue.Sign() <= 0 {
 		l.Invalid(at.Child("averageValue"), t.AverageValue.String(), "must be positive")
+	}
+	if n := t.AverageUtilization; n != nil && *n < 1 {
+		l.Invalid(at.Child("averageUtilization"), *n, "must be greater than 0")
 	}
 }

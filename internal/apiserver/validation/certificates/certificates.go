@@ -109,30 +109,44 @@ func status(l *check.List, c, old *certificatesv1.CertificateSigningRequest, pat
 	if seen[certificatesv1.CertificateApproved] && seen[certificatesv1.CertificateDenied] {
 		l.Invalid(path.Child("conditions"), certificatesv1.CertificateDenied, "Approved and Denied conditions are mutually exclusive")
 	}
-	if old == nil || bytes.Equal(c.Status.Certificate, old.Status.Certificate) {
+	if old == nil || bytes.Equal(c.Status.Certificate, old.Status.Certificate) || certificate(old.Status.Certificate) != nil {
 		return
 	}
-	if len(c.Status.Certificate) > 0 && !isCertificate(c.Status.Certificate) {
-		l.Invalid(path.Child("certificate"), "<certificate data>", "must contain one or more PEM blocks of type \"CERTIFICATE\"")
+	if err := certificate(c.Status.Certificate); err != nil {
+		l.Invalid(path.Child("certificate"), "<certificate data>", err.Error())
 	}
 }
 
-func isCertificate(data []byte) bool {
+// certificate tells what is wrong with the chain that a signer gave out.
+func certificate(chain []byte) error {
+	if len(chain) == 0 {
+		return nil
+	}
 	found := false
-	for len(data) > 0 {
-		block, rest := pem.Decode(data)
+	for {
+		block, rest := pem.Decode(chain)
 		if block == nil {
 			break
 		}
-		if block.Type != "CERTIFICATE" || len(block.Headers) > 0 {
-			return false
+		if block.Type != "CERTIFICATE" {
+			return fmt.Errorf("only CERTIFICATE PEM blocks are allowed, found %q", block.Type)
 		}
-		if certs, err := x509.ParseCertificates(block.Bytes); err != nil || len(certs) == 0 {
-			return false
+		if len(block.Headers) > 0 {
+			return errors.New("no PEM block headers are permitted")
 		}
-		found, data = true, rest
+		certs, err := x509.ParseCertificates(block.Bytes)
+		if err != nil {
+			return err
+		}
+		if len(certs) == 0 {
+			return errors.New("found CERTIFICATE PEM block containing 0 certificates")
+		}
+		found, chain = true, rest
 	}
-	return found
+	if !found {
+		return errors.New("must contain at least one CERTIFICATE PEM block")
+	}
+	return nil
 }
 
 // RequestUpdate checks a changed request.

@@ -3,13 +3,13 @@
 package discovery
 
 import (
-	"net/netip"
-
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	netutils "k8s.io/utils/net"
 
 	"github.com/sinawi/sinawi/internal/apiserver/validation/check"
 	"github.com/sinawi/sinawi/internal/apiserver/validation/rule"
@@ -25,17 +25,23 @@ const (
 )
 
 // EndpointSlice checks a new slice.
-func EndpointSlice(s *discoveryv1.EndpointSlice) field.ErrorList {
+func EndpointSlice(s *discoveryv1.EndpointSlice) field.ErrorList { return slice(s, nil) }
+
+// slice checks a slice. Endpoints that it had before may be as older releases
+// took them.
+func slice(s, old *discoveryv1.EndpointSlice) field.ErrorList {
 	l := check.List{Errors: rule.Namespaced(&s.ObjectMeta, rule.Subdomain)}
 	check.RequiredOneOf(&l, field.NewPath("addressType"), s.AddressType, discoveryv1.AddressTypeFQDN, discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6)
-	endpoints(&l, s, field.NewPath("endpoints"))
+	if old == nil || !apiequality.Semantic.DeepEqual(s.Endpoints, old.Endpoints) {
+		endpoints(&l, s, field.NewPath("endpoints"))
+	}
 	ports(&l, s.Ports, field.NewPath("ports"))
 	return l.Errors
 }
 
 // EndpointSliceUpdate checks a changed slice: the kind of its addresses stays.
 func EndpointSliceUpdate(s, old *discoveryv1.EndpointSlice) field.ErrorList {
-	return rule.All(EndpointSlice(s), rule.MetaUpdate(&s.ObjectMeta, &old.ObjectMeta),
+	return rule.All(slice(s, old), rule.MetaUpdate(&s.ObjectMeta, &old.ObjectMeta),
 		rule.Immutable(s.AddressType, old.AddressType, field.NewPath("addressType")))
 }
 
@@ -49,12 +55,12 @@ func endpoints(l *check.List, s *discoveryv1.EndpointSlice, path *field.Path) {
 		addresses := at.Child("addresses")
 		switch n := len(e.Addresses); {
 		case n == 0:
-			l.Required(addresses, "must contain at least 1 address")
+			l.Required(addresses, "")
 		case n > maxAddresses:
 			l.Add(field.TooMany(addresses, n, maxAddresses))
 		}
 		for j, a := range e.Addresses {
-			address(l, s.AddressType, a, addresses.Index(j))
+			address(l, s.AddressType, a, addresses, j)
 		}
 		if n := e.NodeName; n != nil {
 			l.Subdomain(at.Child("nodeName"), *n)
@@ -71,16 +77,25 @@ func endpoints(l *check.List, s *discoveryv1.EndpointSlice, path *field.Path) {
 	}
 }
 
-func address(l *check.List, kind discoveryv1.AddressType, a string, path *field.Path) {
-	before := len(l.Errors)
+func address(l *check.List, kind discoveryv1.AddressType, a string, list *field.Path, index int) {
+	path, before := list.Index(index), len(l.Errors)
 	switch kind {
-	case discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6:
+	case discoveryv1.AddressTypeIPv4:
 		l.IP(path, a)
 		if len(l.Errors) > before {
 			return
 		}
-		if ip, err := netip.ParseAddr(a); err == nil && ip.Is6() != (kind == discoveryv1.AddressTypeIPv6) {
-			l.Invalid(path, a, "must be a valid "+string(kind)+" address")
+		if !netutils.IsIPv4String(a) {
+			l.Invalid(list, a, "must be an IPv4 address")
+		}
+		l.EndpointIP(path, a)
+	case discoveryv1.AddressTypeIPv6:
+		l.Add(validation.IsValidIP(path, a)...)
+		if len(l.Errors) > before {
+			return
+		}
+		if !netutils.IsIPv6String(a) {
+			l.Invalid(list, a, "must be an IPv6 address")
 		}
 		l.EndpointIP(path, a)
 	case discoveryv1.AddressTypeFQDN:
@@ -95,6 +110,7 @@ func hints(l *check.List, h *discoveryv1.EndpointHints, path *field.Path) {
 	zones := path.Child("forZones")
 	if n := len(h.ForZones); n > maxHints {
 		l.Add(field.TooMany(zones, n, maxHints))
+		return
 	}
 	seen := sets.New[string]()
 	for i, z := range h.ForZones {
@@ -103,15 +119,12 @@ func hints(l *check.List, h *discoveryv1.EndpointHints, path *field.Path) {
 			l.Duplicate(at, z.Name)
 		}
 		seen.Insert(z.Name)
-		if z.Name == "" {
-			l.Required(at, "")
-			continue
-		}
 		l.Messages(at, z.Name, validation.IsValidLabelValue(z.Name))
 	}
 	nodes := path.Child("forNodes")
 	if n := len(h.ForNodes); n > maxHints {
 		l.Add(field.TooMany(nodes, n, maxHints))
+		return
 	}
 	seen = sets.New[string]()
 	for i, n := range h.ForNodes {
@@ -142,9 +155,6 @@ func ports(l *check.List, list []discoveryv1.EndpointPort, path *field.Path) {
 		names.Insert(name)
 		protocol := check.Deref(p.Protocol, "")
 		check.RequiredOneOf(l, at.Child("protocol"), protocol, corev1.ProtocolSCTP, corev1.ProtocolTCP, corev1.ProtocolUDP)
-		if p.Port != nil {
-			l.Messages(at.Child("port"), *p.Port, validation.IsValidPortNum(int(*p.Port)))
-		}
 		if p.AppProtocol != nil {
 			l.QualifiedName(at.Child("appProtocol"), *p.AppProtocol)
 		}

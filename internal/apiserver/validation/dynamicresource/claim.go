@@ -33,9 +33,9 @@ func ResourceClaimTemplate(t *resourcev1.ResourceClaimTemplate) field.ErrorList 
 }
 
 // ResourceClaimTemplateUpdate checks a changed template: nothing of the spec
-// may change.
+// may change, and what is new is checked all the same.
 func ResourceClaimTemplateUpdate(t, old *resourcev1.ResourceClaimTemplate) field.ErrorList {
-	return rule.All(rule.MetaUpdate(&t.ObjectMeta, &old.ObjectMeta), rule.Immutable(t.Spec, old.Spec, field.NewPath("spec")))
+	return rule.All(ResourceClaimTemplate(t), rule.MetaUpdate(&t.ObjectMeta, &old.ObjectMeta), rule.Immutable(t.Spec, old.Spec, field.NewPath("spec")))
 }
 
 func claimSpec(s *resourcev1.ResourceClaimSpec, path *field.Path) field.ErrorList {

@@ -63,7 +63,7 @@ func conditions(l *check.List, types []string) {
 			l.Duplicate(at, t)
 		}
 		if t == "" {
-			l.Required(at, "must not be empty")
+			l.Required(at, "")
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
+	flowcontrolv1beta3 "k8s.io/api/flowcontrol/v1beta3"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/apis/flowcontrol/bootstrap"
@@ -17,6 +18,10 @@ import (
 func PriorityLevel(p *flowcontrolv1.PriorityLevelConfiguration) field.ErrorList {
 	l := check.List{Errors: rule.Cluster(&p.ObjectMeta, rule.Subdomain)}
 	path := field.NewPath("spec")
+	if _, ok := p.Annotations[flowcontrolv1beta3.PriorityLevelPreserveZeroConcurrencySharesKey]; ok {
+		l.Forbidden(field.NewPath("metadata", "annotations"),
+			fmt.Sprintf("annotation '%s' is forbidden", flowcontrolv1beta3.PriorityLevelPreserveZeroConcurrencySharesKey))
+	}
 	levelSpec(&l, p.Name, &p.Spec, path)
 	for _, fixed := range bootstrap.MandatoryPriorityLevelConfigurations {
 		want, except := fixed.Spec.DeepCopy(), ""
@@ -53,33 +58,30 @@ func levelStatus(l *check.List, p *flowcontrolv1.PriorityLevelConfiguration) {
 
 func levelSpec(l *check.List, name string, s *flowcontrolv1.PriorityLevelConfigurationSpec, path *field.Path) {
 	if (name == flowcontrolv1.PriorityLevelConfigurationNameExempt) != (s.Type == flowcontrolv1.PriorityLevelEnablementExempt) {
-		l.Invalid(path.Child("type"), s.Type, "type must be 'Exempt' if and only if name is 'exempt'")
+		l.Invalid(path.Child("type"), s.Type, "must be 'Exempt' if and only if `name` is 'exempt'")
 	}
-	switch s.Type {
-	case flowcontrolv1.PriorityLevelEnablementExempt:
-		if s.Limited != nil {
-			l.Forbidden(path.Child("limited"), "must be nil if the type is not Limited")
+	check.RequiredOneOf(l, path.Child("type"), s.Type, flowcontrolv1.PriorityLevelEnablementExempt, flowcontrolv1.PriorityLevelEnablementLimited)
+	exemptPath, limitedPath := path.Child("exempt"), path.Child("limited")
+	isExempt, isLimited := s.Type == flowcontrolv1.PriorityLevelEnablementExempt, s.Type == flowcontrolv1.PriorityLevelEnablementLimited
+	if s.Exempt != nil && !isExempt {
+		l.Forbidden(exemptPath, "")
+	}
+	if s.Limited != nil && !isLimited {
+		l.Forbidden(limitedPath, "")
+	}
+	switch {
+	case isExempt && s.Exempt != nil:
+		if n := s.Exempt.NominalConcurrencyShares; n != nil && *n < 0 {
+			l.Invalid(exemptPath.Child("nominalConcurrencyShares"), *n, "must be a non-negative integer")
 		}
-		if e, at := s.Exempt, path.Child("exempt"); e == nil {
-			l.Required(at, "must not be empty when type is Exempt")
-		} else {
-			if n := e.NominalConcurrencyShares; n != nil && *n < 0 {
-				l.Invalid(at.Child("nominalConcurrencyShares"), *n, "must be a non-negative integer")
-			}
-			lendable(l, e.LendablePercent, at)
-		}
-	case flowcontrolv1.PriorityLevelEnablementLimited:
-		if s.Exempt != nil {
-			l.Forbidden(path.Child("exempt"), "must be nil if the type is Limited")
-		}
-		if s.Limited == nil {
-			l.Required(path.Child("limited"), "must not be empty when type is Limited")
-		} else {
-			limited(l, s.Limited, path.Child("limited"))
-		}
-	default:
-		l.Add(field.NotSupported(path.Child("type"), s.Type, []string{
-			string(flowcontrolv1.PriorityLevelEnablementExempt), string(flowcontrolv1.PriorityLevelEnablementLimited)}))
+		lendable(l, s.Exempt.LendablePercent, exemptPath)
+	case isLimited && s.Limited == nil:
+		l.Required(limitedPath, "")
+	case isLimited:
+		limited(l, s.Limited, limitedPath)
+	}
+	if s.Limited != nil {
+		response(l, &s.Limited.LimitResponse, limitedPath.Child("limitResponse"), isLimited)
 	}
 }
 
@@ -97,21 +99,22 @@ func limited(l *check.List, c *flowcontrolv1.LimitedPriorityLevelConfiguration, 
 	if p := c.BorrowingLimitPercent; p != nil && *p < 0 {
 		l.Invalid(path.Child("borrowingLimitPercent"), *p, "if specified, must be a non-negative integer")
 	}
-	at, r := path.Child("limitResponse"), &c.LimitResponse
-	switch r.Type {
-	case flowcontrolv1.LimitResponseTypeReject:
-		if r.Queuing != nil {
-			l.Forbidden(at.Child("queuing"), "must be nil if limited.limitResponse.type is not Limited")
-		}
-	case flowcontrolv1.LimitResponseTypeQueue:
-		if r.Queuing == nil {
-			l.Required(at.Child("queuing"), "must not be empty if limited.limitResponse.type is Limited")
-		} else {
-			queuing(l, r.Queuing, at.Child("queuing"))
-		}
-	default:
-		l.Add(field.NotSupported(at.Child("type"), r.Type, []string{
-			string(flowcontrolv1.LimitResponseTypeQueue), string(flowcontrolv1.LimitResponseTypeReject)}))
+}
+
+// response checks what happens to requests that have to wait. Of a level that is
+// not limited only the form is looked at.
+func response(l *check.List, r *flowcontrolv1.LimitResponse, path *field.Path, whole bool) {
+	at := path.Child("queuing")
+	switch queues := r.Type == flowcontrolv1.LimitResponseTypeQueue; {
+	case r.Queuing != nil && !queues:
+		l.Forbidden(at, "")
+	case r.Queuing == nil && queues:
+		l.Required(at, "")
+	case queues && whole:
+		queuing(l, r.Queuing, at)
+	}
+	if r.Type == "" || whole {
+		check.RequiredOneOf(l, path.Child("type"), r.Type, flowcontrolv1.LimitResponseTypeQueue, flowcontrolv1.LimitResponseTypeReject)
 	}
 }
 

@@ -47,8 +47,13 @@ func addressName(name string, _ bool) []string {
 
 // IPAddressUpdate checks a changed address: it stays with whom it is given to.
 func IPAddressUpdate(a, old *networkingv1.IPAddress) field.ErrorList {
-	return rule.All(rule.MetaUpdate(&a.ObjectMeta, &old.ObjectMeta),
-		rule.Immutable(a.Spec.ParentRef, old.Spec.ParentRef, field.NewPath("spec", "parentRef")))
+	l := check.List{Errors: rule.MetaUpdate(&a.ObjectMeta, &old.ObjectMeta)}
+	path := field.NewPath("spec", "parentRef")
+	if a.Spec.ParentRef == nil && old.Spec.ParentRef != nil {
+		l.Required(path, "")
+	}
+	l.Add(rule.Immutable(a.Spec.ParentRef, old.Spec.ParentRef, path)...)
+	return l.Errors
 }
 
 // ServiceCIDR checks a new range of service addresses.

@@ -26,18 +26,37 @@ func Ingress(i *networkingv1.Ingress) field.ErrorList {
 	if class, ok := i.Annotations[classAnnotation]; ok && i.Spec.IngressClassName != nil && class != *i.Spec.IngressClassName {
 		l.Invalid(field.NewPath("annotations").Child(classAnnotation), class, "must match `ingressClassName` when both are specified")
 	}
-	ingressSpec(&l, &i.Spec, field.NewPath("spec"))
+	tolerance{}.spec(&l, &i.Spec, field.NewPath("spec"))
 	return l.Errors
+}
+
+// tolerance is what an ingress may keep that no new one may have.
+type tolerance struct{ secretNames, wildcardRules bool }
+
+// toleranceOf old ingresses is for what they have.
+func toleranceOf(old *networkingv1.Ingress) tolerance {
+	var t tolerance
+	for _, tls := range old.Spec.TLS {
+		t.secretNames = t.secretNames || tls.SecretName != "" && len(rule.Subdomain(tls.SecretName, false)) > 0
+	}
+	for i := range old.Spec.Rules {
+		var l check.List
+		if r := &old.Spec.Rules[i]; strings.Contains(r.Host, "*") {
+			httpPaths(&l, r.HTTP, nil)
+		}
+		t.wildcardRules = t.wildcardRules || len(l.Errors) > 0
+	}
+	return t
 }
 
 // IngressUpdate checks a changed ingress.
 func IngressUpdate(i, old *networkingv1.Ingress) field.ErrorList {
 	l := check.List{Errors: rule.MetaUpdate(&i.ObjectMeta, &old.ObjectMeta)}
-	ingressSpec(&l, &i.Spec, field.NewPath("spec"))
+	toleranceOf(old).spec(&l, &i.Spec, field.NewPath("spec"))
 	return l.Errors
 }
 
-func ingressSpec(l *check.List, s *networkingv1.IngressSpec, path *field.Path) {
+func (t tolerance) spec(l *check.List, s *networkingv1.IngressSpec, path *field.Path) {
 	if len(s.Rules) == 0 && s.DefaultBackend == nil {
 		l.Invalid(path, s.Rules, fmt.Sprintf("either `%s` or `rules` must be specified", "defaultBackend"))
 	}
@@ -46,25 +65,18 @@ func ingressSpec(l *check.List, s *networkingv1.IngressSpec, path *field.Path) {
 	}
 	for i := range s.Rules {
 		r, at := &s.Rules[i], path.Child("rules").Index(i)
-		host(l, r.Host, true, at.Child("host"))
-		if r.HTTP == nil {
-			continue
-		}
-		paths := at.Child("http", "paths")
-		if len(r.HTTP.Paths) == 0 {
-			l.Required(paths, "")
-		}
-		for j := range r.HTTP.Paths {
-			httpPath(l, &r.HTTP.Paths[j], paths.Index(j))
+		host(l, r.Host, at.Child("host"))
+		if !t.wildcardRules || !strings.Contains(r.Host, "*") {
+			httpPaths(l, r.HTTP, at.Child("http"))
 		}
 	}
-	for i, t := range s.TLS {
+	for i, tls := range s.TLS {
 		at := path.Child("tls").Index(i)
-		for j, h := range t.Hosts {
-			host(l, h, false, at.Child("hosts").Index(j))
+		for j, h := range tls.Hosts {
+			hostName(l, h, at.Child("hosts").Index(j))
 		}
-		if t.SecretName != "" {
-			l.Subdomain(at.Child("secretName"), t.SecretName)
+		if tls.SecretName != "" && !t.secretNames {
+			l.Subdomain(at.Child("secretName"), tls.SecretName)
 		}
 	}
 	if class := s.IngressClassName; class != nil {
@@ -72,14 +84,19 @@ func ingressSpec(l *check.List, s *networkingv1.IngressSpec, path *field.Path) {
 	}
 }
 
-// host checks the name of a host, which may begin with a wildcard.
-func host(l *check.List, name string, notAddress bool, path *field.Path) {
+// host checks the name that a rule is for, if it is for one.
+func host(l *check.List, name string, path *field.Path) {
 	if name == "" {
 		return
 	}
-	if notAddress && netutils.ParseIPSloppy(name) != nil {
+	if netutils.ParseIPSloppy(name) != nil {
 		l.Invalid(path, name, "must be a DNS name, not an IP address")
 	}
+	hostName(l, name, path)
+}
+
+// hostName checks the name of a host, which may begin with a wildcard.
+func hostName(l *check.List, name string, path *field.Path) {
 	if strings.Contains(name, "*") {
 		l.Messages(path, name, validation.IsWildcardDNS1123Subdomain(name))
 		return
@@ -87,11 +104,25 @@ func host(l *check.List, name string, notAddress bool, path *field.Path) {
 	l.Subdomain(path, name)
 }
 
+func httpPaths(l *check.List, r *networkingv1.HTTPIngressRuleValue, path *field.Path) {
+	if r == nil {
+		return
+	}
+	paths := path.Child("paths")
+	if len(r.Paths) == 0 {
+		l.Required(paths, "")
+	}
+	for i := range r.Paths {
+		httpPath(l, &r.Paths[i], paths.Index(i))
+	}
+}
+
 func httpPath(l *check.List, p *networkingv1.HTTPIngressPath, path *field.Path) {
 	at := path.Child("path")
 	switch kind := p.PathType; {
 	case kind == nil:
 		l.Required(path.Child("pathType"), "pathType must be specified")
+		return
 	case *kind == networkingv1.PathTypeExact || *kind == networkingv1.PathTypePrefix:
 		if !strings.HasPrefix(p.Path, "/") {
 			l.Invalid(at, p.Path, "must be an absolute path")
@@ -149,7 +180,7 @@ func serviceBackend(l *check.List, s *networkingv1.IngressServiceBackend, path *
 	if s.Name == "" {
 		l.Required(name, "")
 	} else {
-		l.Messages(name, s.Name, apivalidation.NameIsDNS1035Label(s.Name, false))
+		l.Messages(name, s.Name, apivalidation.NameIsDNSLabel(s.Name, false))
 	}
 	switch hasName, hasNumber := s.Port.Name != "", s.Port.Number != 0; {
 	case hasName && hasNumber:
@@ -166,12 +197,21 @@ func serviceBackend(l *check.List, s *networkingv1.IngressServiceBackend, path *
 // IngressStatusUpdate checks a changed status.
 func IngressStatusUpdate(i, old *networkingv1.Ingress) field.ErrorList {
 	l := check.List{Errors: rule.MetaUpdate(&i.ObjectMeta, &old.ObjectMeta)}
+	before := make([]string, 0, len(old.Status.LoadBalancer.Ingress))
+	for _, ingress := range old.Status.LoadBalancer.Ingress {
+		before = append(before, ingress.IP)
+	}
 	for k, ingress := range i.Status.LoadBalancer.Ingress {
 		at := field.NewPath("status", "loadBalancer", "ingress").Index(k)
 		if ingress.IP != "" {
-			l.IP(at.Child("ip"), ingress.IP)
+			l.Add(validation.IsValidIPForLegacyField(at.Child("ip"), ingress.IP, true, before)...)
 		}
-		host(&l, ingress.Hostname, true, at.Child("hostname"))
+		if name := ingress.Hostname; name != "" {
+			l.Subdomain(at.Child("hostname"), name)
+			if netutils.ParseIPSloppy(name) != nil {
+				l.Invalid(at.Child("hostname"), name, "must be a DNS name, not an IP address")
+			}
+		}
 	}
 	return l.Errors
 }

@@ -3,6 +3,7 @@ package networking
 import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -15,31 +16,67 @@ import (
 // NetworkPolicy checks a new network policy.
 func NetworkPolicy(p *networkingv1.NetworkPolicy) field.ErrorList {
 	l := check.List{Errors: rule.Namespaced(&p.ObjectMeta, rule.Subdomain)}
+	policySpec{}.check(&l, p)
+	return l.Errors
+}
+
+// NetworkPolicyUpdate checks a changed network policy. What the old one has stays
+// acceptable, wherever it has gone.
+func NetworkPolicyUpdate(p, old *networkingv1.NetworkPolicy) field.ErrorList {
+	l := check.List{Errors: rule.MetaUpdate(&p.ObjectMeta, &old.ObjectMeta)}
+	s := policySpec{invalidValues: len(rule.Selector(&old.Spec.PodSelector, nil)) > 0}
+	for i := range old.Spec.Ingress {
+		s.keep(old.Spec.Ingress[i].From)
+	}
+	for i := range old.Spec.Egress {
+		s.keep(old.Spec.Egress[i].To)
+	}
+	s.check(&l, p)
+	return l.Errors
+}
+
+// policySpec checks the spec of a policy; its fields are what it tolerates.
+type policySpec struct {
+	invalidValues bool
+	networks      []string
+}
+
+func (s *policySpec) keep(peers []networkingv1.NetworkPolicyPeer) {
+	for _, p := range peers {
+		if p.IPBlock != nil {
+			s.networks = append(append(s.networks, p.IPBlock.CIDR), p.IPBlock.Except...)
+		}
+	}
+}
+
+func (s policySpec) selector(l *check.List, selector *metav1.LabelSelector, path *field.Path) {
+	l.Add(check.Selector(selector, s.invalidValues, path)...)
+}
+
+func (s policySpec) network(l *check.List, network string, path *field.Path) {
+	l.Add(validation.IsValidCIDRForLegacyField(path, network, true, s.networks)...)
+}
+
+func (s policySpec) check(l *check.List, p *networkingv1.NetworkPolicy) {
 	path := field.NewPath("spec")
-	l.Add(rule.Selector(&p.Spec.PodSelector, path.Child("podSelector"))...)
+	s.selector(l, &p.Spec.PodSelector, path.Child("podSelector"))
 	for i := range p.Spec.Ingress {
 		at := path.Child("ingress").Index(i)
-		policyPorts(&l, p.Spec.Ingress[i].Ports, at.Child("ports"))
-		peers(&l, p.Spec.Ingress[i].From, at.Child("from"))
+		policyPorts(l, p.Spec.Ingress[i].Ports, at.Child("ports"))
+		s.peers(l, p.Spec.Ingress[i].From, at.Child("from"))
 	}
 	for i := range p.Spec.Egress {
 		at := path.Child("egress").Index(i)
-		policyPorts(&l, p.Spec.Egress[i].Ports, at.Child("ports"))
-		peers(&l, p.Spec.Egress[i].To, at.Child("to"))
+		policyPorts(l, p.Spec.Egress[i].Ports, at.Child("ports"))
+		s.peers(l, p.Spec.Egress[i].To, at.Child("to"))
 	}
 	if n := len(p.Spec.PolicyTypes); n > 2 {
 		l.Invalid(path.Child("policyTypes"), &p.Spec.PolicyTypes, "may not specify more than two policyTypes")
 	} else {
 		for i, t := range p.Spec.PolicyTypes {
-			check.OneOf(&l, path.Child("policyTypes").Index(i), t, networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress)
+			check.OneOf(l, path.Child("policyTypes").Index(i), t, networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress)
 		}
 	}
-	return l.Errors
-}
-
-// NetworkPolicyUpdate checks a changed network policy.
-func NetworkPolicyUpdate(p, old *networkingv1.NetworkPolicy) field.ErrorList {
-	return rule.All(rule.MetaUpdate(&p.ObjectMeta, &old.ObjectMeta), NetworkPolicy(p))
 }
 
 func policyPorts(l *check.List, ports []networkingv1.NetworkPolicyPort, path *field.Path) {
@@ -69,20 +106,20 @@ func policyPorts(l *check.List, ports []networkingv1.NetworkPolicyPort, path *fi
 	}
 }
 
-func peers(l *check.List, list []networkingv1.NetworkPolicyPeer, path *field.Path) {
+func (s policySpec) peers(l *check.List, list []networkingv1.NetworkPolicyPeer, path *field.Path) {
 	for i := range list {
 		p, at := &list[i], path.Index(i)
 		kinds := 0
 		if p.PodSelector != nil {
 			kinds++
-			l.Add(rule.Selector(p.PodSelector, at.Child("podSelector"))...)
+			s.selector(l, p.PodSelector, at.Child("podSelector"))
 		}
 		if p.NamespaceSelector != nil {
 			kinds++
-			l.Add(rule.Selector(p.NamespaceSelector, at.Child("namespaceSelector"))...)
+			s.selector(l, p.NamespaceSelector, at.Child("namespaceSelector"))
 		}
 		if p.IPBlock != nil {
-			ipBlock(l, p.IPBlock, at.Child("ipBlock"))
+			s.ipBlock(l, p.IPBlock, at.Child("ipBlock"))
 			if kinds > 0 {
 				l.Forbidden(at, "may not specify both ipBlock and another peer")
 			}
@@ -94,19 +131,19 @@ func peers(l *check.List, list []networkingv1.NetworkPolicyPeer, path *field.Pat
 	}
 }
 
-func ipBlock(l *check.List, b *networkingv1.IPBlock, path *field.Path) {
+func (s policySpec) ipBlock(l *check.List, b *networkingv1.IPBlock, path *field.Path) {
 	if b.CIDR == "" {
 		l.Required(path.Child("cidr"), "")
 		return
 	}
-	l.CIDR(path.Child("cidr"), b.CIDR)
+	s.network(l, b.CIDR, path.Child("cidr"))
 	_, whole, err := netutils.ParseCIDRSloppy(b.CIDR)
 	if err != nil {
 		return
 	}
 	for i, except := range b.Except {
 		at := path.Child("except").Index(i)
-		l.CIDR(at, except)
+		s.network(l, except, at)
 		_, part, err := netutils.ParseCIDRSloppy(except)
 		if err != nil {
 			continue

@@ -4,9 +4,12 @@
 package rbac
 
 import (
+	"slices"
+
 	rbacv1 "k8s.io/api/rbac/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/api/validation/path"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/sinawi/sinawi/internal/apiserver/validation/check"
@@ -29,7 +32,9 @@ func RoleUpdate(r, old *rbacv1.Role) field.ErrorList {
 }
 
 // ClusterRole checks a cluster role.
-func ClusterRole(r *rbacv1.ClusterRole) field.ErrorList {
+func ClusterRole(r *rbacv1.ClusterRole) field.ErrorList { return clusterRole(r, false) }
+
+func clusterRole(r *rbacv1.ClusterRole, invalidValues bool) field.ErrorList {
 	l := check.List{Errors: rule.Cluster(&r.ObjectMeta, name)}
 	rules(&l, r.Rules, false)
 	if r.AggregationRule == nil {
@@ -40,21 +45,31 @@ func ClusterRole(r *rbacv1.ClusterRole) field.ErrorList {
 		l.Required(at, "at least one clusterRoleSelector required if aggregationRule is non-nil")
 	}
 	for i := range r.AggregationRule.ClusterRoleSelectors {
-		l.Add(rule.Selector(&r.AggregationRule.ClusterRoleSelectors[i], at.Index(i))...)
+		selector := &r.AggregationRule.ClusterRoleSelectors[i]
+		l.Add(check.Selector(selector, invalidValues, at.Index(i))...)
+		if _, err := metav1.LabelSelectorAsSelector(selector); err != nil {
+			l.Invalid(at.Index(i), selector, "invalid label selector.")
+		}
 	}
 	return l.Errors
 }
 
 // ClusterRoleUpdate checks a changed cluster role.
 func ClusterRoleUpdate(r, old *rbacv1.ClusterRole) field.ErrorList {
-	return rule.All(ClusterRole(r), rule.MetaUpdate(&r.ObjectMeta, &old.ObjectMeta))
+	tolerant := false
+	if old.AggregationRule != nil {
+		tolerant = slices.ContainsFunc(old.AggregationRule.ClusterRoleSelectors, func(s metav1.LabelSelector) bool {
+			return len(rule.Selector(&s, nil)) > 0
+		})
+	}
+	return rule.All(clusterRole(r, tolerant), rule.MetaUpdate(&r.ObjectMeta, &old.ObjectMeta))
 }
 
 func rules(l *check.List, list []rbacv1.PolicyRule, namespaced bool) {
 	for i := range list {
 		r, at := &list[i], field.NewPath("rules").Index(i)
 		if len(r.Verbs) == 0 {
-			l.Required(at.Child("verbs"), "verbs must contain at least one value")
+			l.Required(at.Child("verbs"), "")
 		}
 		if len(r.NonResourceURLs) > 0 {
 			if namespaced {
@@ -77,8 +92,8 @@ func rules(l *check.List, list []rbacv1.PolicyRule, namespaced bool) {
 // RoleBinding checks a role binding.
 func RoleBinding(b *rbacv1.RoleBinding) field.ErrorList {
 	l := check.List{Errors: rule.Namespaced(&b.ObjectMeta, name)}
-	roleRef(&l, b.RoleRef, "ClusterRole", "Role")
-	subjects(&l, b.Subjects)
+	roleRef(&l, b.RoleRef, "Role", "ClusterRole")
+	subjects(&l, b.Subjects, true)
 	return l.Errors
 }
 
@@ -91,7 +106,7 @@ func RoleBindingUpdate(b, old *rbacv1.RoleBinding) field.ErrorList {
 func ClusterRoleBinding(b *rbacv1.ClusterRoleBinding) field.ErrorList {
 	l := check.List{Errors: rule.Cluster(&b.ObjectMeta, name)}
 	roleRef(&l, b.RoleRef, "ClusterRole")
-	subjects(&l, b.Subjects)
+	subjects(&l, b.Subjects, false)
 	return l.Errors
 }
 
@@ -101,10 +116,7 @@ func ClusterRoleBindingUpdate(b, old *rbacv1.ClusterRoleBinding) field.ErrorList
 }
 
 func sameRole(ref, old rbacv1.RoleRef) field.ErrorList {
-	if ref == old {
-		return nil
-	}
-	return field.ErrorList{field.Invalid(field.NewPath("roleRef"), ref, "cannot change roleRef")}
+	return rule.Immutable(ref, old, field.NewPath("roleRef"))
 }
 
 func roleRef(l *check.List, ref rbacv1.RoleRef, kinds ...string) {
@@ -118,7 +130,7 @@ func roleRef(l *check.List, ref rbacv1.RoleRef, kinds ...string) {
 	l.Messages(at.Child("name"), ref.Name, name(ref.Name, false))
 }
 
-func subjects(l *check.List, list []rbacv1.Subject) {
+func subjects(l *check.List, list []rbacv1.Subject, namespaced bool) {
 	for i, s := range list {
 		at := field.NewPath("subjects").Index(i)
 		if s.Name == "" {
@@ -132,7 +144,7 @@ func subjects(l *check.List, list []rbacv1.Subject) {
 			if s.APIGroup != "" {
 				l.Add(field.NotSupported(at.Child("apiGroup"), s.APIGroup, []string{""}))
 			}
-			if s.Namespace == "" {
+			if s.Namespace == "" && !namespaced {
 				l.Required(at.Child("namespace"), "")
 			}
 		case rbacv1.UserKind, rbacv1.GroupKind:

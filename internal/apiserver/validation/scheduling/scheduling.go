@@ -4,11 +4,13 @@
 package scheduling
 
 import (
+	"fmt"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	nodev1 "k8s.io/api/node/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/sinawi/sinawi/internal/apiserver/validation/check"
@@ -55,23 +57,51 @@ func PriorityClassUpdate(c, old *schedulingv1.PriorityClass) field.ErrorList {
 // RuntimeClass checks a new runtime class.
 func RuntimeClass(c *nodev1.RuntimeClass) field.ErrorList {
 	l := check.List{Errors: rule.Cluster(&c.ObjectMeta, rule.Subdomain)}
-	l.Label(field.NewPath("handler"), c.Handler)
-	if o := c.Overhead; o != nil {
-		at := field.NewPath("overhead", "podFixed")
-		for _, name := range check.Keys(o.PodFixed) {
-			l.ContainerResourceName(at.Key(string(name)), name)
-			l.Quantity(at.Key(string(name)), name, o.PodFixed[name])
-		}
+	if c.Handler == "" {
+		l.Required(field.NewPath("handler"), "")
+	} else {
+		l.Label(field.NewPath("handler"), c.Handler)
+	}
+	if c.Overhead != nil {
+		overhead(&l, c.Overhead.PodFixed, field.NewPath("overhead"))
 	}
 	if s := c.Scheduling; s != nil {
 		at := field.NewPath("scheduling")
 		l.Add(check.Labels(s.NodeSelector, at.Child("nodeSelector"))...)
 		l.Add(placement.Tolerations(s.Tolerations, at.Child("tolerations"))...)
+		seen := sets.New[corev1.Toleration]()
+		for i, t := range s.Tolerations {
+			t.TolerationSeconds = nil
+			if seen.Has(t) {
+				l.Duplicate(at.Child("tolerations").Index(i), s.Tolerations[i])
+			}
+			seen.Insert(t)
+		}
 	}
 	return l.Errors
 }
 
+// overhead checks what a pod costs beside its containers, as limits are checked.
+func overhead(l *check.List, fixed corev1.ResourceList, path *field.Path) {
+	computes, hugePages := false, false
+	for _, name := range check.Keys(fixed) {
+		q, at := fixed[name], path.Child("limits").Key(string(name))
+		l.ContainerResourceName(at, name)
+		l.Quantity(at, name, q)
+		computes = computes || name == corev1.ResourceCPU || name == corev1.ResourceMemory
+		if check.IsHugePage(name) {
+			hugePages = true
+			if !check.HugePagesDivide(name, q) {
+				l.Invalid(at, q.String(), fmt.Sprintf("%s is not positive integer multiple of %s", q.String(), name))
+			}
+		}
+	}
+	if hugePages && !computes {
+		l.Forbidden(path, "HugePages require cpu or memory")
+	}
+}
+
 // RuntimeClassUpdate checks a changed runtime class.
 func RuntimeClassUpdate(c, old *nodev1.RuntimeClass) field.ErrorList {
-	return rule.All(rule.MetaUpdate(&c.ObjectMeta, &old.ObjectMeta), rule.Immutable(c.Handler, old.Handler, field.NewPath("handler")))
+	return rule.All(rule.MetaUpdate(&c.ObjectMeta, &old.ObjectMeta), RuntimeClass(c), rule.Immutable(c.Handler, old.Handler, field.NewPath("handler")))
 }
