@@ -100,7 +100,7 @@ func New(h *plug.Host, o Options) (*Aggregator, plug.Additions, error) {
 				"apiservices/status": etcd.NewStatusREST(scheme.Scheme, main),
 			},
 		}},
-		Front:    a.replace,
+		Front:    func(next http.Handler) http.Handler { return a.listGroups(a.replace(next)) },
 		Fallback: a.route,
 		Hooks:    []plug.Hook{{Name: "aggregation", Start: a.start, Run: a.keep}},
 	}, nil
@@ -166,9 +166,9 @@ func (a *Aggregator) wake() {
 func (a *Aggregator) start(ctx context.Context) error {
 	a.built = a.builtIn(ctx)
 	for _, gv := range a.built {
-		group, version := priorities(local{GroupVersion: gv})
+		place := priorities(local{GroupVersion: gv})
 		if gv.Group != "" {
-			a.host.Resources.SetGroupVersionPriority(metaGroupVersion(gv), int(group), int(version))
+			a.host.Resources.SetGroupVersionPriority(metaGroupVersion(gv), int(place.group), int(place.version))
 		}
 	}
 	a.informers.StartWithContext(ctx)

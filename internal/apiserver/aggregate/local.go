@@ -20,7 +20,8 @@ const (
 
 // metrics is the one built-in group that users give to a server of theirs. It has
 // no object but theirs: elsewhere an add-on makes it, and that add-on's chart does
-// not install where it finds one.
+// not install where it finds one. Upstream has none of the group of the
+// APIServices themselves either.
 const metrics = "metrics.k8s.io"
 
 // local is a group version that is served here.
@@ -31,46 +32,61 @@ type local struct {
 
 func name(gv schema.GroupVersion) string { return gv.Version + "." + gv.Group }
 
-// groupPriority orders the built-in groups as upstream does, for clients that
-// look for a resource without naming its group.
-func groupPriority(group string) int32 {
-	order := []string{
-		"apps", "events.k8s.io", "authentication.k8s.io", "authorization.k8s.io", "autoscaling", "batch",
-		"certificates.k8s.io", "networking.k8s.io", "policy", "rbac.authorization.k8s.io", "storage.k8s.io",
-		"apiextensions.k8s.io", "admissionregistration.k8s.io", "scheduling.k8s.io", "coordination.k8s.io",
-		"node.k8s.io", "discovery.k8s.io", "resource.k8s.io", "flowcontrol.apiserver.k8s.io", "storagemigration.k8s.io",
-		"apiregistration.k8s.io",
-	}
-	const core, first, step = 18000, 17800, 100
-	if group == "" {
-		return core
-	}
-	if i := slices.Index(order, group); i >= 0 {
-		return int32(first - step*i)
-	}
-	return customPriority
-}
+// priority says where a group version stands, for clients that look for a
+// resource without naming its group or version.
+type priority struct{ group, version int32 }
 
-// Priorities of the groups of custom resources, as upstream's.
 const (
 	customPriority        = 1000
 	customVersionPriority = 100
 	versionPriority       = 15
-	newerVersionPriority  = 30
+	previewPriority       = 9
 )
 
-func priorities(l local) (group, version int32) {
-	switch {
-	case l.custom:
-		return customPriority, customVersionPriority
-	case l.Version != "v1":
-		return groupPriority(l.Group), newerVersionPriority
+// builtInPriorities are upstream's.
+func builtInPriorities() map[schema.GroupVersion]priority {
+	out := map[schema.GroupVersion]priority{
+		{Version: "v1"}:                                             {18000, 1},
+		{Group: "autoscaling", Version: "v2"}:                       {17500, 30},
+		{Group: "resource.k8s.io", Version: "v1"}:                   {16200, 21},
+		{Group: "flowcontrol.apiserver.k8s.io", Version: "v1"}:      {16100, 21},
+		{Group: "resource.k8s.io", Version: "v1beta2"}:              {16200, 15},
+		{Group: "admissionregistration.k8s.io", Version: "v1beta1"}: {16700, 12},
+		{Group: "coordination.k8s.io", Version: "v1beta1"}:          {16500, 13},
+		{Group: "coordination.k8s.io", Version: "v1alpha2"}:         {16500, 12},
+		{Group: "resource.k8s.io", Version: "v1alpha3"}:             {16200, 1},
 	}
-	return groupPriority(l.Group), versionPriority
+	for group, place := range map[string]int32{
+		apiregistrationv1.GroupName: 20000, "apps": 17800, "events.k8s.io": 17750, "authentication.k8s.io": 17700,
+		"authorization.k8s.io": 17600, "autoscaling": 17500, "batch": 17400, "certificates.k8s.io": 17300,
+		"networking.k8s.io": 17200, "policy": 17100, "rbac.authorization.k8s.io": 17000, "storage.k8s.io": 16800,
+		"apiextensions.k8s.io": 16700, "admissionregistration.k8s.io": 16700, "scheduling.k8s.io": 16600,
+		"coordination.k8s.io": 16500, "node.k8s.io": 16300, "discovery.k8s.io": 16200, "resource.k8s.io": 16200,
+		"flowcontrol.apiserver.k8s.io": 16100, "storagemigration.k8s.io": 15800,
+	} {
+		for version, place := range map[string]priority{
+			"v1": {place, versionPriority}, "v1beta1": {place, previewPriority}, "v1alpha1": {place, previewPriority},
+		} {
+			if gv := (schema.GroupVersion{Group: group, Version: version}); out[gv] == (priority{}) {
+				out[gv] = place
+			}
+		}
+	}
+	return out
+}
+
+func priorities(l local) priority {
+	if l.custom {
+		return priority{customPriority, customVersionPriority}
+	}
+	if p, ok := builtInPriorities()[l.GroupVersion]; ok {
+		return p
+	}
+	return priority{customPriority, versionPriority}
 }
 
 func object(l local) *apiregistrationv1.APIService {
-	group, version := priorities(l)
+	place := priorities(l)
 	mark := managedOnStart
 	if l.custom {
 		mark = managedAlways
@@ -78,7 +94,7 @@ func object(l local) *apiregistrationv1.APIService {
 	return &apiregistrationv1.APIService{
 		ObjectMeta: metav1.ObjectMeta{Name: name(l.GroupVersion), Labels: map[string]string{managed: mark}},
 		Spec: apiregistrationv1.APIServiceSpec{
-			Group: l.Group, Version: l.Version, GroupPriorityMinimum: group, VersionPriority: version,
+			Group: l.Group, Version: l.Version, GroupPriorityMinimum: place.group, VersionPriority: place.version,
 		},
 	}
 }
@@ -98,7 +114,7 @@ func plan(served []local, have []*apiregistrationv1.APIService) (c change) {
 	}
 	wanted := map[string]bool{}
 	for _, l := range served {
-		if l.Group == metrics {
+		if l.Group == metrics || l.Group == apiregistrationv1.GroupName {
 			continue
 		}
 		want := object(l)

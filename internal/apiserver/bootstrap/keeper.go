@@ -15,6 +15,8 @@ import (
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
+	networkingv1ac "k8s.io/client-go/applyconfigurations/networking/v1"
 	"k8s.io/client-go/kubernetes"
 
 	"golang.org/x/sync/errgroup"
@@ -164,6 +166,9 @@ func with(have, more map[string]string) map[string]string {
 	return have
 }
 
+// networkOwner is who says that the network is ready, by upstream's name.
+const networkOwner = "kubernetes-service-cidr-controller"
+
 // network records the network from which services get their addresses.
 func (k *Keeper) network(ctx context.Context) error {
 	api := k.client.NetworkingV1().ServiceCIDRs()
@@ -178,11 +183,11 @@ func (k *Keeper) network(ctx context.Context) error {
 	if apimeta.IsStatusConditionTrue(have.Status.Conditions, networkingv1.ServiceCIDRConditionReady) {
 		return nil
 	}
-	apimeta.SetStatusCondition(&have.Status.Conditions, metav1.Condition{
-		Type: networkingv1.ServiceCIDRConditionReady, Status: metav1.ConditionTrue,
-		Reason: "", Message: "Kubernetes Service CIDR is ready",
-	})
-	if _, err := api.UpdateStatus(ctx, have, metav1.UpdateOptions{}); err != nil {
+	// Applied, so that the condition has an owner of its own.
+	ready := networkingv1ac.ServiceCIDR(want.Name).WithStatus(networkingv1ac.ServiceCIDRStatus().WithConditions(
+		metav1ac.Condition().WithType(networkingv1.ServiceCIDRConditionReady).WithStatus(metav1.ConditionTrue).
+			WithMessage("Kubernetes default Service CIDR is ready").WithLastTransitionTime(metav1.Now())))
+	if _, err := api.ApplyStatus(ctx, ready, metav1.ApplyOptions{FieldManager: networkOwner, Force: true}); err != nil {
 		return fmt.Errorf("mark the service network ready: %w", err)
 	}
 	return nil

@@ -40,8 +40,6 @@ func kubernetesService(clusterIP netip.Addr, port int32) *corev1.Service {
 		},
 		Spec: corev1.ServiceSpec{
 			ClusterIP:       clusterIP.String(),
-			ClusterIPs:      []string{clusterIP.String()},
-			IPFamilies:      []corev1.IPFamily{family(clusterIP)},
 			IPFamilyPolicy:  &single,
 			SessionAffinity: corev1.ServiceAffinityNone,
 			Type:            corev1.ServiceTypeClusterIP,

@@ -94,7 +94,7 @@ func (d *discovery) fill() {
 	for _, crd := range all {
 		groups[crd.Spec.Group] = true
 	}
-	for name := range groups {
+	for _, name := range slices.Sorted(maps.Keys(groups)) {
 		d.refresh(name)
 	}
 }

@@ -86,11 +86,13 @@ func workloadControllers() []controller {
 			rule("create delete get list watch", "resource.k8s.io", "resourceclaims"),
 			rule("patch update", "resource.k8s.io", "resourceclaims resourceclaims/status"),
 			rule("patch update", "core", "pods/status"), events(),
+			rule("patch update", "resource.k8s.io", "resourceclaims/binding"),
 		}},
 		{"device-taint-eviction-controller", rules{
 			rule("delete get list watch", "core", "pods"), rule("patch update", "core", "pods/status"),
 			rule(read, "resource.k8s.io", "resourceclaims"), rule(read, "resource.k8s.io", "resourceslices"),
-			rule(read, "resource.k8s.io", "deviceclasses"), rule(read, "resource.k8s.io", "devicetaintrules"), events(),
+			rule(read, "resource.k8s.io", "deviceclasses"), events(),
+			rule("patch update", "resource.k8s.io", "devicetaintrules/status"), rule(read, "resource.k8s.io", "devicetaintrules"),
 		}},
 	}
 }
@@ -138,17 +140,17 @@ func storageControllers() []controller {
 		{"expand-controller", rules{
 			rule("get list patch update watch", "core", "persistentvolumes"),
 			rule("patch update", "core", "persistentvolumeclaims/status"), rule(read, "core", "persistentvolumeclaims"), events(),
-			rule("get", "core", "services"),
 		}},
 		{"persistent-volume-binder", rules{
 			rule("create delete get list update watch", "core", "persistentvolumes"), rule("update", "core", "persistentvolumes/status"),
 			rule("get list update watch", "core", "persistentvolumeclaims"), rule("update", "core", "persistentvolumeclaims/status"),
 			rule("create delete get list watch", "core", "pods"), rule(read, "storage.k8s.io", "storageclasses"),
-			rule("list watch", "core", "nodes"), events(), rule("watch", "core", "events"), rule("get", "core", "services"),
+			rule("list watch", "core", "nodes"), events(), rule("watch", "core", "events"),
 		}},
 		{"pv-protection-controller", rules{rule("get list update watch", "core", "persistentvolumes"), events()}},
 		{"pvc-protection-controller", rules{
-			rule("get list update watch", "core", "persistentvolumeclaims"), rule(read, "core", "pods"), events(),
+			rule("get list update watch", "core", "persistentvolumeclaims"), rule("update", "core", "persistentvolumeclaims/status"),
+			rule(read, "core", "pods"), events(),
 		}},
 		{"selinux-warning-controller", rules{
 			events(), rule(read, "core", "persistentvolumes"), rule(read, "core", "persistentvolumeclaims"),
@@ -190,7 +192,7 @@ func clusterControllers() []controller {
 		}},
 		{"node-controller", rules{
 			rule("delete get list patch update watch", "core", "nodes"), rule("patch update", "core", "nodes/status"),
-			rule("patch update", "core", "pods/status"), rule("delete get list watch", "core", "pods"), events(),
+			rule("patch update", "core", "pods/status"), rule("delete get list watch", "core", "pods"), rule(read, "coordination.k8s.io", "leases"), events(),
 		}},
 		{"podcertificaterequestcleaner", rules{rule("delete get list watch", csrs, "podcertificaterequests")}},
 		{"resourcequota-controller", rules{
@@ -199,7 +201,8 @@ func clusterControllers() []controller {
 		{"root-ca-cert-publisher", rules{rule("create update", "core", "configmaps"), events()}},
 		{"service-account-controller", rules{rule("create", "core", "serviceaccounts"), events()}},
 		{"storage-version-migrator-controller", rules{
-			rule("create list patch watch", "*", "*"),
+			rule("list patch", "*", "*"), rule("get", "apiextensions.k8s.io", "customresourcedefinitions"),
+			rule("patch", "apiextensions.k8s.io", "customresourcedefinitions/status"),
 			rule("update", "storagemigration.k8s.io", "storageversionmigrations/status"),
 		}},
 		{"ttl-controller", rules{rule("list patch update watch", "core", "nodes"), events()}},

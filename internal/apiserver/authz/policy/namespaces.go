@@ -15,6 +15,8 @@ const (
 	// clusterInfo is a role of our own: nodes that hold nothing but a token read
 	// which cluster it is for.
 	clusterInfo = "sinawi:cluster-info"
+	// leads is what a part does to a lease by which one of several leads.
+	leads = "create get list update watch"
 )
 
 // Roles returns the roles inside namespaces.
@@ -25,10 +27,8 @@ func Roles() []rbacv1.Role {
 		role(system, bootstrapSigner, rule(read, "core", "secrets")),
 		role(system, cloudProvider, rule("create get list watch", "core", "configmaps")),
 		role(system, tokenCleaner, rule("delete get list watch", "core", "secrets"), events()),
-		role(system, managerLock, rule("watch", "core", "configmaps"),
-			rule("get update", "core", "configmaps", "kube-controller-manager")),
-		role(system, schedulerLock, rule("watch", "core", "configmaps"),
-			rule("get update", "core", "configmaps", "kube-scheduler")),
+		role(system, managerLock, rule(leads, "coordination.k8s.io", "leases"), rule(leads, "coordination.k8s.io", "leasecandidates")),
+		role(system, schedulerLock, rule(leads, "coordination.k8s.io", "leases"), rule(leads, "coordination.k8s.io", "leasecandidates")),
 		role(public, bootstrapSigner, rule(read, "core", "configmaps"),
 			rule("update", "core", "configmaps", "cluster-info"), events()),
 		role(public, clusterInfo, rule("get", "core", "configmaps", "cluster-info")),
@@ -40,7 +40,8 @@ func RoleBindings() []rbacv1.RoleBinding {
 	const system, public = metav1.NamespaceSystem, metav1.NamespacePublic
 	return []rbacv1.RoleBinding{
 		binding(system, "system::"+authenticationReader, authenticationReader, user(kubeManager), user(kubeScheduler)),
-		binding(system, managerLock, managerLock, user(kubeManager), account("kube-controller-manager")),
+		binding(system, managerLock, managerLock, user(kubeManager), account("kube-controller-manager"),
+			account("leader-election-controller")),
 		binding(system, schedulerLock, schedulerLock, user(kubeScheduler), account("kube-scheduler")),
 		binding(system, bootstrapSigner, bootstrapSigner, account("bootstrap-signer")),
 		binding(system, cloudProvider, cloudProvider, account("cloud-provider")),

@@ -80,3 +80,42 @@ func TestAggregate(t *testing.T) {
 		}
 	}
 }
+
+func TestWhoMayWhat(t *testing.T) {
+	roles := map[string][]rbacv1.PolicyRule{}
+	for _, r := range ClusterRoles() {
+		roles[r.Name] = r.Rules
+	}
+	for _, r := range Roles() {
+		roles[r.Namespace+"/"+r.Name] = r.Rules
+	}
+	const lock = "kube-system/system::leader-locking-kube-scheduler"
+	for _, c := range []struct {
+		role string
+		rule rbacv1.PolicyRule
+		want bool
+	}{
+		{"view", rule(read, "core events.k8s.io", "events"), true},
+		{"view", rule("get", "coordination.k8s.io", "leases"), false},
+		{"edit", rule(write, "events.k8s.io", "events"), true},
+		{"edit", rule(readWrite, "coordination.k8s.io", "leases"), true},
+		{"system:monitoring", rule("get", "core", "nodes/metrics"), true},
+		{"system:monitoring", paths("get", "/statusz /flagz"), true},
+		{"system:node", rule("create", "events.k8s.io", "events"), true},
+		{"system:node", rule("get", "core", "serviceaccounts"), true},
+		{"system:node", rule("create", "resource.k8s.io", "resourceslices"), false},
+		{"system:cluster-trust-bundle-discovery", rule(read, "certificates.k8s.io", "clustertrustbundles"), true},
+		{"system:kube-scheduler", rule("patch", "resource.k8s.io", "resourceclaims/binding"), true},
+		{"system:kube-scheduler", rule("watch", "coordination.k8s.io", "leases", "kube-scheduler"), true},
+		{"system:controller:storage-version-migrator-controller", rule("create", "core", "pods"), false},
+		{"system:controller:node-controller", rule("list", "coordination.k8s.io", "leases"), true},
+		{"system:controller:expand-controller", rule("get", "core", "services"), false},
+		{"system:controller:pvc-protection-controller", rule("update", "core", "persistentvolumeclaims/status"), true},
+		{lock, rule("create get list update watch", "coordination.k8s.io", "leases leasecandidates"), true},
+		{lock, rule("get", "core", "configmaps", "kube-scheduler"), false},
+	} {
+		if got, _ := validation.Covers(roles[c.role], []rbacv1.PolicyRule{c.rule}); got != c.want {
+			t.Errorf("%s, %v: %v, want %v", c.role, c.rule, got, c.want)
+		}
+	}
+}

@@ -54,9 +54,10 @@ func editRules() []rbacv1.PolicyRule {
 		rule("impersonate", "core", "serviceaccounts"),
 		rule(write, "core", "pods pods/attach pods/exec pods/portforward pods/proxy"),
 		rule("create", "core", "pods/eviction"),
-		rule(write, "core", "configmaps events persistentvolumeclaims replicationcontrollers replicationcontrollers/scale"+
+		rule(write, "core", "configmaps persistentvolumeclaims replicationcontrollers replicationcontrollers/scale"+
 			" secrets serviceaccounts services services/proxy"),
 		rule("create", "core", "serviceaccounts/token"),
+		rule(write, "core events.k8s.io", "events"),
 		rule(write, "apps", "daemonsets deployments deployments/rollback deployments/scale"+
 			" replicasets replicasets/scale statefulsets statefulsets/scale"),
 		rule(write, "autoscaling", "horizontalpodautoscalers"),
@@ -65,7 +66,8 @@ func editRules() []rbacv1.PolicyRule {
 			" replicasets replicasets/scale replicationcontrollers/scale"),
 		rule(write, "policy", "poddisruptionbudgets"),
 		rule(write, "networking.k8s.io", "ingresses networkpolicies"),
-		rule(write, "coordination.k8s.io", "leases"),
+		// A lease may be what somebody is locked out by: only who may change it reads it.
+		rule(readWrite, "coordination.k8s.io", "leases"),
 		rule(write, "resource.k8s.io", "resourceclaims resourceclaimtemplates"),
 	}
 }
@@ -75,9 +77,10 @@ func viewRules() []rbacv1.PolicyRule {
 	return []rbacv1.PolicyRule{
 		rule(read, "core", "configmaps endpoints persistentvolumeclaims persistentvolumeclaims/status pods"+
 			" replicationcontrollers replicationcontrollers/scale serviceaccounts services services/status"),
-		rule(read, "core", "bindings events limitranges namespaces/status pods/log pods/status"+
+		rule(read, "core", "bindings limitranges namespaces/status pods/log pods/status"+
 			" replicationcontrollers/status resourcequotas resourcequotas/status"),
 		rule(read, "core", "namespaces"),
+		rule(read, "core events.k8s.io", "events"),
 		rule(read, "discovery.k8s.io", "endpointslices"),
 		rule(read, "apps", "controllerrevisions "+withSub("daemonsets", "status")+withSub("deployments", "scale status")+
 			withSub("replicasets", "scale status")+withSub("statefulsets", "scale status")),
@@ -87,7 +90,6 @@ func viewRules() []rbacv1.PolicyRule {
 			withSub("ingresses", "status")+"networkpolicies "+withSub("replicasets", "scale status")+"replicationcontrollers/scale"),
 		rule(read, "policy", withSub("poddisruptionbudgets", "status")),
 		rule(read, "networking.k8s.io", withSub("ingresses", "status")+"networkpolicies"),
-		rule(read, "coordination.k8s.io", "leases"),
 		rule(read, "resource.k8s.io", withSub("resourceclaims", "status")+"resourceclaimtemplates"),
 	}
 }
