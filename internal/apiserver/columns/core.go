@@ -57,10 +57,14 @@ func NodeCells(obj runtime.Object) []any {
 		status += ",SchedulingDisabled"
 	}
 	info := &n.Status.NodeInfo
+	kernel := or(info.KernelVersion, unknown)
+	if info.Architecture != "" {
+		kernel += " (" + info.Architecture + ")"
+	}
 	return []any{
 		n.Name, status, OrNone(strings.Join(nodeRoles(n.Labels), ",")), Since(n.CreationTimestamp), info.KubeletVersion,
 		nodeAddress(n, corev1.NodeInternalIP), nodeAddress(n, corev1.NodeExternalIP),
-		or(info.OSImage, unknown), or(info.KernelVersion, unknown), or(info.ContainerRuntimeVersion, unknown),
+		or(info.OSImage, unknown), kernel, or(info.ContainerRuntimeVersion, unknown),
 	}
 }
 
@@ -205,13 +209,13 @@ func SecretCells(obj runtime.Object) []any {
 
 // ServiceAccount columns.
 func ServiceAccount() []metav1.TableColumnDefinition {
-	return []metav1.TableColumnDefinition{Name(), Text("Secrets", corev1.ServiceAccount{}.SwaggerDoc()["secrets"]), Age()}
+	return []metav1.TableColumnDefinition{Name(), Age()}
 }
 
 // ServiceAccountCells fills the columns of ServiceAccount.
 func ServiceAccountCells(obj runtime.Object) []any {
 	s := obj.(*corev1.ServiceAccount)
-	return []any{s.Name, int64(len(s.Secrets)), Since(s.CreationTimestamp)}
+	return []any{s.Name, Since(s.CreationTimestamp)}
 }
 
 // Event columns.
@@ -267,17 +271,6 @@ func EventCells(obj runtime.Object) []any {
 		last, e.Type, e.Reason, object, e.InvolvedObject.FieldPath, source,
 		strings.TrimSpace(e.Message), first, int64(count), e.Name,
 	}
-}
-
-// LimitRange columns.
-func LimitRange() []metav1.TableColumnDefinition {
-	return []metav1.TableColumnDefinition{Name(), Text("Created At", metav1.ObjectMeta{}.SwaggerDoc()["creationTimestamp"])}
-}
-
-// LimitRangeCells fills the columns of LimitRange.
-func LimitRangeCells(obj runtime.Object) []any {
-	l := obj.(*corev1.LimitRange)
-	return []any{l.Name, l.CreationTimestamp.UTC().Format("2006-01-02T15:04:05Z")}
 }
 
 // ResourceQuota columns.

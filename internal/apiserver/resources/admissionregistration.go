@@ -75,7 +75,7 @@ func policyBindingColumns() []metav1.TableColumnDefinition {
 	return []metav1.TableColumnDefinition{
 		nameColumn(),
 		column("PolicyName", "string", "PolicyName indicates the policy definition which the policy binding binded to"),
-		column("ParamRef", "string", "ParamRef indicates the param resource which sets the configration param"),
+		column("ParamRef", "string", "ParamRef indicates the param resource which sets the configuration param"),
 		ageColumn(),
 	}
 }

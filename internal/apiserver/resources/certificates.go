@@ -4,8 +4,10 @@ import (
 	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
+	certificatesv1beta1 "k8s.io/api/certificates/v1beta1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/duration"
 )
 
@@ -18,13 +20,15 @@ func certificateSigningRequests() Resource {
 	r := row[certificatesv1.CertificateSigningRequest, certificatesv1.CertificateSigningRequestList](
 		certificatesv1.SchemeGroupVersion, "CertificateSigningRequest", "certificatesigningrequests", "csr")
 	r.ClusterScoped = true
+	// Clients are told what the columns are in the words of the older version.
+	older := certificatesv1beta1.CertificateSigningRequestSpec{}
 	r.Columns = []metav1.TableColumnDefinition{
 		nameColumn(),
 		ageColumn(),
-		docColumn("SignerName", "string", certificatesv1.CertificateSigningRequestSpec{}, "signerName"),
-		docColumn("Requestor", "string", certificatesv1.CertificateSigningRequestSpec{}, "request"),
-		docColumn("RequestedDuration", "string", certificatesv1.CertificateSigningRequestSpec{}, "expirationSeconds"),
-		docColumn("Condition", "string", certificatesv1.CertificateSigningRequestStatus{}, "conditions"),
+		docColumn("SignerName", "string", older, "signerName"),
+		docColumn("Requestor", "string", older, "request"),
+		docColumn("RequestedDuration", "string", older, "expirationSeconds"),
+		docColumn("Condition", "string", certificatesv1beta1.CertificateSigningRequestStatus{}, "conditions"),
 	}
 	r.Cells = cells(func(c *certificatesv1.CertificateSigningRequest) []any {
 		signer, requested := c.Spec.SignerName, "<none>"
@@ -99,6 +103,7 @@ func podCertificateRequests() Resource {
 		docColumn("NodeName", "string", spec, "nodeName"),
 		docColumn("SignerName", "string", spec, "signerName"),
 		column("State", "string", "Is the request Pending, Issued, Denied, or Failed?"),
+		docColumn("UnverifiedUserAnnotations", "string", spec, "unverifiedUserAnnotations"),
 	}
 	r.Cells = cells(func(p *certificatesv1.PodCertificateRequest) []any {
 		state := "Pending"
@@ -110,7 +115,8 @@ func podCertificateRequests() Resource {
 				state = c.Type
 			}
 		}
-		return []any{p.Name, p.Spec.PodName, p.Spec.ServiceAccountName, string(p.Spec.NodeName), p.Spec.SignerName, state}
+		return []any{p.Name, p.Spec.PodName, p.Spec.ServiceAccountName, string(p.Spec.NodeName), p.Spec.SignerName, state,
+			labels.FormatLabels(p.Spec.UnverifiedUserAnnotations)}
 	})
 	r.SelectableFields = selectable(func(p *certificatesv1.PodCertificateRequest) fields.Set {
 		return fields.Set{

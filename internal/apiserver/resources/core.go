@@ -213,7 +213,6 @@ func persistentVolumeClaims() Resource {
 
 func limitRanges() Resource {
 	r := coreRow[corev1.LimitRange, corev1.LimitRangeList]("LimitRange", "limitranges", "limits")
-	table(&r, columns.LimitRange(), columns.LimitRangeCells)
 	r.Strategy = limitRangeStrategy()
 	return r
 }

@@ -18,6 +18,8 @@ func deviceClasses() Resource {
 	r.ClusterScoped = true
 	r.Previews = previews(resourcev1.GroupName, "v1beta2", "v1beta1")
 	r.ReturnsDeleted = true
+	r.Columns = []metav1.TableColumnDefinition{nameColumn(), ageColumn()}
+	r.Cells = cells(func(c *resourcev1.DeviceClass) []any { return []any{c.Name, since(c.CreationTimestamp)} })
 	r.Strategy = deviceClassStrategy()
 	return r
 }
@@ -60,6 +62,8 @@ func resourceClaimTemplates() Resource {
 		resourcev1.SchemeGroupVersion, "ResourceClaimTemplate", "resourceclaimtemplates")
 	r.Previews = previews(resourcev1.GroupName, "v1beta2", "v1beta1")
 	r.ReturnsDeleted = true
+	r.Columns = []metav1.TableColumnDefinition{nameColumn(), ageColumn()}
+	r.Cells = cells(func(t *resourcev1.ResourceClaimTemplate) []any { return []any{t.Name, since(t.CreationTimestamp)} })
 	r.Strategy = resourceClaimTemplateStrategy()
 	return r
 }
@@ -90,6 +94,22 @@ func deviceTaintRules() Resource {
 	r := row[resourcev1.DeviceTaintRule, resourcev1.DeviceTaintRuleList](resourcev1.SchemeGroupVersion, "DeviceTaintRule", "devicetaintrules")
 	r.ClusterScoped = true
 	r.Previews = previews(resourcev1.GroupName, "v1beta2", "v1alpha3")
+	taint := resourcev1.DeviceTaint{}
+	r.Columns = []metav1.TableColumnDefinition{
+		nameColumn(),
+		docColumn("Key", "string", taint, "key"),
+		docColumn("Value", "string", taint, "value"),
+		docColumn("Effect", "string", taint, "effect"),
+		docColumn("TimeAdded", "string", taint, "timeAdded"),
+		ageColumn(),
+	}
+	r.Cells = cells(func(d *resourcev1.DeviceTaintRule) []any {
+		taint, added := &d.Spec.Taint, ""
+		if taint.TimeAdded != nil {
+			added = since(*taint.TimeAdded)
+		}
+		return []any{d.Name, taint.Key, taint.Value, string(taint.Effect), added, since(d.CreationTimestamp)}
+	})
 	r.Strategy = deviceTaintRuleStrategy()
 	r.Status = deviceTaintRuleStatusStrategy()
 	return r

@@ -26,12 +26,13 @@ batch/cronjobs|cj|all|Name,Schedule,Timezone,Suspend,Active,Last Schedule,Age,+C
 batch/jobs||all|Name,Status,Completions,Duration,Age,+Containers,+Images,+Selector
 certificates.k8s.io/certificatesigningrequests|csr||Name,Age,SignerName,Requestor,RequestedDuration,Condition
 certificates.k8s.io/clustertrustbundles|||Name,SignerName
+certificates.k8s.io/podcertificaterequests|||Name,PodName,ServiceAccountName,NodeName,SignerName,State,UnverifiedUserAnnotations
 coordination.k8s.io/leasecandidates|||Name,LeaseName,BinaryVersion,EmulationVersion,Strategy,Age
 coordination.k8s.io/leases|||Name,Holder,Age
 core/configmaps|cm||Name,Data,Age
 core/endpoints|ep||Name,Endpoints,Age
 core/events|ev||Last Seen,Type,Reason,Object,+Subobject,+Source,Message,+First Seen,+Count,+Name
-core/limitranges|limits||Name,Created At
+core/limitranges|limits||
 core/namespaces|ns||Name,Status,Age
 core/nodes|no||Name,Status,Roles,Age,Version,+Internal-IP,+External-IP,+OS-Image,+Kernel-Version,+Container-Runtime
 core/persistentvolumeclaims|pvc||Name,Status,Volume,Capacity,Access Modes,StorageClass,VolumeAttributesClass,Age,+VolumeMode
@@ -41,31 +42,35 @@ core/podtemplates|||Name,Containers,Images,Pod Labels
 core/replicationcontrollers|rc|all|Name,Desired,Current,Ready,Age,+Containers,+Images,+Selector
 core/resourcequotas|quota||Name,Request,Limit,Age
 core/secrets|||Name,Type,Data,Age
-core/serviceaccounts|sa||Name,Secrets,Age
+core/serviceaccounts|sa||Name,Age
 core/services|svc|all|Name,Type,Cluster-IP,External-IP,Port(s),Age,+Selector
 discovery.k8s.io/endpointslices|||Name,AddressType,Ports,Endpoints,Age
 flowcontrol.apiserver.k8s.io/flowschemas|||Name,PriorityLevel,MatchingPrecedence,DistinguisherMethod,Age,MissingPL
 flowcontrol.apiserver.k8s.io/prioritylevelconfigurations|||Name,Type,NominalConcurrencyShares,Queues,HandSize,QueueLengthLimit,Age
 networking.k8s.io/ingressclasses|||Name,Controller,Parameters,Age
 networking.k8s.io/ingresses|ing||Name,Class,Hosts,Address,Ports,Age
-networking.k8s.io/ipaddresses|ip||Name,ParentRef,Age
+networking.k8s.io/ipaddresses|ip||Name,ParentRef
 networking.k8s.io/networkpolicies|netpol||Name,Pod-Selector,Age
 networking.k8s.io/servicecidrs|||Name,CIDRs,Age
 node.k8s.io/runtimeclasses|||Name,Handler,Age
 policy/poddisruptionbudgets|pdb||Name,Min Available,Max Unavailable,Allowed Disruptions,Age
 rbac.authorization.k8s.io/clusterrolebindings|||Name,Role,Age,+Users,+Groups,+ServiceAccounts
-rbac.authorization.k8s.io/clusterroles|||Name,Created At
+rbac.authorization.k8s.io/clusterroles|||
 rbac.authorization.k8s.io/rolebindings|||Name,Role,Age,+Users,+Groups,+ServiceAccounts
-rbac.authorization.k8s.io/roles|||Name,Created At
+rbac.authorization.k8s.io/roles|||
+resource.k8s.io/deviceclasses|||Name,Age
+resource.k8s.io/devicetaintrules|||Name,Key,Value,Effect,TimeAdded,Age
 resource.k8s.io/resourceclaims|||Name,State,Age
+resource.k8s.io/resourceclaimtemplates|||Name,Age
 resource.k8s.io/resourceslices|||Name,Node,Driver,Pool,Age
 scheduling.k8s.io/priorityclasses|pc||Name,Value,Global-Default,Age,PreemptionPolicy
 storage.k8s.io/csidrivers|||Name,AttachRequired,PodInfoOnMount,StorageCapacity,TokenRequests,RequiresRepublish,Modes,Age
 storage.k8s.io/csinodes|||Name,Drivers,Age
-storage.k8s.io/csistoragecapacities|||Name,StorageClassName,Capacity
+storage.k8s.io/csistoragecapacities|||
 storage.k8s.io/storageclasses|sc||Name,Provisioner,ReclaimPolicy,VolumeBindingMode,AllowVolumeExpansion,Age
 storage.k8s.io/volumeattachments|||Name,Attacher,PV,Node,Attached,Age
 storage.k8s.io/volumeattributesclasses|vac||Name,DriverName,Age
+storagemigration.k8s.io/storageversionmigrations|||Name,Resource,Status
 `
 
 func TestNamesAndColumns(t *testing.T) {

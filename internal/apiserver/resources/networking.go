@@ -121,7 +121,6 @@ func ipAddresses() Resource {
 	r.Columns = []metav1.TableColumnDefinition{
 		nameColumn(),
 		docColumn("ParentRef", "string", networkingv1.IPAddressSpec{}, "parentRef"),
-		ageColumn(),
 	}
 	r.Cells = cells(func(a *networkingv1.IPAddress) []any {
 		parent := "<none>"

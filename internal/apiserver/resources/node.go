@@ -11,7 +11,7 @@ func Node() []Resource {
 	r.ClusterScoped = true
 	r.Columns = []metav1.TableColumnDefinition{
 		nameColumn(),
-		docColumn("Handler", "string", nodev1.RuntimeClass{}, "handler"),
+		column("Handler", "string", ""),
 		ageColumn(),
 	}
 	r.Cells = cells(func(c *nodev1.RuntimeClass) []any {

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+	rbacv1beta1 "k8s.io/api/rbac/v1beta1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -15,8 +16,6 @@ func RBAC() []Resource {
 func roles() Resource {
 	r := row[rbacv1.Role, rbacv1.RoleList](rbacv1.SchemeGroupVersion, "Role", "roles")
 	r.NamesUnchecked = true
-	r.Columns = roleColumns()
-	r.Cells = cells(func(o *rbacv1.Role) []any { return []any{o.Name, roleCreated(o.CreationTimestamp)} })
 	r.Strategy = roleStrategy()
 	return r
 }
@@ -24,26 +23,14 @@ func roles() Resource {
 func clusterRoles() Resource {
 	r := row[rbacv1.ClusterRole, rbacv1.ClusterRoleList](rbacv1.SchemeGroupVersion, "ClusterRole", "clusterroles")
 	r.ClusterScoped, r.NamesUnchecked = true, true
-	r.Columns = roleColumns()
-	r.Cells = cells(func(o *rbacv1.ClusterRole) []any { return []any{o.Name, roleCreated(o.CreationTimestamp)} })
 	r.Strategy = clusterRoleStrategy()
 	return r
-}
-
-// Roles have no printer upstream: the default one shows their creation as a time.
-func roleColumns() []metav1.TableColumnDefinition {
-	created := docColumn("Created At", "date", metav1.ObjectMeta{}, "creationTimestamp")
-	return []metav1.TableColumnDefinition{nameColumn(), created}
-}
-
-func roleCreated(t metav1.Time) string {
-	return t.UTC().Format("2006-01-02T15:04:05Z")
 }
 
 func roleBindings() Resource {
 	r := row[rbacv1.RoleBinding, rbacv1.RoleBindingList](rbacv1.SchemeGroupVersion, "RoleBinding", "rolebindings")
 	r.NamesUnchecked = true
-	r.Columns = bindingColumns(rbacv1.RoleBinding{}, "roleBinding")
+	r.Columns = bindingColumns(rbacv1beta1.RoleBinding{}, "roleBinding")
 	r.Cells = cells(func(b *rbacv1.RoleBinding) []any {
 		return bindingCells(&b.ObjectMeta, b.RoleRef, b.Subjects)
 	})
@@ -54,7 +41,7 @@ func roleBindings() Resource {
 func clusterRoleBindings() Resource {
 	r := row[rbacv1.ClusterRoleBinding, rbacv1.ClusterRoleBindingList](rbacv1.SchemeGroupVersion, "ClusterRoleBinding", "clusterrolebindings")
 	r.ClusterScoped, r.NamesUnchecked = true, true
-	r.Columns = bindingColumns(rbacv1.ClusterRoleBinding{}, "clusterRoleBinding")
+	r.Columns = bindingColumns(rbacv1beta1.ClusterRoleBinding{}, "clusterRoleBinding")
 	r.Cells = cells(func(b *rbacv1.ClusterRoleBinding) []any {
 		return bindingCells(&b.ObjectMeta, b.RoleRef, b.Subjects)
 	})

@@ -131,18 +131,6 @@ func csiDrivers() Resource {
 
 func csiStorageCapacities() Resource {
 	r := row[storagev1.CSIStorageCapacity, storagev1.CSIStorageCapacityList](storagev1.SchemeGroupVersion, "CSIStorageCapacity", "csistoragecapacities")
-	r.Columns = []metav1.TableColumnDefinition{
-		nameColumn(),
-		docColumn("StorageClassName", "string", storagev1.CSIStorageCapacity{}, "storageClassName"),
-		docColumn("Capacity", "string", storagev1.CSIStorageCapacity{}, "capacity"),
-	}
-	r.Cells = cells(func(c *storagev1.CSIStorageCapacity) []any {
-		capacity := "<unset>"
-		if c.Capacity != nil {
-			capacity = c.Capacity.String()
-		}
-		return []any{c.Name, c.StorageClassName, capacity}
-	})
 	r.Strategy = csiStorageCapacityStrategy()
 	return r
 }
