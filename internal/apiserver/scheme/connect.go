@@ -42,7 +42,7 @@ func readQuery(query url.Values, options reflect.Value) error {
 			continue
 		}
 		if err := setField(options.Field(i), values); err != nil {
-			return fmt.Errorf("query parameter %s: %w", name, err)
+			return err
 		}
 	}
 	return nil

@@ -45,7 +45,7 @@ func New(rows []resources.Resource) (*runtime.Scheme, error) {
 		return nil, err
 	}
 	for _, add := range []func(*runtime.Scheme) error{
-		addEvents, addAutoscaling, addConnectOptions,
+		addEvents, addAutoscaling, addEvictions, addConnectOptions,
 	} {
 		if err := add(s); err != nil {
 			return nil, fmt.Errorf("register conversions: %w", err)
