@@ -54,10 +54,6 @@ func (l *logs) Get(ctx context.Context, name string, opts runtime.Object) (runti
 	if !ok {
 		return nil, fmt.Errorf("invalid options object: %#v", opts)
 	}
-	if options.Stream == nil {
-		all := corev1.LogStreamAll
-		options.Stream = &all
-	}
 	if errs := validateLogOptions(options); len(errs) > 0 {
 		return nil, apierrors.NewInvalid(schema.GroupKind{Kind: "PodLogOptions"}, name, errs)
 	}
@@ -109,9 +105,6 @@ func logQuery(o *corev1.PodLogOptions) url.Values {
 	if o.SinceTime != nil {
 		q.Set("sinceTime", o.SinceTime.Format(time.RFC3339))
 	}
-	if o.Stream != nil && *o.Stream != corev1.LogStreamAll {
-		q.Set("stream", *o.Stream)
-	}
 	return q
 }
 
@@ -132,15 +125,9 @@ func validateLogOptions(o *corev1.PodLogOptions) field.ErrorList {
 	case o.SinceSeconds != nil && *o.SinceSeconds < 1:
 		invalid("sinceSeconds", *o.SinceSeconds, "must be greater than 0")
 	}
-	valid := []string{corev1.LogStreamAll, corev1.LogStreamStdout, corev1.LogStreamStderr}
-	switch *o.Stream {
-	case corev1.LogStreamAll:
-	case corev1.LogStreamStdout, corev1.LogStreamStderr:
-		if o.TailLines != nil {
-			errs = append(errs, field.Forbidden(field.NewPath(""), "`tailLines` and specific `stream` are mutually exclusive for now"))
-		}
-	default:
-		errs = append(errs, field.NotSupported(field.NewPath("stream"), *o.Stream, valid))
+	if o.Stream != nil {
+		// Upstream's gate PodLogsQuerySplitStreams is off at this level.
+		errs = append(errs, field.Forbidden(field.NewPath("stream"), "may not be specified"))
 	}
 	return errs
 }

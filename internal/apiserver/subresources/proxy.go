@@ -159,16 +159,22 @@ func serviceLocation(services, slices, pods *rows.Store, transport http.RoundTri
 		if err != nil {
 			return location{}, err
 		}
+		found, err := slicesOf(ctx, slices, name)
+		if err != nil {
+			return location{}, err
+		}
+		// As upstream: whether there is such a service matters only to those
+		// who name a port by its number.
+		_, byNumber := strconv.ParseInt(port, 10, 64)
+		if len(found) == 0 && byNumber != nil {
+			return location{}, apierrors.NewServiceUnavailable(fmt.Sprintf("no endpoints available for service %q", name))
+		}
 		obj, err := services.Get(ctx, name, &metav1.GetOptions{})
 		if err != nil {
 			return location{}, err
 		}
 		service := obj.(*corev1.Service)
 		if port, err = servicePort(service, port); err != nil {
-			return location{}, err
-		}
-		found, err := slicesOf(ctx, slices, name)
-		if err != nil {
 			return location{}, err
 		}
 		family := corev1.IPv4Protocol
