@@ -69,6 +69,9 @@ func TestRollingUpdateAndRollback(t *testing.T) {
 			t.Errorf("pod %s runs %s", pod.Name, image)
 		}
 	}
+	if g := get(e, d).Generation; g != 2 {
+		t.Errorf("generation %d after one change: the controller's own writes count", g)
+	}
 	// What kubectl rollout undo does: the old set's template, which comes back as
 	// a new revision of the same set.
 	change(e, d, setImage("image:1"))

@@ -1,6 +1,7 @@
 package resources
 
 import (
+	"maps"
 	"strconv"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -84,10 +85,10 @@ func templateNumber(d *appsv1.DaemonSet) int64 {
 }
 
 func setTemplateNumber(d *appsv1.DaemonSet, n int64) {
-	if d.Annotations == nil {
-		d.Annotations = map[string]string{}
-	}
-	d.Annotations[appsv1.DeprecatedTemplateGeneration] = strconv.FormatInt(n, 10)
+	annotations := make(map[string]string, len(d.Annotations)+1) // the old ones may be shared
+	maps.Copy(annotations, d.Annotations)
+	annotations[appsv1.DeprecatedTemplateGeneration] = strconv.FormatInt(n, 10)
+	d.Annotations = annotations
 }
 
 func daemonSetStatusStrategy() *Strategy {

@@ -76,3 +76,34 @@ func TestUpdateWarnings(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// TestTemplateGeneration counts a daemon set's templates, whatever its writer
+// says.
+func TestTemplateGeneration(t *testing.T) {
+	set := func(image, generation string) *appsv1.DaemonSet {
+		d := &appsv1.DaemonSet{}
+		d.Spec.Template.Spec.Containers = []corev1.Container{{Name: "c", Image: image}}
+		if generation != "" {
+			d.Annotations = map[string]string{appsv1.DeprecatedTemplateGeneration: generation}
+		}
+		return d
+	}
+	main, status := daemonSetStrategy(), daemonSetStatusStrategy()
+	for _, tt := range []struct {
+		name    string
+		prepare func(d *appsv1.DaemonSet)
+		obj     *appsv1.DaemonSet
+		want    string
+	}{
+		{"created", func(d *appsv1.DaemonSet) { main.PrepareForCreate(context.Background(), d) }, set("a", ""), "1"},
+		{"created as a later one", func(d *appsv1.DaemonSet) { main.PrepareForCreate(context.Background(), d) }, set("a", "4"), "4"},
+		{"another template", func(d *appsv1.DaemonSet) { main.PrepareForUpdate(context.Background(), d, set("a", "3")) }, set("b", "9"), "4"},
+		{"the same template", func(d *appsv1.DaemonSet) { main.PrepareForUpdate(context.Background(), d, set("a", "3")) }, set("a", ""), "3"},
+		{"status", func(d *appsv1.DaemonSet) { status.PrepareForUpdate(context.Background(), d, set("a", "3")) }, set("b", ""), "3"},
+	} {
+		tt.prepare(tt.obj)
+		if got := tt.obj.Annotations[appsv1.DeprecatedTemplateGeneration]; got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}

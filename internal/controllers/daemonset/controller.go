@@ -96,7 +96,10 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 	}
 	book := &history.Book{
 		Client: c.Client, Cache: c.Cache, Owner: set, Kind: kind, Selector: set.Spec.Selector,
-		HashLabel: appsv1.DefaultDaemonSetUniqueLabelKey, Collisions: set.Status.CollisionCount,
+		HashLabel: appsv1.DefaultDaemonSetUniqueLabelKey,
+		Hash: func(template *corev1.PodTemplateSpec, _ []byte) string {
+			return workload.TemplateHash(template, set.Status.CollisionCount)
+		},
 	}
 	revisions, err := book.List(ctx)
 	if err != nil {

@@ -44,7 +44,7 @@ type place struct {
 	fresh     *corev1.Pod // oldest active pod of this template
 	surplus   []*corev1.Pod
 	ended     []*corev1.Pod
-	any       bool
+	first     *corev1.Pod // the one that counts for the status: scheduled, then oldest
 }
 
 // decide says how to bring the set nearer to its spec.
@@ -81,7 +81,7 @@ func (y *state) sort() {
 	}
 	pods := slices.Clone(y.pods)
 	slices.SortFunc(pods, func(a, b *corev1.Pod) int {
-		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
+		return cmp.Or(compareScheduled(a, b), a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
 	})
 	for _, pod := range pods {
 		p := byNode[target(pod)]
@@ -99,7 +99,21 @@ func (y *state) sort() {
 		default:
 			p.surplus = append(p.surplus, pod)
 		}
-		p.any = true
+		if p.first == nil && !(pod.DeletionTimestamp != nil && workload.Finished(pod)) {
+			p.first = pod
+		}
+	}
+}
+
+// compareScheduled puts pods with a node first.
+func compareScheduled(a, b *corev1.Pod) int {
+	switch {
+	case (a.Spec.NodeName == "") == (b.Spec.NodeName == ""):
+		return 0
+	case b.Spec.NodeName == "":
+		return -1
+	default:
+		return 1
 	}
 }
 
@@ -133,7 +147,7 @@ func (y *state) manage() {
 		if p.old != nil && p.fresh != nil && !y.surging(p) {
 			y.remove = append(y.remove, p.old)
 		}
-		if p.run && !p.any {
+		if p.run && p.first == nil {
 			y.create = append(y.create, p.node)
 		}
 	}
@@ -226,30 +240,23 @@ func (y *state) count() {
 	st.NumberReady, st.UpdatedNumberScheduled, st.NumberAvailable, st.NumberUnavailable = 0, 0, 0, 0
 	for _, p := range y.places {
 		if !p.run {
-			if p.any {
+			if p.first != nil {
 				st.NumberMisscheduled++
 			}
 			continue
 		}
 		st.DesiredNumberScheduled++
-		if !p.any {
+		if p.first == nil {
 			continue
 		}
 		st.CurrentNumberScheduled++
-		pod := cmp.Or(p.fresh, p.old)
-		if pod == nil {
-			continue
-		}
-		if p.old != nil && p.fresh != nil && !workload.Ready(p.fresh) {
-			pod = p.old // it serves until the other does
-		}
-		if workload.Ready(pod) {
+		if workload.Ready(p.first) {
 			st.NumberReady++
-			if y.available(pod) {
+			if y.available(p.first) {
 				st.NumberAvailable++
 			}
 		}
-		if p.fresh != nil {
+		if y.fresh(p.first) {
 			st.UpdatedNumberScheduled++
 		}
 	}

@@ -104,17 +104,29 @@ func TestDecide(t *testing.T) {
 	}
 }
 
+// TestStatus counts desired, current, misscheduled, ready, updated, available
+// and unavailable nodes.
 func TestStatus(t *testing.T) {
-	snap := snapshot{set: newSet(), hash: "2", nodes: []*corev1.Node{
+	nodes := []*corev1.Node{
 		node("a"), node("b"), node("c"), node("d", corev1.Taint{Key: "private", Effect: corev1.TaintEffectNoSchedule}),
-	}}
-	for i, s := range []string{"a 2 ready", "b 1 starting", "d 2 ready"} {
-		snap.pods = append(snap.pods, podOn(t, s, i))
 	}
-	st := decide(snap, time.Now()).status
-	got := []int32{st.DesiredNumberScheduled, st.CurrentNumberScheduled, st.NumberMisscheduled, st.NumberReady, st.UpdatedNumberScheduled, st.NumberAvailable, st.NumberUnavailable}
-	if want := []int32{3, 2, 1, 1, 1, 1, 2}; !slices.Equal(got, want) {
-		t.Errorf("desired, current, misscheduled, ready, updated, available, unavailable: %v, want %v", got, want)
+	for _, tt := range []struct {
+		name string
+		pods []string
+		want []int32
+	}{
+		{"some", []string{"a 2 ready", "b 1 starting", "d 2 ready"}, []int32{3, 2, 1, 1, 1, 1, 2}},
+		{"the oldest of a node counts", []string{"a 1 ready", "a 2 starting", "b 1 starting", "b 2 ready"}, []int32{3, 2, 0, 1, 0, 1, 2}},
+	} {
+		snap := snapshot{set: newSet(), hash: "2", nodes: nodes}
+		for i, s := range tt.pods {
+			snap.pods = append(snap.pods, podOn(t, s, i))
+		}
+		st := decide(snap, time.Now()).status
+		got := []int32{st.DesiredNumberScheduled, st.CurrentNumberScheduled, st.NumberMisscheduled, st.NumberReady, st.UpdatedNumberScheduled, st.NumberAvailable, st.NumberUnavailable}
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
+		}
 	}
 }
 

@@ -151,13 +151,7 @@ func (c *Controller) act(ctx context.Context, d *appsv1.Deployment, p plan) erro
 		}
 	}
 	if p.revision != "" && p.revision != d.Annotations[RevisionAnnotation] {
-		changed := d.DeepCopy()
-		changed.Annotations = withLabel(changed.Annotations, RevisionAnnotation, p.revision)
-		if err := c.Client.Update(ctx, changed); err != nil {
-			return client.IgnoreNotFound(fmt.Errorf("set revision: %w", err))
-		}
-		changed.Status = *d.Status.DeepCopy()
-		d = changed
+		return c.updateRevision(ctx, d, p)
 	}
 	return c.updateStatus(ctx, d, p.status)
 }
@@ -203,6 +197,19 @@ func (c *Controller) resolveCollision(ctx context.Context, d *appsv1.Deployment,
 	status.CollisionCount = workload.OneMore(status.CollisionCount)
 	c.Log.Warn("replica set name is taken, trying another hash", "deployment", d.Name, "replicaset", want.Name)
 	return c.updateStatus(ctx, d, status)
+}
+
+// updateRevision writes the revision with the status: a deployment whose
+// annotations change by themselves gets another generation, as if its user had
+// asked for something new.
+func (c *Controller) updateRevision(ctx context.Context, d *appsv1.Deployment, p plan) error {
+	changed := d.DeepCopy()
+	changed.Annotations = withLabel(changed.Annotations, RevisionAnnotation, p.revision)
+	changed.Status = p.status
+	if err := c.Client.Status().Update(ctx, changed); err != nil {
+		return client.IgnoreNotFound(fmt.Errorf("set revision: %w", err))
+	}
+	return nil
 }
 
 func (c *Controller) updateStatus(ctx context.Context, d *appsv1.Deployment, next appsv1.DeploymentStatus) error {

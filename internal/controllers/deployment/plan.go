@@ -8,6 +8,8 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sinawi/sinawi/internal/controllers/workload"
 )
 
 // snapshot is what a decision is made from.
@@ -173,7 +175,7 @@ func (r *rollout) ensureNewSet(create bool) {
 
 // newSet is the ReplicaSet of the deployment's template, of size zero.
 func newSet(d *appsv1.Deployment) *appsv1.ReplicaSet {
-	hash := TemplateHash(&d.Spec.Template, d.Status.CollisionCount)
+	hash := workload.TemplateHash(&d.Spec.Template, d.Status.CollisionCount)
 	template := *d.Spec.Template.DeepCopy()
 	template.Labels = withLabel(template.Labels, appsv1.DefaultDeploymentUniqueLabelKey, hash)
 	selector := d.Spec.Selector.DeepCopy()

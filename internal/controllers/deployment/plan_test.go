@@ -11,6 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"pgregory.net/rapid"
+
+	"github.com/sinawi/sinawi/internal/controllers/workload"
 )
 
 func p[T any](v T) *T { return &v }
@@ -201,11 +203,11 @@ func TestTheTimeOfAPauseDoesNotCount(t *testing.T) {
 func TestHashAndCollision(t *testing.T) {
 	w := newWorld(1, intstr.FromInt32(1), intstr.FromInt32(0))
 	template := &w.d.Spec.Template
-	first := TemplateHash(template, nil)
-	if TemplateHash(template.DeepCopy(), nil) != first {
+	first := workload.TemplateHash(template, nil)
+	if workload.TemplateHash(template.DeepCopy(), nil) != first {
 		t.Error("equal templates have different hashes")
 	}
-	if TemplateHash(template, p(int32(1))) == first {
+	if workload.TemplateHash(template, p(int32(1))) == first {
 		t.Error("a collision does not change the hash")
 	}
 	labelled := template.DeepCopy()

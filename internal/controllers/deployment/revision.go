@@ -2,17 +2,12 @@ package deployment
 
 import (
 	"cmp"
-	"encoding/binary"
-	"fmt"
-	"hash/fnv"
 	"strconv"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/util/rand"
-	"k8s.io/utils/dump"
 )
 
 // Annotations that a rollout leaves on its ReplicaSets and reads back; kubectl's
@@ -26,19 +21,6 @@ const (
 	// revisionHistoryChars bounds the history annotation.
 	revisionHistoryChars = 2000
 )
-
-// TemplateHash names a template. Objects of equal content have equal hashes in
-// every version of this program that shares the API types.
-func TemplateHash(template *corev1.PodTemplateSpec, collisions *int32) string {
-	h := fnv.New32a()
-	fmt.Fprintf(h, "%v", dump.ForHash(*template))
-	if collisions != nil {
-		var b [8]byte
-		binary.LittleEndian.PutUint32(b[:], uint32(*collisions))
-		h.Write(b[:])
-	}
-	return rand.SafeEncodeString(strconv.FormatUint(uint64(h.Sum32()), 10))
-}
 
 // SameTemplate compares templates without the label that carries their hash.
 func SameTemplate(a, b *corev1.PodTemplateSpec) bool {

@@ -44,8 +44,9 @@ type Book struct {
 	Selector *metav1.LabelSelector
 	// HashLabel is the label of a revision that carries its hash.
 	HashLabel string
-	// Collisions is the owner's status.collisionCount.
-	Collisions *int32
+	// Hash names the revision of a template with its data. It depends on the
+	// owner's status.collisionCount.
+	Hash func(template *corev1.PodTemplateSpec, data []byte) string
 }
 
 // Data is what a revision keeps of a template: a patch that puts it back.
@@ -76,12 +77,10 @@ func Template(revision *appsv1.ControllerRevision) (*corev1.PodTemplateSpec, err
 }
 
 // Hash names data. Collisions change it.
-func Hash(data []byte, collisions *int32) string {
+func Hash(data []byte, collisions int32) string {
 	h := fnv.New32()
 	h.Write(data)
-	if collisions != nil {
-		h.Write([]byte(strconv.Itoa(int(*collisions))))
-	}
+	h.Write([]byte(strconv.Itoa(int(collisions))))
 	return rand.SafeEncodeString(strconv.FormatUint(uint64(h.Sum32()), 10))
 }
 
@@ -152,7 +151,7 @@ func sameData(a, b []byte) bool {
 }
 
 func (b *Book) create(ctx context.Context, template *corev1.PodTemplateSpec, data []byte, number int64) (*appsv1.ControllerRevision, error) {
-	hash := Hash(data, b.Collisions)
+	hash := b.Hash(template, data)
 	own := map[string]string{}
 	for k, v := range template.Labels {
 		own[k] = v

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sinawi/sinawi/internal/controllers/expect"
@@ -69,7 +70,10 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 	}
 	book := &history.Book{
 		Client: c.Client, Cache: c.Cache, Owner: set, Kind: kind, Selector: set.Spec.Selector,
-		HashLabel: hashLabel, Collisions: set.Status.CollisionCount,
+		HashLabel: hashLabel,
+		Hash: func(_ *corev1.PodTemplateSpec, data []byte) string {
+			return history.Hash(data, ptr.Deref(set.Status.CollisionCount, 0))
+		},
 	}
 	revisions, err := book.List(ctx)
 	if err != nil {
@@ -114,9 +118,7 @@ func (c *Controller) act(ctx context.Context, set *appsv1.StatefulSet, p plan, c
 		n, _ := ordinal(set, pod)
 		changed := pod.DeepCopy()
 		identify(set, changed, n)
-		if err := c.Client.Patch(ctx, changed, client.MergeFrom(pod)); client.IgnoreNotFound(err) != nil {
-			errs = append(errs, fmt.Errorf("label pod %s: %w", pod.Name, err))
-		}
+		errs = append(errs, c.relabel(ctx, set, pod, changed))
 	}
 	for _, n := range p.store {
 		errs = append(errs, c.createClaims(ctx, set, n))
@@ -139,7 +141,6 @@ func (c *Controller) act(ctx context.Context, set *appsv1.StatefulSet, p plan, c
 		}
 	}
 	for _, pod := range p.renew {
-		c.tellRenewal(set, pod)
 		errs = append(errs, c.remove(ctx, set, pod))
 	}
 	for _, pod := range p.remove {
@@ -149,13 +150,27 @@ func (c *Controller) act(ctx context.Context, set *appsv1.StatefulSet, p plan, c
 	return errors.Join(errs...)
 }
 
+// relabel writes the labels that a pod's number asks for.
+func (c *Controller) relabel(ctx context.Context, set *appsv1.StatefulSet, pod, changed *corev1.Pod) error {
+	err := c.Client.Patch(ctx, changed, client.MergeFrom(pod))
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil
+	case err != nil:
+		c.Events.Eventf(set, corev1.EventTypeWarning, "FailedUpdate", "Update Pod %s in StatefulSet %s failed error: %s", pod.Name, set.Name, err)
+		return fmt.Errorf("label pod %s: %w", pod.Name, err)
+	}
+	c.Events.Eventf(set, corev1.EventTypeNormal, "SuccessfulUpdate", "Update Pod %s in StatefulSet %s successful", pod.Name, set.Name)
+	return nil
+}
+
 func (c *Controller) create(ctx context.Context, set *appsv1.StatefulSet, one creation, revision *appsv1.ControllerRevision) error {
 	template, err := history.Template(revision)
 	if err != nil {
 		return err
 	}
 	if err := c.createClaims(ctx, set, one.ordinal); err != nil {
-		c.Events.Eventf(set, corev1.EventTypeWarning, "FailedCreate", "create Claim for Pod %s in StatefulSet %s failed error: %s", podName(set, one.ordinal), set.Name, err)
+		c.Events.Eventf(set, corev1.EventTypeWarning, "FailedCreate", "Create Claim for Pod %s in StatefulSet %s failed error: %s", podName(set, one.ordinal), set.Name, err)
 		return err
 	}
 	pod := build(set, template, revision.Name, one.ordinal)
@@ -163,23 +178,14 @@ func (c *Controller) create(ctx context.Context, set *appsv1.StatefulSet, one cr
 	switch {
 	case err == nil:
 		c.pending.Created(set.UID, pod, time.Now())
-		c.Events.Eventf(set, corev1.EventTypeNormal, "SuccessfulCreate", "create Pod %s in StatefulSet %s successful", pod.Name, set.Name)
+		c.Events.Eventf(set, corev1.EventTypeNormal, "SuccessfulCreate", "Create Pod %s in StatefulSet %s successful", pod.Name, set.Name)
 		return nil
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return nil // nothing can be created here any more
 	default:
-		c.Events.Eventf(set, corev1.EventTypeWarning, "FailedCreate", "create Pod %s in StatefulSet %s failed error: %s", pod.Name, set.Name, err)
+		c.Events.Eventf(set, corev1.EventTypeWarning, "FailedCreate", "Create Pod %s in StatefulSet %s failed error: %s", pod.Name, set.Name, err)
 		return fmt.Errorf("create pod %s: %w", pod.Name, err)
 	}
-}
-
-// tellRenewal says why a pod is deleted that nobody asked to go.
-func (c *Controller) tellRenewal(set *appsv1.StatefulSet, pod *corev1.Pod) {
-	if pod.Status.Phase == corev1.PodFailed {
-		c.Events.Eventf(set, corev1.EventTypeWarning, "RecreatingFailedPod", "StatefulSet %s/%s is recreating failed Pod %s", set.Namespace, set.Name, pod.Name)
-		return
-	}
-	c.Events.Eventf(set, corev1.EventTypeNormal, "RecreatingTerminatedPod", "StatefulSet %s/%s is recreating terminated Pod %s", set.Namespace, set.Name, pod.Name)
 }
 
 func (c *Controller) createClaims(ctx context.Context, set *appsv1.StatefulSet, n int) error {
@@ -198,7 +204,7 @@ func (c *Controller) createClaims(ctx context.Context, set *appsv1.StatefulSet, 
 		err = c.Client.Create(ctx, claim)
 		switch {
 		case err == nil:
-			c.Events.Eventf(set, corev1.EventTypeNormal, "SuccessfulCreate", "create Claim %s Pod %s in StatefulSet %s success", claim.Name, podName(set, n), set.Name)
+			c.Events.Eventf(set, corev1.EventTypeNormal, "SuccessfulCreate", "Create Claim %s Pod %s in StatefulSet %s success", claim.Name, podName(set, n), set.Name)
 		case !apierrors.IsAlreadyExists(err):
 			return fmt.Errorf("create claim %s: %w", claim.Name, err)
 		}
@@ -251,11 +257,11 @@ func (c *Controller) remove(ctx context.Context, set *appsv1.StatefulSet, pod *c
 	case apierrors.IsNotFound(err) || apierrors.IsConflict(err):
 		return nil
 	case err != nil:
-		c.Events.Eventf(set, corev1.EventTypeWarning, "FailedDelete", "delete Pod %s in StatefulSet %s failed error: %s", pod.Name, set.Name, err)
+		c.Events.Eventf(set, corev1.EventTypeWarning, "FailedDelete", "Delete Pod %s in StatefulSet %s failed error: %s", pod.Name, set.Name, err)
 		return fmt.Errorf("delete pod %s: %w", pod.Name, err)
 	}
 	c.pending.Deleted(set.UID, pod.UID, time.Now())
-	c.Events.Eventf(set, corev1.EventTypeNormal, "SuccessfulDelete", "delete Pod %s in StatefulSet %s successful", pod.Name, set.Name)
+	c.Events.Eventf(set, corev1.EventTypeNormal, "SuccessfulDelete", "Delete Pod %s in StatefulSet %s successful", pod.Name, set.Name)
 	return nil
 }
 

@@ -31,7 +31,6 @@ func claimName(set *appsv1.StatefulSet, claim *corev1.PersistentVolumeClaim, n i
 // build makes the pod of that number from a template of that revision.
 func build(set *appsv1.StatefulSet, template *corev1.PodTemplateSpec, revision string, n int) *corev1.Pod {
 	pod := workload.FromTemplate(template, set, metav1.NewControllerRef(set, kind))
-	pod.GenerateName = ""
 	identify(set, pod, n)
 	pod.Labels[appsv1.ControllerRevisionHashLabelKey] = revision
 	pod.Spec.Hostname = pod.Name
@@ -92,7 +91,9 @@ func claims(set *appsv1.StatefulSet, n int) []*corev1.PersistentVolumeClaim {
 }
 
 // claimOwners returns the owners that a claim should have: who owns it decides
-// with whom it goes. pod is set when its number is being given up.
+// with whom it goes. condemned is set when its number is being given up. A claim
+// that another controller has, or a set or pod of the same name that is gone, is
+// left to whoever that is.
 func claimOwners(set *appsv1.StatefulSet, have []metav1.OwnerReference, n int, condemned *corev1.Pod) []metav1.OwnerReference {
 	const remove = appsv1.DeletePersistentVolumeClaimRetentionPolicyType
 	var whenDeleted, whenScaled appsv1.PersistentVolumeClaimRetentionPolicyType
@@ -100,17 +101,28 @@ func claimOwners(set *appsv1.StatefulSet, have []metav1.OwnerReference, n int, c
 		whenDeleted, whenScaled = p.WhenDeleted, p.WhenScaled
 	}
 	var out []metav1.OwnerReference
+	foreign := false
 	for _, ref := range have {
-		ours := ref.UID == set.UID || (ref.Kind == "Pod" && ref.APIVersion == "v1" && ref.Name == podName(set, n))
-		if !ours {
+		switch {
+		case ref.APIVersion == kind.GroupVersion().String() && ref.Kind == kind.Kind && ref.Name == set.Name:
+			if ref.UID != set.UID {
+				return have
+			}
+		case ref.APIVersion == "v1" && ref.Kind == "Pod" && ref.Name == podName(set, n):
+			if condemned != nil && ref.UID != condemned.UID {
+				return have
+			}
+		default:
+			foreign = foreign || ref.Controller != nil && *ref.Controller
 			out = append(out, ref)
 		}
 	}
 	switch {
+	case foreign:
 	case condemned != nil && whenScaled == remove:
-		out = append(out, metav1.OwnerReference{APIVersion: "v1", Kind: "Pod", Name: condemned.Name, UID: condemned.UID})
+		out = append(out, *metav1.NewControllerRef(condemned, corev1.SchemeGroupVersion.WithKind("Pod")))
 	case whenDeleted == remove:
-		out = append(out, metav1.OwnerReference{APIVersion: kind.GroupVersion().String(), Kind: kind.Kind, Name: set.Name, UID: set.UID})
+		out = append(out, *metav1.NewControllerRef(set, kind))
 	}
 	return out
 }

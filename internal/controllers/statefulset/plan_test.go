@@ -8,6 +8,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -127,28 +128,37 @@ func TestOrdinal(t *testing.T) {
 func TestClaimOwners(t *testing.T) {
 	set := newSet(1)
 	pod := podOf(set, 1, "1", "ready")
+	yes := true
 	other := metav1.OwnerReference{Kind: "Thing", Name: "other", UID: "other"}
-	policy := func(deleted, scaled appsv1.PersistentVolumeClaimRetentionPolicyType) {
-		set.Spec.PersistentVolumeClaimRetentionPolicy = &appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy{WhenDeleted: deleted, WhenScaled: scaled}
-	}
+	foreign := metav1.OwnerReference{Kind: "Thing", Name: "foreign", UID: "foreign", Controller: &yes}
+	bySet := *metav1.NewControllerRef(set, kind)
+	byPod := *metav1.NewControllerRef(pod, corev1.SchemeGroupVersion.WithKind("Pod"))
+	weak := metav1.OwnerReference{APIVersion: "apps/v1", Kind: "StatefulSet", Name: "db", UID: set.UID}
+	stale := metav1.OwnerReference{APIVersion: "apps/v1", Kind: "StatefulSet", Name: "db", UID: "before"}
 	const keep, remove = appsv1.RetainPersistentVolumeClaimRetentionPolicyType, appsv1.DeletePersistentVolumeClaimRetentionPolicyType
+	type refs = []metav1.OwnerReference
 	for _, tt := range []struct {
+		name            string
 		deleted, scaled appsv1.PersistentVolumeClaimRetentionPolicyType
 		condemned       *corev1.Pod
-		want            types.UID
+		had, want       refs
 	}{
-		{keep, keep, nil, ""}, {keep, keep, pod, ""}, {remove, keep, nil, "db"}, {remove, keep, pod, "db"},
-		{keep, remove, nil, ""}, {keep, remove, pod, pod.UID}, {remove, remove, nil, "db"}, {remove, remove, pod, pod.UID},
+		{"kept", keep, keep, nil, refs{other, bySet}, refs{other}},
+		{"kept when scaled down", keep, keep, pod, refs{other, byPod}, refs{other}},
+		{"goes with the set", remove, keep, nil, refs{other}, refs{other, bySet}},
+		{"goes with the set, scaled down", remove, keep, pod, refs{other}, refs{other, bySet}},
+		{"goes with a pod that stays", keep, remove, nil, refs{other, byPod}, refs{other}},
+		{"goes with the pod", keep, remove, pod, refs{other}, refs{other, byPod}},
+		{"goes with the set first", remove, remove, nil, refs{byPod}, refs{bySet}},
+		{"goes with the pod first", remove, remove, pod, refs{bySet}, refs{byPod}},
+		{"was no controller", remove, keep, nil, refs{weak}, refs{bySet}},
+		{"has another controller", remove, remove, nil, refs{foreign}, refs{foreign}},
+		{"has two controllers", remove, remove, nil, refs{foreign, bySet}, refs{foreign}},
+		{"has a set that is gone", remove, remove, nil, refs{stale}, refs{stale}},
 	} {
-		policy(tt.deleted, tt.scaled)
-		had := []metav1.OwnerReference{other, {APIVersion: "v1", Kind: "Pod", Name: "db-1", UID: "before"}}
-		got := claimOwners(set, had, 1, tt.condemned)
-		var uid types.UID
-		if len(got) == 2 {
-			uid = got[1].UID
-		}
-		if got[0] != other || uid != tt.want {
-			t.Errorf("deleted %s, scaled %s, given up %v: %v, want %q", tt.deleted, tt.scaled, tt.condemned != nil, got, tt.want)
+		set.Spec.PersistentVolumeClaimRetentionPolicy = &appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy{WhenDeleted: tt.deleted, WhenScaled: tt.scaled}
+		if got := claimOwners(set, tt.had, 1, tt.condemned); !equality.Semantic.DeepEqual(got, tt.want) {
+			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
 		}
 	}
 }

@@ -2,6 +2,9 @@ package workload
 
 import (
 	"cmp"
+	"encoding/binary"
+	"fmt"
+	"hash/fnv"
 	"slices"
 	"strconv"
 	"time"
@@ -9,6 +12,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/rand"
+	"k8s.io/utils/dump"
 )
 
 // Active says whether the pod runs or may still come to run.
@@ -72,6 +77,19 @@ func FromTemplate(template *corev1.PodTemplateSpec, owner metav1.Object, ref *me
 		pod.OwnerReferences = []metav1.OwnerReference{*ref}
 	}
 	return pod
+}
+
+// TemplateHash names a template. Objects of equal content have equal hashes in
+// every version of this program that shares the API types.
+func TemplateHash(template *corev1.PodTemplateSpec, collisions *int32) string {
+	h := fnv.New32a()
+	fmt.Fprintf(h, "%v", dump.ForHash(*template))
+	if collisions != nil {
+		var b [8]byte
+		binary.LittleEndian.PutUint32(b[:], uint32(*collisions))
+		h.Write(b[:])
+	}
+	return rand.SafeEncodeString(strconv.FormatUint(uint64(h.Sum32()), 10))
 }
 
 // NamePrefix is what the names of an owner's pods begin with.

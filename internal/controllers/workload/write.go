@@ -24,7 +24,8 @@ type Pods struct {
 }
 
 // Create makes the pod. In a namespace that is going nothing can be made any
-// more; that is no error, for the owner goes too.
+// more; that is no error, for the owner goes too. The error is the API's own: it
+// becomes the message of the owner's condition.
 func (p *Pods) Create(ctx context.Context, owner client.Object, pod *corev1.Pod) error {
 	err := p.Client.Create(ctx, pod)
 	switch {
@@ -36,7 +37,7 @@ func (p *Pods) Create(ctx context.Context, owner client.Object, pod *corev1.Pod)
 		return nil
 	default:
 		p.Events.Eventf(owner, corev1.EventTypeWarning, "FailedCreate", "Error creating: %v", err)
-		return fmt.Errorf("create pod: %w", err)
+		return err
 	}
 }
 
