@@ -2,6 +2,7 @@ package subresources
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -9,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/internalversion"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -233,19 +235,17 @@ func (e *eviction) spend(ctx context.Context, budget *policyv1.PodDisruptionBudg
 
 // spent returns budget with one disruption less, for pod.
 func spent(budget *policyv1.PodDisruptionBudget, pod string) (*policyv1.PodDisruptionBudget, error) {
-	resource := schema.GroupResource{Group: policyv1.GroupName, Resource: "poddisruptionbudget"}
 	s := &budget.Status
 	switch {
 	case s.ObservedGeneration < budget.Generation:
 		return nil, tooManyRequests(budget.Name)
 	case s.DisruptionsAllowed < 0:
-		return nil, apierrors.NewForbidden(resource, budget.Name, fmt.Errorf("pdb disruptions allowed is negative"))
+		return nil, forbidden(budget.Name, "pdb disruptions allowed is negative", "pdb disruptions allowed is negative")
 	case len(s.DisruptedPods) > maxDisrupted:
-		return nil, apierrors.NewForbidden(resource, budget.Name,
-			fmt.Errorf("DisruptedPods map too big - too many evictions not confirmed by PDB controller"))
+		return nil, forbidden(budget.Name, "DisruptedPods map too big - too many evictions not confirmed by PDB controller",
+			"too many pending evictions not confirmed by PDB controller")
 	case s.DisruptionsAllowed == 0:
-		return nil, refused(0, fmt.Sprintf("The disruption budget %s needs %d healthy pods and has %d currently",
-			budget.Name, s.DesiredHealthy, s.CurrentHealthy))
+		return nil, refused(0, whyNone(budget))
 	}
 	budget = budget.DeepCopy()
 	budget.Status.DisruptionsAllowed--
@@ -257,6 +257,34 @@ func spent(budget *policyv1.PodDisruptionBudget, pod string) (*policyv1.PodDisru
 	}
 	budget.Status.DisruptedPods[pod] = metav1.Now()
 	return budget, nil
+}
+
+// forbidden refuses for what no waiting helps against.
+func forbidden(budget, why, cause string) error {
+	err := apierrors.NewForbidden(schema.GroupResource{Group: policyv1.GroupName, Resource: "poddisruptionbudget"}, budget, errors.New(why))
+	err.ErrStatus.Details.Causes = append(err.ErrStatus.Details.Causes, metav1.StatusCause{
+		Type:    policyv1.DisruptionBudgetCause,
+		Message: fmt.Sprintf("The disruption budget %s does not allow evicting pods currently: %s", budget, cause),
+	})
+	return err
+}
+
+// whyNone says why a budget allows no disruption. Its numbers mean nothing when
+// they could not be computed.
+func whyNone(budget *policyv1.PodDisruptionBudget) string {
+	s := &budget.Status
+	closed := meta.FindStatusCondition(s.Conditions, policyv1.DisruptionAllowedCondition)
+	told := closed != nil && closed.Status == metav1.ConditionFalse && closed.Message != ""
+	switch {
+	case told && closed.Reason == policyv1.SyncFailedReason:
+		return fmt.Sprintf("The disruption budget %s does not allow evicting pods currently because it failed sync: %s", budget.Name, closed.Message)
+	case s.CurrentHealthy <= s.DesiredHealthy:
+		return fmt.Sprintf("The disruption budget %s needs %d healthy pods and has %d currently", budget.Name, s.DesiredHealthy, s.CurrentHealthy)
+	case told:
+		return fmt.Sprintf("The disruption budget %s does not allow evicting pods currently (%s): %s", budget.Name, closed.Reason, closed.Message)
+	default:
+		return fmt.Sprintf("The disruption budget %s does not allow evicting pods currently", budget.Name)
+	}
 }
 
 func tooManyRequests(budget string) error {

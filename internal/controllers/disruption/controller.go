@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -31,7 +32,8 @@ import (
 // Controller reconciles PodDisruptionBudgets.
 type Controller struct {
 	loop.Deps
-	loop *loop.Loop
+	loop  *loop.Loop
+	stale *loop.Loop // of pods that somebody meant to disrupt, and did not
 }
 
 // New returns a controller that works with the given dependencies.
@@ -44,11 +46,23 @@ func New(deps loop.Deps) *Controller {
 	for _, kind := range []client.Object{&appsv1.Deployment{}, &appsv1.StatefulSet{}, &appsv1.ReplicaSet{}} {
 		c.loop.WatchChanges(kind, c.scaled)
 	}
+	c.stale = loop.New("disruption-stale", 1, deps, c.clear)
+	c.stale.WatchChanges(&corev1.Pod{}, func(_, after client.Object) []loop.Key {
+		if pod, ok := after.(*corev1.Pod); ok && undisrupted(pod) {
+			return loop.Self(pod)
+		}
+		return nil
+	})
 	return c
 }
 
 // Run reconciles until ctx ends.
-func (c *Controller) Run(ctx context.Context) error { return c.loop.Run(ctx) }
+func (c *Controller) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return c.loop.Run(ctx) })
+	g.Go(func() error { return c.stale.Run(ctx) })
+	return g.Wait()
+}
 
 func (c *Controller) podChanged(before, after client.Object) []loop.Key {
 	old, _ := before.(*corev1.Pod)
@@ -128,6 +142,14 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 	if err != nil {
 		return 0, c.fail(ctx, budget, err, now)
 	}
+	if len(snap.pods) == 0 {
+		c.Events.Eventf(budget, corev1.EventTypeNormal, "NoPods", "No matching pods found")
+	}
+	if snap.unmanaged {
+		c.Events.Eventf(budget, corev1.EventTypeWarning, "UnmanagedPods", "Pods selected by this PodDisruptionBudget (selector: %v) were found "+
+			"to be unmanaged. As a result, the status of the PDB cannot be calculated correctly, which may result in undefined behavior. "+
+			"To account for these pods please set \".spec.minAvailable\" field of the PDB to an integer value.", budget.Spec.Selector)
+	}
 	next, again, err := decide(snap, now)
 	if err != nil {
 		return 0, c.fail(ctx, budget, err, now)
@@ -185,8 +207,12 @@ func (c *Controller) snapshot(ctx context.Context, budget *policyv1.PodDisruptio
 		}
 		snap.pods = append(snap.pods, pod)
 		ref := metav1.GetControllerOfNoCopy(pod)
-		if ref == nil || budget.Spec.MinAvailable != nil && budget.Spec.MinAvailable.Type == intstr.Int {
+		if budget.Spec.MinAvailable != nil && budget.Spec.MinAvailable.Type == intstr.Int {
 			continue // no number of a controller is asked for
+		}
+		if ref == nil {
+			snap.unmanaged = true
+			continue
 		}
 		root, n, err := c.controller(ctx, pod.Namespace, *ref)
 		if err != nil {

@@ -24,6 +24,8 @@ type snapshot struct {
 	pods []*corev1.Pod
 	// scale is how many pods their controllers want in all.
 	scale int32
+	// unmanaged: some pods have no controller, so the scale leaves them out.
+	unmanaged bool
 }
 
 // decide computes the budget's status, and when it changes by itself.
