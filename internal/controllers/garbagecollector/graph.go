@@ -36,7 +36,7 @@ type node struct {
 type graph struct {
 	mu    sync.Mutex // guards the fields below
 	nodes map[types.UID]*node
-	// gone remembers some uids that were seen to go; they never come back.
+	// gone remembers some objects that were seen to go; they never come back.
 	gone *recent
 }
 
@@ -154,9 +154,11 @@ func (g *graph) remove(uid types.UID) []types.UID {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	n := g.nodes[uid]
-	g.gone.add(uid)
 	if n == nil {
 		return nil
+	}
+	if !n.virtual {
+		g.gone.add(n.identity)
 	}
 	delete(g.nodes, uid)
 	wake := n.dependentUIDs()
@@ -241,7 +243,7 @@ func (g *graph) find(ref metav1.OwnerReference, namespace string) presence {
 	defer g.mu.Unlock()
 	owner := g.nodes[ref.UID]
 	switch {
-	case owner == nil && g.gone.has(ref.UID):
+	case owner == nil && g.went(ref, namespace):
 		return absent
 	case owner == nil || owner.virtual || !names(ref, &node{identity: identity{namespace: namespace}}, owner):
 		return unknown
@@ -250,6 +252,13 @@ func (g *graph) find(ref metav1.OwnerReference, namespace string) presence {
 	default:
 		return present
 	}
+}
+
+// went reports whether the object that ref means was seen to go. One that names
+// it wrongly means another object, whatever its uid.
+func (g *graph) went(ref metav1.OwnerReference, namespace string) bool {
+	id, known := g.gone.members[ref.UID]
+	return known && names(ref, &node{identity: identity{namespace: namespace}}, &node{identity: id})
 }
 
 // misled are the dependents that refer to n by wrong names: what they mean is
@@ -276,23 +285,21 @@ func (n *node) dependentUIDs() []types.UID {
 
 // recent is a set that forgets its oldest members.
 type recent struct {
-	members map[types.UID]bool
+	members map[types.UID]identity
 	order   []types.UID
 	next    int
 }
 
 func newRecent(size int) *recent {
-	return &recent{members: make(map[types.UID]bool), order: make([]types.UID, size)}
+	return &recent{members: make(map[types.UID]identity), order: make([]types.UID, size)}
 }
 
-func (r *recent) add(uid types.UID) {
-	if r.members[uid] {
+func (r *recent) add(id identity) {
+	if _, known := r.members[id.uid]; known {
 		return
 	}
 	delete(r.members, r.order[r.next])
-	r.order[r.next] = uid
-	r.members[uid] = true
+	r.order[r.next] = id.uid
+	r.members[id.uid] = id
 	r.next = (r.next + 1) % len(r.order)
 }
-
-func (r *recent) has(uid types.UID) bool { return r.members[uid] }

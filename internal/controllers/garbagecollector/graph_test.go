@@ -74,6 +74,8 @@ func TestGraphKnowsOwners(t *testing.T) {
 	ref := func(uid types.UID) metav1.OwnerReference { return object("", uid).OwnerReferences[0] }
 	wrong := ref("a")
 	wrong.Name = "another"
+	otherKind := ref("gone")
+	otherKind.Kind = "Other"
 	for _, tt := range []struct {
 		what      string
 		ref       metav1.OwnerReference
@@ -86,6 +88,8 @@ func TestGraphKnowsOwners(t *testing.T) {
 		{"leaving", ref("f"), "ns", waiting},
 		{"virtual", ref("virtual"), "ns", unknown},
 		{"seen to go", ref("gone"), "ns", absent},
+		{"another kind went by its uid", otherKind, "ns", unknown},
+		{"went in another namespace", ref("gone"), "elsewhere", unknown},
 		{"never seen", ref("never"), "ns", unknown},
 	} {
 		if got := g.find(tt.ref, tt.namespace); got != tt.want {
@@ -142,9 +146,10 @@ func TestLinksMatchOwners(t *testing.T) {
 func TestRecentForgetsTheOldest(t *testing.T) {
 	r := newRecent(2)
 	for _, uid := range []types.UID{"a", "b", "b", "c"} {
-		r.add(uid)
+		r.add(identity{uid: uid})
 	}
-	if r.has("a") || !r.has("b") || !r.has("c") || len(r.members) != 2 {
+	_, first := r.members["a"]
+	if _, last := r.members["c"]; first || !last || len(r.members) != 2 {
 		t.Errorf("members %v", r.members)
 	}
 }
