@@ -158,7 +158,7 @@ func (c *Controller) target(ctx context.Context, hpa *autoscalingv2.HorizontalPo
 	}
 	mappings, err := c.mapper.RESTMappings(schema.GroupKind{Group: gv.Group, Kind: ref.Kind})
 	if err != nil {
-		return nil, fmt.Errorf("unable to determine resource for scale target reference: %w", err)
+		return nil, err
 	}
 	first := errors.New("unrecognized resource")
 	for i, m := range mappings {

@@ -1,6 +1,7 @@
 package horizontalpodautoscaler
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -78,6 +79,7 @@ func begin(hpa *autoscalingv2.HorizontalPodAutoscaler, now time.Time) *verdict {
 // unreachable is the outcome when the target's scale cannot be read.
 func unreachable(hpa *autoscalingv2.HorizontalPodAutoscaler, m memory, cause error, now time.Time) outcome {
 	v := begin(hpa, now)
+	v.status.ObservedGeneration = hpa.Status.ObservedGeneration // nothing of the spec was done
 	v.memory = m
 	v.warn("FailedGetScale", cause.Error())
 	v.condition(autoscalingv2.AbleToScale, false, "FailedGetScale", "the HPA controller was unable to get the target's current scale: "+cause.Error())
@@ -95,7 +97,30 @@ func least(hpa *autoscalingv2.HorizontalPodAutoscaler) int32 {
 // byMetrics says whether metrics decide; out of bounds they do not.
 func byMetrics(hpa *autoscalingv2.HorizontalPodAutoscaler, scale *autoscalingv1.Scale) bool {
 	n := scale.Spec.Replicas
-	return (n != 0 || least(hpa) == 0) && n <= hpa.Spec.MaxReplicas && n >= least(hpa)
+	if n == 0 {
+		return wakes(hpa)
+	}
+	return n <= hpa.Spec.MaxReplicas && n >= least(hpa)
+}
+
+// wakes says whether metrics may bring a target back that has no pods. One that
+// somebody else scaled to zero stays there.
+func wakes(hpa *autoscalingv2.HorizontalPodAutoscaler) bool {
+	return sleeps(hpa) && (least(hpa) != 0 || seesFromOutside(hpa))
+}
+
+// sleeps says whether the target has no pods because its autoscaler had it so.
+func sleeps(hpa *autoscalingv2.HorizontalPodAutoscaler) bool {
+	return slices.ContainsFunc(hpa.Status.Conditions, func(c autoscalingv2.HorizontalPodAutoscalerCondition) bool {
+		return c.Type == autoscalingv2.ScaledToZero && c.Status == corev1.ConditionTrue
+	})
+}
+
+// seesFromOutside says whether some metric has a value without any pod.
+func seesFromOutside(hpa *autoscalingv2.HorizontalPodAutoscaler) bool {
+	return slices.ContainsFunc(hpa.Spec.Metrics, func(m autoscalingv2.MetricSpec) bool {
+		return m.Type == autoscalingv2.ObjectMetricSourceType || m.Type == autoscalingv2.ExternalMetricSourceType
+	})
 }
 
 // decide says how many pods there shall be.
@@ -107,18 +132,23 @@ func decide(s snapshot, now time.Time) outcome {
 	v.status.CurrentReplicas = current
 	v.replicas = current
 	switch lowest := least(s.hpa); {
-	case current == 0 && lowest != 0:
+	case current == 0 && !wakes(s.hpa):
+		v.replicas = 0
 		v.condition(autoscalingv2.ScalingActive, false, "ScalingDisabled", "scaling is disabled since the replica count of the target is zero")
 		v.status.CurrentMetrics = nil
 	case current > s.hpa.Spec.MaxReplicas:
 		v.replicas, v.reason = s.hpa.Spec.MaxReplicas, "Current number of replicas above Spec.MaxReplicas"
 		v.status.CurrentMetrics = nil
-	case current < lowest:
+	case current != 0 && current < lowest:
 		v.replicas, v.reason = lowest, "Current number of replicas below Spec.MinReplicas"
 		v.status.CurrentMetrics = nil
 	default:
 		if !v.measured(s) {
 			return v.outcome
+		}
+		if current == 0 && v.replicas < lowest {
+			v.replicas = lowest
+			v.reason = cmp.Or(v.reason, "Current number of replicas below Spec.MinReplicas")
 		}
 	}
 	v.rescale = v.replicas != current
@@ -129,6 +159,7 @@ func decide(s snapshot, now time.Time) outcome {
 // measured lets the metrics decide; false is that they cannot.
 func (v *verdict) measured(s snapshot) bool {
 	if !v.selectable(s) {
+		v.status.CurrentMetrics = nil
 		v.warn("FailedComputeMetricsReplicas", v.err.Error())
 		return false
 	}
@@ -160,7 +191,7 @@ func (v *verdict) selectable(s snapshot) bool {
 		v.warn("InvalidSelector", v.err.Error())
 		v.condition(autoscalingv2.ScalingActive, false, "InvalidSelector", v.err.Error())
 	case len(s.rivals) > 1:
-		v.err = fmt.Errorf("pods by selector %s are controlled by multiple HPAs: [%s]", s.scale.Status.Selector, strings.Join(s.rivals, " "))
+		v.err = fmt.Errorf("pods by selector %s are controlled by more than one HPA (e.g. [%s])", s.scale.Status.Selector, strings.Join(s.rivals[:2], " "))
 		v.warn("AmbiguousSelector", v.err.Error())
 		v.condition(autoscalingv2.ScalingActive, false, "AmbiguousSelector", v.err.Error())
 	default:
@@ -208,6 +239,11 @@ func (o *outcome) scaled(hpa *autoscalingv2.HorizontalPodAutoscaler, now time.Ti
 	was := o.status.CurrentReplicas
 	message := fmt.Sprintf("the HPA controller was able to update the target scale to %d", o.replicas)
 	o.status.Conditions = setCondition(o.status.Conditions, autoscalingv2.AbleToScale, true, "SucceededRescale", message, now)
+	if was > 0 && o.replicas == 0 && least(hpa) == 0 && seesFromOutside(hpa) {
+		o.status.Conditions = setCondition(o.status.Conditions, autoscalingv2.ScaledToZero, true, "ScaledToZero", "the HPA controller scaled the workload to zero", now)
+	} else {
+		o.status.Conditions = setCondition(o.status.Conditions, autoscalingv2.ScaledToZero, false, "NotScaledToZero", "the HPA controller did not scale the workload to zero", now)
+	}
 	o.status.LastScaleTime = &metav1.Time{Time: now}
 	o.events = append(o.events, event{corev1.EventTypeNormal, "SuccessfulRescale", fmt.Sprintf("New size: %d; reason: %s", o.replicas, o.reason)})
 	o.memory = o.memory.scaled(hpa.Spec.Behavior, was, o.replicas, now)

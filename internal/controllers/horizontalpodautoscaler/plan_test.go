@@ -184,6 +184,7 @@ func TestWholeMetrics(t *testing.T) {
 	t.Run("from none", func(t *testing.T) {
 		s := world(0, external(each))
 		s.hpa.Spec.MinReplicas = ptr.To[int32](0)
+		s.hpa.Status.Conditions = []autoscalingv2.HorizontalPodAutoscalerCondition{{Type: autoscalingv2.ScaledToZero, Status: corev1.ConditionTrue}}
 		s.readings[0] = reading{value: 150_000}
 		if out := decide(s, now); out.replicas != 2 {
 			t.Errorf("%d replicas, want 2; %v", out.replicas, out.err)
@@ -294,7 +295,7 @@ func TestWords(t *testing.T) {
 		"no selector": {func() snapshot { s := world(2, cpu(50)); s.scale.Status.Selector = ""; return s }(), "InvalidSelector",
 			"the HPA target's scale is missing a selector", "SelectorRequired: selector is required"},
 		"two autoscalers": {func() snapshot { s := world(2, cpu(50)); s.rivals = []string{"n/a", "n/b"}; return s }(), "AmbiguousSelector",
-			"pods by selector app=a are controlled by multiple HPAs: [n/a n/b]", "AmbiguousSelector: pods by selector app=a are controlled by multiple HPAs: [n/a n/b]"},
+			"pods by selector app=a are controlled by more than one HPA (e.g. [n/a n/b])", "AmbiguousSelector: pods by selector app=a are controlled by more than one HPA (e.g. [n/a n/b])"},
 		"no answer": {broken(world(2, cpu(50)), 0), "FailedGetResourceMetric",
 			"the HPA was unable to compute the replica count: failed to get cpu utilization: no answer", "FailedGetResourceMetric: failed to get cpu utilization: no answer"},
 		"no request": {world(1, cpu(50)).using(0, 1).change(0, modest), "FailedGetResourceMetric",
@@ -354,4 +355,44 @@ func TestBounds(t *testing.T) {
 			t.Fatalf("%d replicas", out.replicas)
 		}
 	})
+}
+
+// TestZero is about targets without pods: only one that its autoscaler scaled
+// down comes back by itself.
+func TestZero(t *testing.T) {
+	external := autoscalingv2.MetricSpec{Type: autoscalingv2.ExternalMetricSourceType}
+	for name, tt := range map[string]struct {
+		least  int32
+		metric autoscalingv2.MetricSpec
+		slept  corev1.ConditionStatus
+		want   bool
+	}{
+		"somebody else's doing":              {0, external, corev1.ConditionFalse, false},
+		"its own":                            {0, external, corev1.ConditionTrue, true},
+		"its own, but blind":                 {0, cpu(50), corev1.ConditionTrue, false},
+		"its own, before the minimum rose":   {2, cpu(50), corev1.ConditionTrue, true},
+		"somebody else's, below the minimum": {2, cpu(50), corev1.ConditionFalse, false},
+	} {
+		s := world(0, tt.metric)
+		s.hpa.Spec.MinReplicas = &tt.least
+		s.hpa.Status.Conditions = []autoscalingv2.HorizontalPodAutoscalerCondition{{Type: autoscalingv2.ScaledToZero, Status: tt.slept}}
+		if got := byMetrics(s.hpa, s.scale); got != tt.want {
+			t.Errorf("%s: metrics decide: %v, want %v", name, got, tt.want)
+		}
+	}
+	for name, tt := range map[string]struct {
+		was, is int32
+		want    corev1.ConditionStatus
+	}{"to none": {2, 0, corev1.ConditionTrue}, "to some": {2, 1, corev1.ConditionFalse}} {
+		s := world(tt.was, external)
+		s.hpa.Spec.MinReplicas = ptr.To[int32](0)
+		o := outcome{replicas: tt.is}
+		o.status.CurrentReplicas = tt.was
+		o.scaled(s.hpa, now)
+		for _, c := range o.status.Conditions {
+			if c.Type == autoscalingv2.ScaledToZero && c.Status != tt.want {
+				t.Errorf("%s: scaled to zero: %s, want %s", name, c.Status, tt.want)
+			}
+		}
+	}
 }
