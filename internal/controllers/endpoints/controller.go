@@ -24,7 +24,8 @@ import (
 // Controller reconciles services.
 type Controller struct {
 	loop.Deps
-	loop *loop.Loop
+	loop     *loop.Loop
+	triggers backend.Triggers
 }
 
 // New returns a controller that works with the given dependencies.
@@ -59,6 +60,7 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 	service := &corev1.Service{}
 	err = c.Cache.Get(ctx, key, service, client.UnsafeDisableDeepCopy)
 	if apierrors.IsNotFound(err) {
+		c.triggers.Forget(key)
 		return 0, c.remove(ctx, have)
 	}
 	if err != nil || service.DeletionTimestamp != nil || len(service.Spec.Selector) == 0 {
@@ -68,10 +70,12 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 	if err != nil {
 		return 0, err
 	}
-	next := decide(service, pods, have)
-	switch {
-	case next == nil:
+	next, since := decide(service, pods, have), c.triggers.Since(service, pods)
+	if next == nil {
 		return 0, nil
+	}
+	backend.Stamp(&next.ObjectMeta, since)
+	switch {
 	case have == nil:
 		err = c.Client.Create(ctx, next)
 	default:

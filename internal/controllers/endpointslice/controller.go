@@ -3,6 +3,7 @@ package endpointslice
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -18,8 +19,9 @@ import (
 // Controller reconciles services.
 type Controller struct {
 	loop.Deps
-	loop    *loop.Loop
-	pending *expect.Tracker
+	loop     *loop.Loop
+	pending  *expect.Tracker
+	triggers backend.Triggers
 }
 
 var kind = corev1.SchemeGroupVersion.WithKind("Service")
@@ -88,6 +90,7 @@ func (c *Controller) nodeChanged(before, after client.Object) []loop.Key {
 func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration, error) {
 	service := &corev1.Service{}
 	if err := c.Cache.Get(ctx, key, service, client.UnsafeDisableDeepCopy); err != nil {
+		c.triggers.Forget(key)
 		return 0, client.IgnoreNotFound(err) // the garbage collector takes the slices
 	}
 	if service.DeletionTimestamp != nil || len(service.Spec.Selector) == 0 {
@@ -103,6 +106,10 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 	p := decide(snap)
 	for _, e := range p.events {
 		c.Events.Event(service, e.kind, e.reason, e.message)
+	}
+	since := c.triggers.Since(service, snap.pods)
+	for _, slice := range slices.Concat(p.create, p.update) {
+		backend.Stamp(&slice.ObjectMeta, since)
 	}
 	return 0, write(ctx, c.Client, c.pending, service, p)
 }

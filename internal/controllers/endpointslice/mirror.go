@@ -4,6 +4,7 @@ package endpointslice
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -19,7 +20,9 @@ import (
 
 const (
 	mirrorManager = "endpointslicemirroring-controller.k8s.io"
-	leader        = "control-plane.alpha.kubernetes.io/leader"
+	// mirrorFull is the most addresses of a subset that are mirrored, all in one slice.
+	mirrorFull = 1000
+	leader     = "control-plane.alpha.kubernetes.io/leader"
 )
 
 // Mirror reconciles Endpoints that users write for services without a selector:
@@ -72,7 +75,11 @@ func (m *Mirror) reconcile(ctx context.Context, key loop.Key) (time.Duration, er
 		return again, nil
 	}
 	wanted := !gone && len(service.Spec.Selector) == 0 && mirrored(endpoints)
-	return 0, write(ctx, m.Client, m.pending, endpoints, decideMirror(endpoints, have, wanted))
+	p := decideMirror(endpoints, have, wanted)
+	for _, e := range p.events {
+		m.Events.Eventf(endpoints, e.kind, e.reason, "%s", e.message)
+	}
+	return 0, write(ctx, m.Client, m.pending, endpoints, p)
 }
 
 // mirrored says whether somebody reads these Endpoints as addresses.
@@ -85,15 +92,25 @@ func mirrored(e *corev1.Endpoints) bool {
 func decideMirror(e *corev1.Endpoints, have []*discoveryv1.EndpointSlice, wanted bool) plan {
 	var p plan
 	groups := map[string]*group{}
+	skipped := 0
 	for i := range e.Subsets {
 		if wanted {
-			mirrorSubset(groups, &e.Subsets[i])
+			skipped += mirrorSubset(groups, &e.Subsets[i])
 		}
+	}
+	if skipped > 0 {
+		p.events = append(p.events, event{corev1.EventTypeWarning, "TooManyAddressesToMirror", fmt.Sprintf(
+			"A max of %d addresses can be mirrored to EndpointSlices per Endpoints subset. %d addresses were skipped", mirrorFull, skipped)})
 	}
 	of := subject{
 		namespace: e.Namespace, name: e.Name,
 		owner:  *metav1.NewControllerRef(e, corev1.SchemeGroupVersion.WithKind("Endpoints")),
-		labels: map[string]string{},
+		labels: map[string]string{}, annotations: map[string]string{}, full: mirrorFull,
+	}
+	for k, v := range e.Annotations {
+		if k != corev1.EndpointsLastChangeTriggerTime && k != corev1.LastAppliedConfigAnnotation {
+			of.annotations[k] = v
+		}
 	}
 	for k, v := range e.Labels {
 		of.labels[k] = v
@@ -104,17 +121,25 @@ func decideMirror(e *corev1.Endpoints, have []*discoveryv1.EndpointSlice, wanted
 	return p
 }
 
-func mirrorSubset(groups map[string]*group, subset *corev1.EndpointSubset) {
+// mirrorSubset adds a subset's addresses to their groups, and returns how many
+// are too many.
+func mirrorSubset(groups map[string]*group, subset *corev1.EndpointSubset) int {
 	ports := []discoveryv1.EndpointPort{}
 	for i := range subset.Ports {
 		port := &subset.Ports[i]
 		ports = append(ports, discoveryv1.EndpointPort{Name: &port.Name, Port: &port.Port, Protocol: &port.Protocol, AppProtocol: port.AppProtocol})
 	}
+	room, skipped := mirrorFull, 0
 	add := func(a *corev1.EndpointAddress, ready bool) {
 		family := backend.Family(a.IP)
 		if family == "" {
 			return
 		}
+		if room == 0 {
+			skipped++
+			return
+		}
+		room--
 		id := groupID(discoveryv1.AddressType(family), ports)
 		if groups[id] == nil {
 			groups[id] = &group{family: family, ports: ports}
@@ -134,4 +159,5 @@ func mirrorSubset(groups map[string]*group, subset *corev1.EndpointSubset) {
 	for i := range subset.NotReadyAddresses {
 		add(&subset.NotReadyAddresses[i], false)
 	}
+	return skipped
 }

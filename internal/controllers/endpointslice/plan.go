@@ -51,6 +51,8 @@ type subject struct {
 	namespace, name string
 	owner           metav1.OwnerReference
 	labels          map[string]string // of its slices
+	annotations     map[string]string // of its slices, beside those that others put there
+	full            int               // the most endpoints in one slice
 }
 
 // group is the endpoints that can share slices: one family, the same ports.
@@ -72,11 +74,13 @@ func decide(s snapshot) plan {
 		collect(groups, s, family)
 		if byTopology(s.service) {
 			p.events = append(p.events, addHints(groups, s, family)...)
+		} else {
+			p.events = append(p.events, takeHints(s, family)...)
 		}
 	}
 	p.fit(subject{
 		namespace: s.service.Namespace, name: s.service.Name,
-		owner: *metav1.NewControllerRef(s.service, kind), labels: labelsOf(s.service),
+		owner: *metav1.NewControllerRef(s.service, kind), labels: labelsOf(s.service), full: full,
 	}, groups, s.slices)
 	return p
 }
@@ -221,10 +225,10 @@ func (p *plan) reconcile(of subject, g *group, existing []*discoveryv1.EndpointS
 			delete(wanted, identity(&e)) // an address that is given twice counts once
 		}
 	}
-	added = fill(states, added)
+	added = fill(of, states, added)
 	survivors := p.settle(of, states, len(added) > 0)
 	for len(added) > 0 || survivors == 0 {
-		n := min(len(added), full)
+		n := min(len(added), of.full)
 		slice := newSlice(of, g)
 		slice.Endpoints = append(slice.Endpoints, added[:n]...)
 		added = added[n:]
@@ -242,7 +246,7 @@ type sliceState struct {
 
 // keep takes from wanted what the slice holds already, in its newest state.
 func keep(of subject, slice *discoveryv1.EndpointSlice, wanted map[string]discoveryv1.Endpoint) *sliceState {
-	st := &sliceState{slice: slice, changed: !maps.Equal(slice.Labels, of.labels)}
+	st := &sliceState{slice: slice, changed: !maps.Equal(slice.Labels, of.labels) || !annotated(slice, of)}
 	for i := range slice.Endpoints {
 		id := identity(&slice.Endpoints[i])
 		e, ok := wanted[id]
@@ -259,9 +263,9 @@ func keep(of subject, slice *discoveryv1.EndpointSlice, wanted map[string]discov
 
 // fill puts new endpoints where they cost the fewest writes, and returns what
 // needs slices of its own.
-func fill(states []*sliceState, added []discoveryv1.Endpoint) []discoveryv1.Endpoint {
+func fill(of subject, states []*sliceState, added []discoveryv1.Endpoint) []discoveryv1.Endpoint {
 	put := func(st *sliceState) {
-		n := min(len(added), full-len(st.endpoints))
+		n := min(len(added), of.full-len(st.endpoints))
 		if n <= 0 {
 			return
 		}
@@ -276,7 +280,7 @@ func fill(states []*sliceState, added []discoveryv1.Endpoint) []discoveryv1.Endp
 	}
 	var best *sliceState
 	for _, st := range states {
-		fits := len(st.endpoints)+len(added) <= full
+		fits := len(st.endpoints)+len(added) <= of.full
 		if fits && (best == nil || len(st.endpoints) > len(best.endpoints)) {
 			best = st
 		}
@@ -304,6 +308,7 @@ func (p *plan) settle(of subject, states []*sliceState, more bool) int {
 			changed := st.slice.DeepCopy()
 			changed.Endpoints = st.endpoints
 			changed.Labels = of.labels
+			annotate(changed, of)
 			p.update = append(p.update, changed)
 		}
 	}
@@ -311,7 +316,7 @@ func (p *plan) settle(of subject, states []*sliceState, more bool) int {
 }
 
 func newSlice(of subject, g *group) *discoveryv1.EndpointSlice {
-	return &discoveryv1.EndpointSlice{
+	slice := &discoveryv1.EndpointSlice{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace:       of.namespace,
 			GenerateName:    workload.NamePrefix(of.name),
@@ -321,6 +326,24 @@ func newSlice(of subject, g *group) *discoveryv1.EndpointSlice {
 		AddressType: discoveryv1.AddressType(g.family),
 		Endpoints:   []discoveryv1.Endpoint{},
 		Ports:       g.ports,
+	}
+	annotate(slice, of)
+	return slice
+}
+
+// annotated says whether a slice has all annotations that it should have.
+func annotated(slice *discoveryv1.EndpointSlice, of subject) bool {
+	for k, v := range of.annotations {
+		if have, ok := slice.Annotations[k]; !ok || have != v {
+			return false
+		}
+	}
+	return true
+}
+
+func annotate(slice *discoveryv1.EndpointSlice, of subject) {
+	for k, v := range of.annotations {
+		metav1.SetMetaDataAnnotation(&slice.ObjectMeta, k, v)
 	}
 }
 

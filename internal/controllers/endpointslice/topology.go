@@ -158,9 +158,8 @@ func most(zones map[string]float64) string {
 	return best
 }
 
-// addHints gives the endpoints of one family their zones, and says what users
-// should know of it.
-func addHints(groups map[string]*group, s snapshot, family corev1.IPFamily) (events []event) {
+// hinted are the zones that endpoints of one family are meant for.
+func hinted(s snapshot, family corev1.IPFamily) map[string]string {
 	had := map[string]string{}
 	for _, slice := range s.slices {
 		for i := range slice.Endpoints {
@@ -169,6 +168,21 @@ func addHints(groups map[string]*group, s snapshot, family corev1.IPFamily) (eve
 			}
 		}
 	}
+	return had
+}
+
+// takeHints says that a service does not want its endpoints shared out any more.
+func takeHints(s snapshot, family corev1.IPFamily) []event {
+	if s.service.Spec.TrafficDistribution != nil || len(hinted(s, family)) == 0 {
+		return nil
+	}
+	return []event{{corev1.EventTypeWarning, "TopologyAwareHintsDisabled", fmt.Sprintf("Topology Aware Hints has been disabled, addressType: %s", family)}}
+}
+
+// addHints gives the endpoints of one family their zones, and says what users
+// should know of it.
+func addHints(groups map[string]*group, s snapshot, family corev1.IPFamily) (events []event) {
+	had := hinted(s, family)
 	var ready []*discoveryv1.Endpoint
 	for _, id := range slices.Sorted(maps.Keys(groups)) {
 		if groups[id].family != family {
@@ -189,9 +203,7 @@ func addHints(groups map[string]*group, s snapshot, family corev1.IPFamily) (eve
 		for _, e := range ready {
 			e.Hints = nil
 		}
-		if len(had) > 0 || len(s.slices) == 0 {
-			events = append(events, event{corev1.EventTypeWarning, "TopologyAwareHintsDisabled", fmt.Sprintf("%s, addressType: %s", why, family)})
-		}
+		events = append(events, event{corev1.EventTypeWarning, "TopologyAwareHintsDisabled", fmt.Sprintf("%s, addressType: %s", why, family)})
 	case len(had) == 0:
 		events = append(events, event{corev1.EventTypeNormal, "TopologyAwareHintsEnabled", fmt.Sprintf("Topology Aware Hints has been enabled, addressType: %s", family)})
 	}
