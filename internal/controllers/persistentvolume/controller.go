@@ -184,12 +184,17 @@ func (c *Controller) claim(ctx context.Context, key loop.Key) (time.Duration, er
 	}
 	if plan.phase != "" && claim.Status.Phase != plan.phase {
 		changed := claim.DeepCopy()
-		changed.Status.Phase = plan.phase
+		withoutVolume(&changed.Status, plan.phase)
 		if err := c.Client.Status().Update(ctx, changed); err != nil {
 			return 0, fmt.Errorf("write phase of claim %s: %w", key, err)
 		}
 	}
 	return 0, nil
+}
+
+// withoutVolume is the status of a claim that has no volume, or none any more.
+func withoutVolume(status *corev1.PersistentVolumeClaimStatus, phase corev1.PersistentVolumeClaimPhase) {
+	status.Phase, status.AccessModes, status.Capacity = phase, nil, nil
 }
 
 func annotate(obj client.Object, key, value string) {

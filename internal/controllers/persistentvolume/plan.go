@@ -150,7 +150,7 @@ func planFree(claim *corev1.PersistentVolumeClaim, w world) (claimPlan, error) {
 	case class.Provisioner == noProvisioner:
 		return claimPlan{
 			phase: corev1.ClaimPending,
-			event: normal("FailedBinding", "no persistent volumes available for this claim and no storage class is set"),
+			event: warning("ProvisioningFailed", fmt.Sprintf("no volume plugin matched name: %s", noProvisioner)),
 		}, nil
 	}
 	return claimPlan{

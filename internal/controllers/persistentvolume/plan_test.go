@@ -82,7 +82,7 @@ func TestPlanClaim(t *testing.T) {
 		},
 		"released ones have data": {
 			claim: claim(), volumes: []*corev1.PersistentVolume{disk("a", "5Gi", func(v *corev1.PersistentVolume) { v.Status.Phase = corev1.VolumeReleased })},
-			class: class(now, noProvisioner), phase: corev1.ClaimPending, reason: "FailedBinding",
+			class: class(now, noProvisioner), phase: corev1.ClaimPending, reason: "ProvisioningFailed",
 		},
 		"no class of that name": {claim: claim(), phase: corev1.ClaimPending, reason: "ProvisioningFailed"},
 		"a provisioner is asked": {
@@ -175,5 +175,16 @@ func TestPlanVolume(t *testing.T) {
 	}
 	if got := planVolume(disk("a", "1Gi", of("1", corev1.VolumeReleased), policy(corev1.PersistentVolumeReclaimDelete)), nil); got.phase != corev1.VolumeFailed || got.event == nil {
 		t.Errorf("what nobody can delete is not said to have failed: %+v", got)
+	}
+}
+
+func TestLostClaimHasNothing(t *testing.T) {
+	status := corev1.PersistentVolumeClaimStatus{
+		Phase: corev1.ClaimBound, AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
+		Capacity: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")},
+	}
+	withoutVolume(&status, corev1.ClaimLost)
+	if status.Phase != corev1.ClaimLost || status.AccessModes != nil || status.Capacity != nil {
+		t.Errorf("%+v", status)
 	}
 }

@@ -3,7 +3,8 @@
 // deleted one when nobody needs it any more.
 //
 // A pod uses a claim from when it has a node until it is deleted, also after it ended;
-// one that has no node yet is not let start with a claim that is being deleted.
+// one that has no node yet is not let start with a claim that is being deleted. A
+// bound claim says in a condition since when no pod refers to it.
 package volumeprotection
 
 import (
@@ -40,7 +41,7 @@ func New(deps loop.Deps) *Controller {
 	c := &Controller{Deps: deps}
 	c.claims = loop.New("pvcprotection", 1, deps, c.claim)
 	c.claims.WatchSelf(&corev1.PersistentVolumeClaim{})
-	c.claims.WatchChanges(&corev1.Pod{}, released)
+	c.claims.WatchChanges(&corev1.Pod{}, touched)
 	c.volumes = loop.New("pvprotection", 1, deps, c.volume)
 	c.volumes.WatchSelf(&corev1.PersistentVolume{})
 	c.classes = loop.New("vacprotection", 1, deps, c.class)
@@ -57,9 +58,9 @@ func (c *Controller) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// released are the claims that a pod which is gone, or has ended, used.
-func released(before, after client.Object) []loop.Key {
-	if after != nil && !workload.Finished(after.(*corev1.Pod)) {
+// touched are the claims of a pod that came, ended or is gone.
+func touched(before, after client.Object) []loop.Key {
+	if before != nil && after != nil && before.GetUID() == after.GetUID() && ended(before.(*corev1.Pod)) == ended(after.(*corev1.Pod)) {
 		return nil
 	}
 	if after == nil {
@@ -77,6 +78,9 @@ func (c *Controller) claim(ctx context.Context, key loop.Key) (time.Duration, er
 	claim := &corev1.PersistentVolumeClaim{}
 	if err := c.Cache.Get(ctx, key, claim, client.UnsafeDisableDeepCopy); err != nil {
 		return 0, client.IgnoreNotFound(err)
+	}
+	if err := c.noteUse(ctx, claim); err != nil {
+		return 0, err
 	}
 	return 0, c.protect(ctx, claim, claimFinalizer, func() (bool, error) { return c.used(ctx, claim) })
 }
