@@ -46,6 +46,14 @@ func TestNodeSelector(t *testing.T) {
 	r.awaitNode("restricted", "n2")
 	r.addPod("with-labels", "100m", selects)
 	r.awaitNode("with-labels", "n2")
+	r.addPod("named", "5", func(p *corev1.Pod) {
+		p.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
+			NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchFields: []corev1.NodeSelectorRequirement{
+				{Key: metav1.ObjectNameField, Operator: corev1.NodeSelectorOpIn, Values: []string{"n1"}},
+			}}},
+		}}}
+	})
+	r.awaitUnschedulable("named", "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) didn't satisfy plugin(s) [NodeAffinity].")
 }
 
 // Conformance: [sig-scheduling] SchedulerPredicates [Serial] validates that there exists conflict between pods with same hostPort and protocol but one using 0.0.0.0 hostIP

@@ -88,6 +88,7 @@ func TestPreempts(t *testing.T) {
 	if note := r.awaitEvent("least", "Preempted"); !strings.Contains(note, "on node "+victim.Spec.NodeName) {
 		t.Errorf("event: %q", note)
 	}
+	r.awaitUnschedulable("most", "preemption: not eligible due to a terminating pod on the nominated node.")
 	// The room is the preemptor's: who matters less must not take it.
 	r.leave("least")
 	r.awaitNode("most", victim.Spec.NodeName)

@@ -47,9 +47,23 @@ func (s *Scheduler) prepare(w *backlog.Waiting, node string, work work, deadline
 	s.errands.give(func(ctx context.Context) {
 		ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 		defer cancel()
+		if err := s.expect(ctx, pod, node); err != nil && ctx.Err() == nil {
+			slog.Warn("expected node of a pod not written", "pod", client.ObjectKeyFromObject(pod), "node", node, "err", err)
+		}
 		err := s.write(ctx, pod, writes, work.devices)
 		s.mail.Put(mailbox.Change{Object: prepared{p, err}})
 	})
+}
+
+// expect says in a pod's status where it will be, for whoever adds and removes
+// nodes. Its binding takes that away again, so this must be over before.
+func (s *Scheduler) expect(ctx context.Context, pod *corev1.Pod, node string) error {
+	if pod.Status.NominatedNodeName == node {
+		return nil
+	}
+	changed := pod.DeepCopy()
+	changed.Status.NominatedNodeName = node
+	return client.IgnoreNotFound(s.client.Status().Patch(ctx, changed, client.StrategicMergeFrom(pod)))
 }
 
 // volumeWrites are the objects to be updated for claims to get their volumes.
@@ -205,6 +219,8 @@ func (s *Scheduler) giveUp(p *preparation, err error, now time.Time) {
 	s.engine.RemovePod(pod.UID)
 	s.storage.RemovePod(pod.UID)
 	s.tryAgain(pod.UID, now)
+	nowhere := ""
+	s.tell.unschedulable(pod, "", &nowhere)
 	if errors.Is(err, context.Canceled) {
 		return
 	}

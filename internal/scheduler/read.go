@@ -259,7 +259,7 @@ func (s *Scheduler) readPod(pod *corev1.Pod, deleted bool, now time.Time) bool {
 	}
 	w := s.queue.Set(pod, now)
 	switch {
-	case pod.Status.NominatedNodeName != "":
+	case pod.Status.NominatedNodeName != "" && s.engine.NodeOf(pod.UID) == "":
 		s.engine.Nominate(pod, pod.Status.NominatedNodeName)
 	case w.Nominated == "":
 		return s.engine.RemoveNomination(pod.UID)

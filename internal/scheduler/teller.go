@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"sync"
@@ -33,10 +34,15 @@ func newTeller(c client.Client) *teller {
 	return &teller{client: c, ready: make(chan struct{}, 1), pending: map[types.UID]news{}}
 }
 
+// unschedulable tells of a pod why it waits, unless message is empty, and where it
+// may go.
 func (t *teller) unschedulable(pod *corev1.Pod, message string, nominated *string) {
 	t.mu.Lock()
-	if old, ok := t.pending[pod.UID]; ok && nominated == nil {
-		nominated = old.nominated
+	if old, ok := t.pending[pod.UID]; ok {
+		message = cmp.Or(message, old.message)
+		if nominated == nil {
+			nominated = old.nominated
+		}
 	}
 	t.pending[pod.UID] = news{pod, message, nominated}
 	t.mu.Unlock()

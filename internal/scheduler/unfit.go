@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -26,6 +27,11 @@ func (s *Scheduler) unschedulable(w *backlog.Waiting, ask engine.Ask, problem st
 	nodes := s.engine.Nodes()
 	message := fmt.Sprintf("0/%d nodes are available: %s. preemption: 0/%d nodes are available: %d Preemption is not helpful for scheduling.", nodes, problem, nodes, nodes)
 	helps := backlog.CauseNode | backlog.CauseStorage
+	if p.failed == engine.RuleVolumeBinding && !ask.Profile.Off[engine.RuleDevices] {
+		// What kube-scheduler says when its plugin for devices, which comes before
+		// preemption, did not get to see the pod.
+		message = fmt.Sprintf("0/%d nodes are available: %s. not found", nodes, problem)
+	}
 	if p.failed == engine.RuleDevices {
 		helps = backlog.CauseNode | backlog.CauseDevices
 	}
@@ -83,7 +89,7 @@ func (s *Scheduler) preempt(w *backlog.Waiting, ask engine.Ask) (string, *string
 		return "not eligible due to preemptionPolicy=Never.", nil
 	}
 	if w.Evicting > 0 || s.victimsLeave(w.Pod) {
-		return "not eligible due to a terminating pod on the nominated node.", nil
+		return notEligible, nil
 	}
 	s.measured.preemptions.Inc()
 	found, why := s.engine.Preempt(ask, s.budgets.list())
@@ -106,8 +112,11 @@ func (s *Scheduler) preempt(w *backlog.Waiting, ask engine.Ask) (string, *string
 	for _, victim := range s.batch.Whole(found.Victims, corev1helper.PodPriority(w.Pod)) {
 		s.evict(w, victim, found.Node, w.Pod.Spec.SchedulerName+": preempting to accommodate a higher priority pod")
 	}
-	return "", &found.Node
+	return fmt.Sprintf("found a potential placement for pod on node %v, preempting %d victims", found.Node, len(found.Victims)), &found.Node
 }
+
+// notEligible is why a pod that made room does not look for more.
+const notEligible = "not eligible due to a terminating pod on the nominated node."
 
 // victimsLeave reports whether a pod waits for pods to end that were evicted for
 // it, by this scheduler before it was restarted too.
@@ -135,6 +144,9 @@ func (s *Scheduler) evict(w *backlog.Waiting, victim *corev1.Pod, node, why stri
 		return
 	}
 	s.evicting[victim.UID] = w
+	if w.Evicting == 0 {
+		w.Leaving = 0
+	}
 	w.Evicting++
 	by := w.Pod
 	s.errands.give(func(ctx context.Context) {
@@ -169,10 +181,27 @@ func (s *Scheduler) evictNow(ctx context.Context, by, victim *corev1.Pod, node, 
 // readEvicted reports whether the pod that wanted the room must try again.
 func (s *Scheduler) readEvicted(r evicted) bool {
 	if r.err == nil || apierrors.IsConflict(r.err) {
+		s.tellEvicted(r.victim)
 		return false // the watch says when it is gone
 	}
 	slog.Warn("pod could not be preempted", "uid", r.victim, "err", r.err)
 	return s.evictionOver(r.victim)
+}
+
+// tellEvicted says of a pod, once all its victims were told to go, that it waits
+// for them.
+func (s *Scheduler) tellEvicted(victim types.UID) {
+	w := s.evicting[victim]
+	if w == nil {
+		return
+	}
+	w.Leaving++
+	if w.Leaving < w.Evicting || s.queue.Of(w.Pod.UID) != w {
+		return
+	}
+	if message, _, made := strings.Cut(w.Told, " preemption: found "); made {
+		s.say(w, message+" preemption: "+notEligible, engine.Explanation{}, nil)
+	}
 }
 
 // evictionOver notes that a victim is gone, or stays.

@@ -127,9 +127,15 @@ func TestChoosesWhereAVolumeIsProvisioned(t *testing.T) {
 			break
 		}
 	}
+	r.await("db", "expected on n2", func(p *corev1.Pod) bool { return p.Status.NominatedNodeName == "n2" })
+	r.addPod("lost", "1", uses("absent"))
+	r.awaitUnschedulable("lost", `nodes are available: persistentvolumeclaim "absent" not found. not found`)
 	r.addVolume("made", "fast", "n2")
 	r.bindClaim("data", "made")
 	r.awaitNode("db", "n2")
+	if p := r.get("db"); p.Status.NominatedNodeName != "" {
+		t.Errorf("bound, and still nominated to %s", p.Status.NominatedNodeName)
+	}
 }
 
 func TestAllocatesDevices(t *testing.T) {

@@ -38,6 +38,7 @@ type Waiting struct {
 	Told      string // the message that its condition carries
 	Nominated string // where it preempted
 	Evicting  int    // its victims that are not gone
+	Leaving   int    // those of its victims that were told to go
 
 	failures int       // that lengthen its pause
 	until    time.Time // end of its pause

@@ -88,6 +88,10 @@ func (n *node) attach(p *placed, sign int64) {
 // staticRefusals are those that follow from the node's object alone. With all
 // unset the first one is enough.
 func (n *node) staticRefusals(r *request, all bool) []Refusal {
+	// Nodes that a pod does not name are not asked anything else.
+	if r.names != nil && !r.names[n.name] && !r.profile.Off[RuleNodeAffinity] {
+		return []Refusal{{Rule: RuleNodeAffinity, Reason: reasonNames, Final: true}}
+	}
 	var out []Refusal
 	rules := [...]struct {
 		rule Rule

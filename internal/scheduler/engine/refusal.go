@@ -48,6 +48,7 @@ const (
 	reasonUnschedulable = "node(s) were unschedulable"
 	reasonNodeName      = "node(s) didn't match the requested node name"
 	reasonAffinity      = "node(s) didn't match Pod's node affinity/selector"
+	reasonNames         = "node(s) didn't satisfy plugin(s) [NodeAffinity]"
 	reasonAdded         = "node(s) didn't match scheduler-enforced node affinity"
 	reasonPorts         = "node(s) didn't have free ports for the requested pod ports"
 	reasonTooManyPods   = "Too many pods"

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	corev1helper "k8s.io/component-helpers/scheduling/corev1"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 )
@@ -63,6 +64,7 @@ type request struct {
 	ports   []hostPort
 
 	required    nodeaffinity.RequiredNodeAffinity
+	names       map[string]bool // the nodes that required names; nil is any
 	added       *nodeaffinity.NodeSelector
 	preferred   []*nodeaffinity.PreferredSchedulingTerms
 	tolerations []corev1.Toleration
@@ -98,6 +100,7 @@ func (e *Engine) compile(ask Ask) *request {
 	}
 	if spec.Affinity != nil && spec.Affinity.NodeAffinity != nil {
 		r.prefer(spec.Affinity.NodeAffinity)
+		r.names = named(spec.Affinity.NodeAffinity)
 	}
 	if p.AddedAffinity != nil {
 		r.prefer(p.AddedAffinity)
@@ -109,6 +112,41 @@ func (e *Engine) compile(ask Ask) *request {
 		}
 	}
 	return r
+}
+
+// named are the nodes that every required term names, or nil if some names none.
+func named(a *corev1.NodeAffinity) map[string]bool {
+	required := a.RequiredDuringSchedulingIgnoredDuringExecution
+	if required == nil || len(required.NodeSelectorTerms) == 0 {
+		return nil
+	}
+	out := map[string]bool{}
+	for i := range required.NodeSelectorTerms {
+		names := namedBy(&required.NodeSelectorTerms[i])
+		if names == nil {
+			return nil
+		}
+		for _, name := range names {
+			out[name] = true
+		}
+	}
+	return out
+}
+
+// namedBy are the nodes that a term allows by name, or nil if it names none.
+func namedBy(term *corev1.NodeSelectorTerm) []string {
+	var out []string
+	for i := range term.MatchFields {
+		f := &term.MatchFields[i]
+		switch {
+		case f.Key != metav1.ObjectNameField || f.Operator != corev1.NodeSelectorOpIn:
+		case out == nil:
+			out = slices.Clone(f.Values)
+		default:
+			out = slices.DeleteFunc(out, func(name string) bool { return !slices.Contains(f.Values, name) })
+		}
+	}
+	return out
 }
 
 func (r *request) prefer(a *corev1.NodeAffinity) {
