@@ -3,6 +3,7 @@ package cluster
 import (
 	"testing"
 
+	authorizationv1 "k8s.io/api/authorization/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/yaml"
@@ -24,5 +25,17 @@ func TestTheMapperKnowsOurOwnKinds(t *testing.T) {
 	}
 	if got.Resource.Resource != defined.Spec.Names.Plural || got.Resource.Group != defined.Spec.Group || got.Scope.Name() != meta.RESTScopeNameRoot {
 		t.Errorf("mapped to %+v, defined as %+v", got, defined.Spec.Names)
+	}
+}
+
+// Certificates of nodes are approved for whom the API says may have one.
+func TestTheMapperKnowsWhatIsAsked(t *testing.T) {
+	kind := authorizationv1.SchemeGroupVersion.WithKind("SubjectAccessReview")
+	got, err := builtinMapper().RESTMapping(kind.GroupKind(), kind.Version)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Resource.Resource != "subjectaccessreviews" || got.Scope.Name() != meta.RESTScopeNameRoot {
+		t.Errorf("mapped to %+v", got)
 	}
 }

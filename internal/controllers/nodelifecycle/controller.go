@@ -96,9 +96,13 @@ func (c *Controller) nodeChanged(before, after client.Object) []loop.Key {
 		delete(c.heard, before.GetName())
 		delete(c.done, before.GetUID())
 		c.mu.Unlock()
+		c.tell(before, "RemovingNode", "Removing Node %v from Controller")
 		return selves(c.census.forget(before.GetName()))
 	}
 	node := after.(*corev1.Node)
+	if before == nil {
+		c.tell(node, "RegisteredNode", "Registered Node %v in Controller")
+	}
 	if r := condition(node, corev1.NodeReady); r != nil {
 		c.hear(node.Name, sign{status: r.LastHeartbeatTime.Time})
 	} else {
@@ -109,6 +113,10 @@ func (c *Controller) nodeChanged(before, after client.Object) []loop.Key {
 		return keys
 	}
 	return append(keys, loop.Self(node)...)
+}
+
+func (c *Controller) tell(node client.Object, reason, format string) {
+	c.Events.Eventf(node, corev1.EventTypeNormal, reason, "Node %s event: "+format, node.GetName(), node.GetName())
 }
 
 func selves(nodes []string) []loop.Key {

@@ -26,7 +26,7 @@ type Controller struct {
 	loop *loop.Loop
 
 	mu   sync.Mutex              // guards the field below
-	seen map[types.UID]time.Time // pods on nodes whose taints do not say since when
+	seen map[types.UID]time.Time // pods that are to go, and since when that is known
 }
 
 // New returns a controller that works with the given dependencies.
@@ -67,11 +67,11 @@ func (c *Controller) nodeChanged(before, after client.Object) []loop.Key {
 
 func (c *Controller) podChanged(before, after client.Object) []loop.Key {
 	pod, ok := after.(*corev1.Pod)
+	old, _ := before.(*corev1.Pod)
 	if !ok {
-		c.forget(before.GetUID())
+		c.spare(old)
 		return nil
 	}
-	old, _ := before.(*corev1.Pod)
 	if pod.Spec.NodeName == "" || pod.DeletionTimestamp != nil ||
 		(old != nil && old.Spec.NodeName == pod.Spec.NodeName && len(old.Spec.Tolerations) == len(pod.Spec.Tolerations)) {
 		return nil
@@ -103,12 +103,9 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 	if err != nil {
 		return 0, err
 	}
-	if len(taints) == 0 {
-		c.forget(pod.UID)
-		return 0, nil
-	}
 	stands, limited := tolerance(pod, taints)
 	if !limited {
+		c.spare(pod)
 		return 0, nil
 	}
 	now := time.Now()
@@ -116,6 +113,9 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 		if left := since(pod, taints, c.firstSeen(pod.UID, now)).Add(stands).Sub(now); left > 0 {
 			return left, nil
 		}
+		c.forget(pod.UID)
+	} else {
+		c.spare(pod) // it goes at once, not when it was meant to
 	}
 	return 0, c.evict(ctx, pod, now)
 }
@@ -140,8 +140,18 @@ func (c *Controller) firstSeen(uid types.UID, now time.Time) time.Time {
 	return now
 }
 
-func (c *Controller) forget(uid types.UID) {
+// forget reports whether the pod was meant to go.
+func (c *Controller) forget(uid types.UID) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	_, known := c.seen[uid]
 	delete(c.seen, uid)
+	return known
+}
+
+// spare takes an eviction back that was to come.
+func (c *Controller) spare(pod *corev1.Pod) {
+	if c.forget(pod.UID) {
+		c.Events.Eventf(pod, corev1.EventTypeNormal, "TaintManagerEviction", "Cancelling deletion of Pod %s/%s", pod.Namespace, pod.Name)
+	}
 }

@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 func TestTolerance(t *testing.T) {
@@ -62,5 +63,17 @@ func TestSince(t *testing.T) {
 		if got := since(pod(tt.created), []corev1.Taint{tt.taint}, seen).Unix(); got != tt.want {
 			t.Errorf("%s: since %d, want %d", tt.name, got, tt.want)
 		}
+	}
+}
+
+// TestForget: only an eviction that was to come is taken back, and once.
+func TestForget(t *testing.T) {
+	c := &Controller{seen: map[types.UID]time.Time{}}
+	if c.forget("a") {
+		t.Error("a pod that nobody met was meant to go")
+	}
+	c.firstSeen("a", time.Unix(1, 0))
+	if !c.forget("a") || c.forget("a") {
+		t.Error("an eviction is taken back never, or twice")
 	}
 }
