@@ -136,6 +136,10 @@ func source(name string) string {
 	switch name {
 	case "disruption":
 		return "controllermanager"
+	case "ephemeralvolume":
+		return "ephemeral_volume"
+	case "resourceclaim":
+		return "resource_claim"
 	case "endpoints":
 		return "endpoint-controller"
 	case "endpointslice":

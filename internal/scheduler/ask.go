@@ -17,6 +17,7 @@ type plans struct {
 	volumes *storage.Plan
 	devices *devices.Plan
 	failed  engine.Rule // the rule that found a problem before any node was asked
+	missing bool        // the problem is that there is nothing to decide about yet
 }
 
 // work is what has to be written before a pod is bound.
@@ -57,7 +58,7 @@ func (s *Scheduler) ask(ctx context.Context, pod *corev1.Pod, profile *config.Pr
 		}
 		plan, problem := s.devices.Plan(pod)
 		if problem != "" {
-			p.failed = engine.RuleDevices
+			p.failed, p.missing = engine.RuleDevices, s.devices.Missing(pod) != ""
 			return out, p, problem
 		}
 		if plan != nil {

@@ -38,6 +38,10 @@ func (s *Scheduler) unschedulable(w *backlog.Waiting, ask engine.Ask, problem st
 	s.measured.refused([]engine.Rule{p.failed}, ask.Profile.Name)
 	s.measured.attempt("unschedulable", ask.Profile.Name, now)
 	s.queue.ParkApart(w, s.engine.KeyOf(ask), helps, now)
+	if p.missing {
+		s.noteWaits(w.Pod, message, engine.Explanation{}, nil)
+		return
+	}
 	s.say(w, message, engine.Explanation{}, nil)
 }
 

@@ -6,6 +6,7 @@ package ephemeralvolume
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -79,20 +80,29 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 		return 0, client.IgnoreNotFound(err)
 	}
 	for _, claim := range missing(pod) {
-		have := &corev1.PersistentVolumeClaim{}
-		err := c.Cache.Get(ctx, client.ObjectKeyFromObject(claim), have, client.UnsafeDisableDeepCopy)
-		if err == nil {
-			if !metav1.IsControlledBy(have, pod) {
-				return 0, fmt.Errorf("PVC %s was not created for pod %s (pod is not owner)", client.ObjectKeyFromObject(have), key)
-			}
-			continue
-		}
-		if !apierrors.IsNotFound(err) {
-			return 0, fmt.Errorf("read claim %s of pod %s: %w", claim.Name, key, err)
-		}
-		if err := c.Client.Create(ctx, claim); err != nil && !apierrors.IsAlreadyExists(err) {
-			return 0, fmt.Errorf("create claim %s of pod %s: %w", claim.Name, key, err)
+		if err := c.provide(ctx, pod, claim); err != nil {
+			name, _ := strings.CutPrefix(claim.Name, pod.Name+"-")
+			c.Events.Eventf(pod, corev1.EventTypeWarning, "FailedBinding", "ephemeral volume %s: %v", name, err)
+			return 0, fmt.Errorf("pod %s, ephemeral volume %s: %w", key, name, err)
 		}
 	}
 	return 0, nil
+}
+
+// provide makes a claim unless it is there.
+func (c *Controller) provide(ctx context.Context, pod *corev1.Pod, claim *corev1.PersistentVolumeClaim) error {
+	have := &corev1.PersistentVolumeClaim{}
+	err := c.Cache.Get(ctx, client.ObjectKeyFromObject(claim), have, client.UnsafeDisableDeepCopy)
+	switch {
+	case err == nil && !metav1.IsControlledBy(have, pod):
+		return fmt.Errorf("PVC %s was not created for pod %s (pod is not owner)", client.ObjectKeyFromObject(have), client.ObjectKeyFromObject(pod))
+	case err == nil:
+		return nil
+	case !apierrors.IsNotFound(err):
+		return err
+	}
+	if err := c.Client.Create(ctx, claim); err != nil && !apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("create PVC %s: %w", client.ObjectKeyFromObject(claim), err)
+	}
+	return nil
 }

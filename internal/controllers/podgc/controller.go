@@ -185,7 +185,7 @@ func (c *Controller) collectTerminating(ctx context.Context, name string) error 
 func (c *Controller) fail(ctx context.Context, pod *corev1.Pod) error {
 	if !workload.Finished(pod) {
 		failed := pod.DeepCopy()
-		failed.Status.Phase = corev1.PodFailed
+		failed.Status.Phase, failed.Status.ObservedGeneration = corev1.PodFailed, pod.Generation
 		if err := c.Client.Status().Patch(ctx, failed, client.MergeFrom(pod)); client.IgnoreNotFound(err) != nil {
 			return fmt.Errorf("fail pod %s: %w", pod.Name, err)
 		}

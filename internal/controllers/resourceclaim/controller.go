@@ -170,6 +170,9 @@ func (c *Controller) provide(ctx context.Context, pod *corev1.Pod, entry *corev1
 	if name == "" {
 		template := &resourcev1.ResourceClaimTemplate{}
 		if err := c.Cache.Get(ctx, loop.Key{Namespace: pod.Namespace, Name: *entry.ResourceClaimTemplateName}, template, client.UnsafeDisableDeepCopy); err != nil {
+			if apierrors.IsNotFound(err) { // in the words of Kubernetes' own controller
+				err = apierrors.NewNotFound(resourcev1.Resource("resourceclaimtemplate"), *entry.ResourceClaimTemplateName)
+			}
 			return fmt.Errorf("resource claim template %q: %w", *entry.ResourceClaimTemplateName, err)
 		}
 		claim := fromTemplate(pod, entry.Name, template)

@@ -68,10 +68,12 @@ func fromTemplate(pod *corev1.Pod, entry string, template *resourcev1.ResourceCl
 		annotations = map[string]string{}
 	}
 	annotations[resourcev1.PodResourceClaimAnnotation] = entry
+	yes := true
 	return &resourcev1.ResourceClaim{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: pod.Namespace, GenerateName: base, Labels: maps.Clone(template.Spec.Labels), Annotations: annotations,
-			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(pod, corev1.SchemeGroupVersion.WithKind("Pod"))},
+			// It does not keep its pod from going in the foreground.
+			OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: pod.UID, Controller: &yes}},
 		},
 		Spec: *template.Spec.Spec.DeepCopy(),
 	}

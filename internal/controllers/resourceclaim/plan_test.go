@@ -15,6 +15,9 @@ func TestFromTemplate(t *testing.T) {
 		ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"a": "b"}, Annotations: map[string]string{"c": "d"}},
 	}}
 	c := fromTemplate(pod, "gpu", template)
+	if owner := c.OwnerReferences[0]; owner.Controller == nil || !*owner.Controller || owner.BlockOwnerDeletion != nil {
+		t.Errorf("owner %+v", owner)
+	}
 	if c.GenerateName != "p-gpu-" || c.Labels["a"] != "b" || c.Annotations["c"] != "d" || c.Annotations[resourcev1.PodResourceClaimAnnotation] != "gpu" || isFor(pod, c) != nil {
 		t.Errorf("claim: %+v", c.ObjectMeta)
 	}

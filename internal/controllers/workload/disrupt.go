@@ -28,7 +28,7 @@ func Disrupt(ctx context.Context, c client.Client, pod *corev1.Pod, reason, mess
 		*have = next
 	}
 	if gone && !Finished(pod) {
-		changed.Status.Phase = corev1.PodFailed
+		changed.Status.Phase, changed.Status.ObservedGeneration = corev1.PodFailed, pod.Generation
 	}
 	err := c.Status().Patch(ctx, changed, client.StrategicMergeFrom(pod))
 	if client.IgnoreNotFound(err) != nil {

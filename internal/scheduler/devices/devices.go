@@ -123,22 +123,46 @@ type Plan struct {
 	allocate structured.Allocator
 }
 
-// Plan makes a pod's plan. A problem is why it can go nowhere yet; a nil plan
-// without a problem is a pod that claims nothing.
-func (w *World) Plan(pod *corev1.Pod) (*Plan, string) {
-	if len(pod.Spec.ResourceClaims) == 0 {
-		return nil, ""
-	}
-	p := &Plan{world: w, pod: pod}
+// Missing is why a pod is not even tried: a claim of its is not there yet, or not
+// for it. Until then users hear nothing of it; claims of templates come at once.
+func (w *World) Missing(pod *corev1.Pod) string {
 	for i := range pod.Spec.ResourceClaims {
 		name, mine, err := resourceclaim.Name(pod, &pod.Spec.ResourceClaims[i])
 		if err != nil {
-			return nil, err.Error()
+			return err.Error()
 		}
 		if name == nil {
+			continue
+		}
+		claim := w.claims[types.NamespacedName{Namespace: pod.Namespace, Name: *name}]
+		switch {
+		case claim == nil:
+			return fmt.Sprintf("resourceclaim %q not found", *name)
+		case claim.DeletionTimestamp != nil:
+			return fmt.Sprintf("resourceclaim %q is being deleted", *name)
+		}
+		if mine {
+			if err := resourceclaim.IsForPod(pod, claim, false); err != nil {
+				return err.Error()
+			}
+		}
+	}
+	return ""
+}
+
+// Plan makes a pod's plan. A problem is why it can go nowhere yet; a nil plan
+// without a problem is a pod that claims nothing.
+func (w *World) Plan(pod *corev1.Pod) (*Plan, string) {
+	if problem := w.Missing(pod); problem != "" || len(pod.Spec.ResourceClaims) == 0 {
+		return nil, problem
+	}
+	p := &Plan{world: w, pod: pod}
+	for i := range pod.Spec.ResourceClaims {
+		name, _, err := resourceclaim.Name(pod, &pod.Spec.ResourceClaims[i])
+		if err != nil || name == nil {
 			continue // its template turned out to need none
 		}
-		if problem := p.add(types.NamespacedName{Namespace: pod.Namespace, Name: *name}, mine); problem != "" {
+		if problem := p.add(types.NamespacedName{Namespace: pod.Namespace, Name: *name}); problem != "" {
 			return nil, problem
 		}
 	}
@@ -153,19 +177,9 @@ func (w *World) Plan(pod *corev1.Pod) (*Plan, string) {
 	return p, ""
 }
 
-func (p *Plan) add(key types.NamespacedName, mine bool) string {
+// add takes in a claim that is there.
+func (p *Plan) add(key types.NamespacedName) string {
 	claim := p.world.claims[key]
-	switch {
-	case claim == nil:
-		return fmt.Sprintf("resourceclaim %q not found", key.Name)
-	case claim.DeletionTimestamp != nil:
-		return fmt.Sprintf("resourceclaim %q is being deleted", key.Name)
-	}
-	if mine {
-		if err := resourceclaim.IsForPod(p.pod, claim, false); err != nil {
-			return err.Error()
-		}
-	}
 	p.claims = append(p.claims, claim)
 	allocation := p.world.allocation(claim)
 	if allocation == nil {

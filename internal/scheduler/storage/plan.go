@@ -23,7 +23,7 @@ const (
 	reasonNotThere  = "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)"
 	reasonCapacity  = "node(s) did not have enough free storage"
 	reasonZone      = "node(s) had no available volume zone"
-	reasonExclusive = "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode"
+	reasonExclusive = "node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access mode already in-use by another pod"
 	reasonLimit     = "node(s) exceed max volume count"
 	reasonDisk      = "node(s) had no available disk"
 )

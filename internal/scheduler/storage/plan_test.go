@@ -72,7 +72,7 @@ func TestWhereVolumesLetAPodGo(t *testing.T) {
 		{"shares what is attached", "zonal", "n1"},
 		{"one more than the node attaches", "zonal2", "0/2 nodes are available: 1 node(s) exceed max volume count, 1 node(s) had no available volume zone."},
 		{"alone", "exclusive", "n2"},
-		{"not alone", "exclusive", "0/2 nodes are available: 2 node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode."},
+		{"not alone", "exclusive", "0/2 nodes are available: 2 node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access mode already in-use by another pod."},
 		{"no claim", "missing", `persistentvolumeclaim "missing" not found`},
 	} {
 		if got := place(user(tt.name, tt.claim, 0)); got != tt.want {
