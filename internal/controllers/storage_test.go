@@ -61,6 +61,13 @@ func TestClaimsAreBoundAndVolumesReleased(t *testing.T) {
 	e.until("it waits", func() bool { return get(e, waiting).Status.Phase == corev1.ClaimPending })
 	e.create(volumeOf("huge", "100Gi", "manual"))
 	e.until("it is bound", func() bool { return get(e, waiting).Spec.VolumeName == "huge" })
+	// So does one that names a volume which is not there yet.
+	naming := claimOf("naming", "1Gi", "manual")
+	naming.Spec.VolumeName = "late"
+	e.create(naming)
+	e.until("it waits for that", func() bool { return get(e, naming).Status.Phase == corev1.ClaimPending })
+	e.create(volumeOf("late", "1Gi", "manual"))
+	e.until("it has that", func() bool { return get(e, naming).Status.Phase == corev1.ClaimBound })
 
 	if err := e.Delete(e.ctx, claim); err != nil {
 		t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -16,10 +17,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sinawi/sinawi/internal/controllers/loop"
+	"github.com/sinawi/sinawi/internal/controllers/workload"
 )
 
-// The cache's indexes: claims that have no volume by the class that they want, the
-// volumes that no claim has by theirs, and pods by the claims that they use.
+// The cache's indexes: claims by the volume that they name, or else by the class that
+// they want, the volumes that no claim has by theirs, and pods by the claims that they
+// use.
 const (
 	pendingIndex = "pendingClass"
 	freeIndex    = "freeClass"
@@ -34,7 +37,7 @@ func Index(ctx context.Context, c cache.Cache) error {
 	err := c.IndexField(ctx, &corev1.PersistentVolumeClaim{}, pendingIndex, func(obj client.Object) []string {
 		claim := obj.(*corev1.PersistentVolumeClaim)
 		if claim.Spec.VolumeName != "" {
-			return nil
+			return []string{volumeKey(claim.Spec.VolumeName)}
 		}
 		return []string{classKey(volume.GetPersistentVolumeClaimClass(claim))}
 	})
@@ -59,6 +62,8 @@ func Index(ctx context.Context, c cache.Cache) error {
 }
 
 func classKey(class string) string { return "class " + class }
+
+func volumeKey(name string) string { return "volume " + name }
 
 // Claims are the names of the claims that a pod uses, also through ephemeral volumes.
 func Claims(pod *corev1.Pod) []string {
@@ -98,6 +103,7 @@ func New(deps loop.Deps) *Controller {
 	c.claims.WatchSelf(&corev1.PersistentVolumeClaim{})
 	c.claims.Watch(&corev1.PersistentVolume{}, c.claimsOfVolume)
 	c.claims.Watch(&storagev1.StorageClass{}, c.claimsOfClass)
+	c.claims.WatchChanges(&corev1.Pod{}, c.claimsOfPod)
 	c.volumes = loop.New("persistentvolume", 1, deps, c.volume)
 	c.volumes.WatchSelf(&corev1.PersistentVolume{})
 	c.volumes.Watch(&corev1.PersistentVolumeClaim{}, volumesOfClaim)
@@ -113,28 +119,43 @@ func (c *Controller) Run(ctx context.Context) error {
 }
 
 // claimsOfVolume are the claims for which a volume's change matters: the one that it
-// names, or those that wait for such a volume.
+// names, those that name it, or those that wait for such a volume.
 func (c *Controller) claimsOfVolume(obj client.Object) []loop.Key {
 	v := obj.(*corev1.PersistentVolume)
+	named := c.pending(volumeKey(v.Name))
 	if ref := v.Spec.ClaimRef; ref != nil {
-		return []loop.Key{{Namespace: ref.Namespace, Name: ref.Name}}
+		return append(named, loop.Key{Namespace: ref.Namespace, Name: ref.Name})
 	}
-	return c.pending(volume.GetPersistentVolumeClass(v))
+	return append(named, c.pending(classKey(volume.GetPersistentVolumeClass(v)))...)
 }
 
-func (c *Controller) claimsOfClass(obj client.Object) []loop.Key {
-	keys := c.pending(obj.GetName())
-	if obj.GetAnnotations()[isDefault] == "true" {
-		keys = append(keys, c.pending("")...)
+// claimsOfPod are the claims that a pod uses which has come: one that waits for a
+// first pod waits for its node from then on.
+func (c *Controller) claimsOfPod(before, after client.Object) []loop.Key {
+	pod, ok := after.(*corev1.Pod)
+	if !ok || before != nil || pod.Spec.NodeName != "" {
+		return nil
+	}
+	var keys []loop.Key
+	for _, name := range Claims(pod) {
+		keys = append(keys, loop.Key{Namespace: pod.Namespace, Name: name})
 	}
 	return keys
 }
 
-func (c *Controller) pending(class string) []loop.Key {
+func (c *Controller) claimsOfClass(obj client.Object) []loop.Key {
+	keys := c.pending(classKey(obj.GetName()))
+	if obj.GetAnnotations()[isDefault] == "true" {
+		keys = append(keys, c.pending(classKey(""))...)
+	}
+	return keys
+}
+
+func (c *Controller) pending(key string) []loop.Key {
 	var claims corev1.PersistentVolumeClaimList
-	err := c.Cache.List(context.Background(), &claims, client.MatchingFields{pendingIndex: classKey(class)}, client.UnsafeDisableDeepCopy)
+	err := c.Cache.List(context.Background(), &claims, client.MatchingFields{pendingIndex: key}, client.UnsafeDisableDeepCopy)
 	if err != nil {
-		c.Log.Warn("claims not read", "class", class, "err", err)
+		c.Log.Warn("claims not read", "for", key, "err", err)
 	}
 	keys := make([]loop.Key, 0, len(claims.Items))
 	for i := range claims.Items {
@@ -350,10 +371,16 @@ func (c *Controller) world(ctx context.Context) world {
 		defaultClass: func() *storagev1.StorageClass { return c.defaultClass(ctx) },
 		user: func(claim *corev1.PersistentVolumeClaim) string {
 			pods, err := Users(ctx, c.Cache, claim)
-			if err != nil || len(pods) == 0 {
-				return ""
+			if err != nil {
+				c.Log.Warn("pods of a claim not read", "claim", claim.Name, "err", err)
 			}
-			return pods[0].Name
+			var names []string
+			for i := range pods {
+				if pods[i].Spec.NodeName == "" && !workload.Finished(&pods[i]) {
+					names = append(names, pods[i].Name)
+				}
+			}
+			return strings.Join(names, ",")
 		},
 	}
 }

@@ -2,6 +2,7 @@ package persistentvolume
 
 import (
 	"fmt"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
@@ -27,7 +28,7 @@ type world struct {
 	candidates func(class string, claim *corev1.PersistentVolumeClaim) []*corev1.PersistentVolume
 	// defaultClass is the class of claims that name none; nil without one.
 	defaultClass func() *storagev1.StorageClass
-	// user returns the name of a pod that waits for the claim, or "".
+	// user returns the names of pods that wait for the claim, with commas, or "".
 	user func(claim *corev1.PersistentVolumeClaim) string
 }
 
@@ -165,8 +166,11 @@ func planFree(claim *corev1.PersistentVolumeClaim, w world) (claimPlan, error) {
 const noProvisioner = "kubernetes.io/no-provisioner"
 
 func waits(claim *corev1.PersistentVolumeClaim, w world) *event {
-	if pod := w.user(claim); pod != "" {
-		return normal("WaitForPodScheduled", fmt.Sprintf("waiting for pod %s to be scheduled", pod))
+	switch pods := w.user(claim); {
+	case strings.Contains(pods, ","):
+		return normal("WaitForPodScheduled", fmt.Sprintf("waiting for pods %s to be scheduled", pods))
+	case pods != "":
+		return normal("WaitForPodScheduled", fmt.Sprintf("waiting for pod %s to be scheduled", pods))
 	}
 	return normal("WaitForFirstConsumer", "waiting for first consumer to be created before binding")
 }

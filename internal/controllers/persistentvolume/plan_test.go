@@ -188,3 +188,16 @@ func TestLostClaimHasNothing(t *testing.T) {
 		t.Errorf("%+v", status)
 	}
 }
+
+func TestWaits(t *testing.T) {
+	for pods, want := range map[string]string{
+		"":    "waiting for first consumer to be created before binding",
+		"a":   "waiting for pod a to be scheduled",
+		"a,b": "waiting for pods a,b to be scheduled",
+	} {
+		w := world{user: func(*corev1.PersistentVolumeClaim) string { return pods }}
+		if got := waits(&corev1.PersistentVolumeClaim{}, w).message; got != want {
+			t.Errorf("pods %q: %q, want %q", pods, got, want)
+		}
+	}
+}
