@@ -47,8 +47,7 @@ func needsClusterIP(s *corev1.Service) bool {
 }
 
 func needsNodePort(s *corev1.Service) bool {
-	return s.Spec.Type == corev1.ServiceTypeNodePort ||
-		s.Spec.Type == corev1.ServiceTypeLoadBalancer && deref(s.Spec.AllocateLoadBalancerNodePorts, true)
+	return s.Spec.Type == corev1.ServiceTypeNodePort || s.Spec.Type == corev1.ServiceTypeLoadBalancer
 }
 
 func needsHealthCheckPort(s *corev1.Service) bool {

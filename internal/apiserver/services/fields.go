@@ -30,11 +30,11 @@ func keepAllocated(s, old *corev1.Service) {
 		if s.Spec.ClusterIP == "" {
 			s.Spec.ClusterIP = old.Spec.ClusterIP
 		}
-		if len(s.Spec.ClusterIPs) == 0 && s.Spec.ClusterIP == old.Spec.ClusterIP {
+		if len(s.Spec.ClusterIPs) == 0 {
 			s.Spec.ClusterIPs = slices.Clone(old.Spec.ClusterIPs)
 		}
 	}
-	if wantsNodePorts(old) && wantsNodePorts(s) {
+	if mayHaveNodePorts(old) && mayHaveNodePorts(s) {
 		keepNodePorts(s, old)
 	}
 	if wantsHealthCheck(old) && wantsHealthCheck(s) && s.Spec.HealthCheckNodePort == 0 {

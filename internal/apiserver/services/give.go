@@ -11,10 +11,10 @@ import (
 
 // give fills s with the addresses and ports that it needs and has not, and
 // returns those that are new. An error leaves nothing taken.
-func (a *Allocator) give(s *corev1.Service, before holdings) (holdings, error) {
+func (a *Allocator) give(s, old *corev1.Service, before holdings, dryRun bool) (holdings, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	g := giving{Allocator: a, service: s, before: before, given: held(nil)}
+	g := giving{Allocator: a, service: s, old: old, before: before, given: held(nil), dryRun: dryRun}
 	for _, step := range []func() error{g.clusterIPs, g.nodePorts, g.healthCheckPort} {
 		if err := step(); err != nil {
 			a.releaseLocked(g.given)
@@ -27,8 +27,9 @@ func (a *Allocator) give(s *corev1.Service, before holdings) (holdings, error) {
 // giving is one call of give; the allocator is locked.
 type giving struct {
 	*Allocator
-	service       *corev1.Service
+	service, old  *corev1.Service // old is nil for a new one
 	before, given holdings
+	dryRun        bool
 }
 
 func (g giving) clusterIPs() error {
@@ -36,7 +37,17 @@ func (g giving) clusterIPs() error {
 	if !wantsClusterIP(s) || headless(s) {
 		return nil
 	}
+	from := 0
+	if g.old != nil && wantsClusterIP(g.old) {
+		if headless(g.old) || len(g.old.Spec.IPFamilies) != 1 || len(s.Spec.IPFamilies) != 2 {
+			return nil // what it has does not change; validation speaks about attempts
+		}
+		from = 1
+	}
 	for i, family := range s.Spec.IPFamilies {
+		if i < from {
+			continue
+		}
 		pool := g.ips[family]
 		if pool == nil {
 			continue // kept from a cluster that had it
@@ -82,49 +93,100 @@ func (g giving) clusterIP(pool *networks, value string) error {
 	return nil
 }
 
-// nodePorts first takes what is asked for by value, then fills the rest. Ports
-// of the service that differ in protocol alone share one node port.
+// nodePorts gives a new service its own, and a changed one those that it lacks.
 func (g giving) nodePorts() error {
-	s := g.service
-	if !mayHaveNodePorts(s) {
+	switch {
+	case !mayHaveNodePorts(g.service):
 		return nil
+	case g.old != nil:
+		return g.moreNodePorts()
 	}
-	byPort := map[int32]int32{} // port → a node port that it has
-	protocols := map[corev1.ServicePort]bool{}
-	for i := range s.Spec.Ports {
-		p := &s.Spec.Ports[i]
-		if p.NodePort == 0 {
+	byPort := map[int32]int32{} // port → the first node port that it has
+	for i := range g.service.Spec.Ports {
+		p := &g.service.Spec.Ports[i]
+		if p.NodePort == 0 && !wantsNodePorts(g.service) {
 			continue
 		}
-		if err := g.port(p.NodePort); err != nil {
-			return invalid(s, field.ErrorList{field.Invalid(field.NewPath("spec", "ports").Index(i).Child("nodePort"), p.NodePort, err.Error())})
+		has := byPort[p.Port]
+		switch {
+		case has == 0:
+			if err := g.firstNodePort(i); err != nil {
+				return err
+			}
+			byPort[p.Port] = p.NodePort
+		case p.NodePort == 0:
+			p.NodePort = has // they differ in protocol alone
+		case p.NodePort != has:
+			if err := g.nodePort(i, p.NodePort); err != nil {
+				return err
+			}
 		}
-		byPort[p.Port] = p.NodePort
-		protocols[corev1.ServicePort{Protocol: p.Protocol, NodePort: p.NodePort}] = true
 	}
-	for i := range s.Spec.Ports {
-		p := &s.Spec.Ports[i]
-		if p.NodePort != 0 || !wantsNodePorts(s) {
-			continue
+	return nil
+}
+
+// firstNodePort gives a port that which any entry with its number asks for, or
+// else a free one.
+func (g giving) firstNodePort(i int) error {
+	p := &g.service.Spec.Ports[i]
+	for _, other := range g.service.Spec.Ports {
+		if other.Port == p.Port && other.NodePort != 0 {
+			p.NodePort = other.NodePort
+			return g.nodePort(i, p.NodePort)
 		}
-		p.NodePort = byPort[p.Port]
-		if use := (corev1.ServicePort{Protocol: p.Protocol, NodePort: p.NodePort}); p.NodePort != 0 && !protocols[use] {
-			protocols[use] = true
-			continue
-		}
-		port, err := g.nextPort()
-		if err != nil {
-			return apierrors.NewInternalError(fmt.Errorf("failed to allocate a nodePort: %w", err))
-		}
-		p.NodePort, byPort[p.Port] = port, port
-		protocols[corev1.ServicePort{Protocol: p.Protocol, NodePort: port}] = true
 	}
+	return g.nextNodePort(i)
+}
+
+func (g giving) moreNodePorts() error {
+	type use struct {
+		protocol corev1.Protocol
+		port     int32
+	}
+	uses := map[use]bool{}
+	for i := range g.service.Spec.Ports {
+		p := &g.service.Spec.Ports[i]
+		switch {
+		case p.NodePort == 0 && !wantsNodePorts(g.service):
+			continue
+		case p.NodePort == 0:
+			if err := g.nextNodePort(i); err != nil {
+				return err
+			}
+		case !g.before.ports[p.NodePort] && !g.given.ports[p.NodePort]:
+			if err := g.nodePort(i, p.NodePort); err != nil {
+				return err
+			}
+		}
+		u := use{p.Protocol, p.NodePort}
+		if uses[u] {
+			return fmt.Errorf("duplicate nodePort: %v", u)
+		}
+		uses[u] = true
+	}
+	return nil
+}
+
+// nodePort takes the one that the service's ports ask for at i.
+func (g giving) nodePort(i int, port int32) error {
+	if err := g.port(port); err != nil {
+		return invalid(g.service, field.ErrorList{field.Invalid(field.NewPath("spec", "ports").Index(i).Child("nodePort"), port, err.Error())})
+	}
+	return nil
+}
+
+func (g giving) nextNodePort(i int) error {
+	port, err := g.nextPort()
+	if err != nil {
+		return apierrors.NewInternalError(fmt.Errorf("failed to allocate a nodePort: %w", err))
+	}
+	g.service.Spec.Ports[i].NodePort = port
 	return nil
 }
 
 func (g giving) healthCheckPort() error {
 	s := g.service
-	if !wantsHealthCheck(s) {
+	if !wantsHealthCheck(s) || g.old != nil && wantsHealthCheck(g.old) {
 		return nil
 	}
 	if s.Spec.HealthCheckNodePort != 0 {
@@ -141,10 +203,15 @@ func (g giving) healthCheckPort() error {
 	return nil
 }
 
-// port takes one by value.
+// port takes one by value. A dry run asks only whether others have it, not
+// whether it is one of the range.
 func (g giving) port(port int32) error {
-	if g.before.ports[port] || g.given.ports[port] {
+	if g.dryRun && !g.ports.contains(port) && !g.given.ports[port] {
+		g.given.ports[port] = true
 		return nil
+	}
+	if g.given.ports[port] {
+		return errPort
 	}
 	if err := g.ports.claim(port); err != nil {
 		return err

@@ -25,6 +25,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/util/dryrun"
+
+	"github.com/sinawi/sinawi/internal/apiserver/validation/core"
 )
 
 // Options say what there is to give; node ports default to Kubernetes' range.
@@ -147,11 +149,14 @@ func (a *Allocator) begin(ctx context.Context, s, old *corev1.Service, dryRun bo
 		keepAllocated(s, old)
 	}
 	pairClusterIPs(s, old)
+	if errs := core.ServiceAddresses(s, old); len(errs) > 0 && !settled(s, old) {
+		return nil, invalid(s, errs) // what is chosen next relies on them
+	}
 	if errs := a.network.setFamilies(s, old); len(errs) > 0 {
 		return nil, invalid(s, errs)
 	}
 	before := held(old)
-	given, err := a.take(ctx, s, before, dryRun)
+	given, err := a.take(ctx, s, old, before, dryRun)
 	if err != nil {
 		return nil, err
 	}
@@ -172,10 +177,10 @@ const tries = 16
 
 // take gives s what it needs and records it; nothing of it stays taken after
 // a dry run.
-func (a *Allocator) take(ctx context.Context, s *corev1.Service, before holdings, dryRun bool) (holdings, error) {
+func (a *Allocator) take(ctx context.Context, s, old *corev1.Service, before holdings, dryRun bool) (holdings, error) {
 	asked := s.Spec.DeepCopy()
 	for range tries {
-		given, err := a.give(s, before)
+		given, err := a.give(s, old, before, dryRun)
 		if err != nil {
 			return holdings{}, err
 		}

@@ -170,6 +170,21 @@ func TestRefusals(t *testing.T) {
 			func(s *corev1.ServiceSpec) { s.Type, s.Ports[0].NodePort = "NodePort", 80 },
 			"provided port is not in the valid range. The range of valid ports is 30000-32767",
 		},
+		"node port twice": {
+			func(s *corev1.ServiceSpec) {
+				s.Type, s.Ports[0].NodePort = "NodePort", 30081
+				s.Ports = append(s.Ports, corev1.ServicePort{Name: "b", Port: 81, Protocol: "TCP", NodePort: 30081})
+			},
+			"spec.ports[1].nodePort: Invalid value: 30081: provided port is already allocated",
+		},
+		"no family": {
+			func(s *corev1.ServiceSpec) { s.IPFamilies = []corev1.IPFamily{"IPv5"} },
+			"spec.ipFamilies[0]: Unsupported value: \"IPv5\": supported values: \"IPv4\", \"IPv6\"",
+		},
+		"no address": {
+			func(s *corev1.ServiceSpec) { s.ClusterIP = "x" },
+			"spec.clusterIPs[0]: Invalid value: \"x\": must be a valid IP address",
+		},
 		"family that is not there": {
 			func(s *corev1.ServiceSpec) { s.IPFamilies = []corev1.IPFamily{"IPv6"} },
 			"spec.ipFamilies[0]: Invalid value: \"IPv6\": not configured on this cluster",
@@ -336,4 +351,70 @@ func TestNothingLostOrDoubled(t *testing.T) {
 			},
 		})
 	})
+}
+
+func TestDryRunAsksOnlyWhatOthersHave(t *testing.T) {
+	stored := service(func(s *corev1.ServiceSpec) {
+		s.Type, s.ClusterIP, s.ClusterIPs, s.Ports[0].NodePort = "NodePort", "10.43.0.10", []string{"10.43.0.10"}, 30080
+	})
+	for port, accepted := range map[int32]bool{80: true, 30081: true, 30080: false} {
+		a := loaded(t, []corev1.Service{*stored}, "10.43.0.0/16")
+		s := service(func(s *corev1.ServiceSpec) { s.Type, s.Ports[0].NodePort = "NodePort", port })
+		if _, err := a.begin(context.Background(), s, nil, true); (err == nil) != accepted {
+			t.Errorf("port %d: got %v, want accepted %v", port, err, accepted)
+		}
+		if got := a.counts(); got != "1 addresses, 1 ports" {
+			t.Errorf("something stayed taken: %s", got)
+		}
+	}
+}
+
+// What a changed service has already is left to validation.
+func TestChanges(t *testing.T) {
+	no := false
+	for name, tc := range map[string]struct {
+		old, change func(*corev1.ServiceSpec)
+		want        string // of the error
+		ports       []int32
+	}{
+		"another address": {change: func(s *corev1.ServiceSpec) { s.ClusterIP, s.ClusterIPs = "10.1.0.1", []string{"10.1.0.1"} }},
+		"node port twice": {change: func(s *corev1.ServiceSpec) {
+			s.Ports = append(s.Ports, corev1.ServicePort{Name: "b", Port: 81, Protocol: "TCP", NodePort: 30080})
+		}, want: "duplicate nodePort: {TCP 30080}"},
+		"health check port": {
+			old: func(s *corev1.ServiceSpec) {
+				s.Type, s.ExternalTrafficPolicy, s.HealthCheckNodePort = "LoadBalancer", "Local", 30090
+			},
+			change: func(s *corev1.ServiceSpec) { s.HealthCheckNodePort = 80 },
+			ports:  []int32{30080},
+		},
+		"node ports stay when none are to be given": {
+			change: func(s *corev1.ServiceSpec) {
+				s.Type, s.AllocateLoadBalancerNodePorts, s.Ports[0].NodePort = "LoadBalancer", &no, 0
+			},
+			ports: []int32{30080},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			old := service(func(s *corev1.ServiceSpec) {
+				s.Type, s.ClusterIP, s.ClusterIPs, s.Ports[0].NodePort = "NodePort", "10.43.0.10", []string{"10.43.0.10"}, 30080
+				s.IPFamilies = []corev1.IPFamily{"IPv4"}
+				if tc.old != nil {
+					tc.old(s)
+				}
+			})
+			a := loaded(t, []corev1.Service{*old}, "10.43.0.0/16")
+			s := old.DeepCopy()
+			tc.change(&s.Spec)
+			_, err := a.begin(context.Background(), s, old, false)
+			if tc.want == "" && err != nil || tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)) {
+				t.Fatalf("got %v, want %q", err, tc.want)
+			}
+			for i, port := range tc.ports {
+				if got := s.Spec.Ports[i].NodePort; got != port {
+					t.Errorf("port %d has %d, want %d", i, got, port)
+				}
+			}
+		})
+	}
 }

@@ -160,6 +160,20 @@ func sessionAffinity(l *check.List, s *corev1.Service, path *field.Path) {
 	}
 }
 
+// ServiceAddresses checks what a service says about its addresses and families
+// alone: addresses are given out before the rest of it is checked. old may be
+// nil.
+func ServiceAddresses(s, old *corev1.Service) field.ErrorList {
+	l := check.List{}
+	if old == nil {
+		old = &corev1.Service{}
+	}
+	if s.Spec.Type != corev1.ServiceTypeExternalName {
+		clusterIPs(&l, s, old, field.NewPath("spec"))
+	}
+	return l.Errors
+}
+
 // clusterIPs checks that addresses and families fit each other.
 func clusterIPs(l *check.List, s, old *corev1.Service, path *field.Path) {
 	at, ips := path.Child("clusterIPs"), s.Spec.ClusterIPs
