@@ -9,6 +9,7 @@ import (
 	"reflect"
 
 	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -255,28 +256,62 @@ func ReplicationControllerStatusUpdate(rc, old *corev1.ReplicationController) fi
 // more has to be said.
 func Event(e *corev1.Event, strict bool) field.ErrorList {
 	l := check.List{}
-	if e.Namespace != e.InvolvedObject.Namespace && (e.InvolvedObject.Namespace != "" || e.Namespace != metav1.NamespaceDefault && e.Namespace != metav1.NamespaceSystem) {
-		l.Invalid(field.NewPath("involvedObject", "namespace"), e.InvolvedObject.Namespace, "does not match event.namespace")
+	event(&l, e, strict)
+	if !strict {
+		return l.Errors
 	}
-	l.Subdomain(field.NewPath("namespace"), e.Namespace)
-	if strict {
-		l.Add(check.ObjectMeta(&e.ObjectMeta, true, apivalidation.NameIsDNSSubdomain)...)
-		strictEvent(&l, e)
+	l.Add(check.ObjectMeta(&e.ObjectMeta, true, apivalidation.NameIsDNSSubdomain)...)
+	eventSeries(&l, e)
+	if e.EventTime.IsZero() {
+		l.Required(field.NewPath("eventTime"), "")
+	}
+	if e.Type != corev1.EventTypeNormal && e.Type != corev1.EventTypeWarning {
+		l.Invalid(field.NewPath("type"), "", fmt.Sprintf("has invalid value: %v", e.Type))
+	}
+	for _, f := range []struct {
+		name string
+		set  bool
+	}{
+		{"firstTimestamp", !e.FirstTimestamp.IsZero()}, {"lastTimestamp", !e.LastTimestamp.IsZero()},
+		{"count", e.Count != 0}, {"source", e.Source != corev1.EventSource{}},
+	} {
+		if f.set {
+			l.Invalid(field.NewPath(f.name), "", "needs to be unset")
+		}
 	}
 	return l.Errors
 }
 
-// The longest values of events.k8s.io/v1.
+// The longest values of an event that has an eventTime.
 const (
 	maxReason = 128
 	maxNote   = 1024
 )
 
-func strictEvent(l *check.List, e *corev1.Event) {
-	if e.EventTime.IsZero() {
-		l.Required(field.NewPath("eventTime"), "")
+// event checks what both groups want. An event with an eventTime was made by a
+// client of the newer kind, which says more.
+func event(l *check.List, e *corev1.Event, strict bool) {
+	involved := e.InvolvedObject.Namespace
+	elsewhere := func() {
+		l.Invalid(field.NewPath("involvedObject", "namespace"), involved, "does not match event.namespace")
 	}
-	l.QualifiedName(field.NewPath("reportingController"), e.ReportingController)
+	if e.EventTime.IsZero() {
+		if involved != e.Namespace && (involved != "" || e.Namespace != metav1.NamespaceDefault) {
+			elsewhere()
+		}
+		return
+	}
+	if involved == "" && e.Namespace != metav1.NamespaceDefault && e.Namespace != metav1.NamespaceSystem {
+		elsewhere()
+	}
+	controller := field.NewPath("reportingComponent") // its name in the core group
+	if strict {
+		controller = field.NewPath("reportingController")
+	}
+	if e.ReportingController == "" {
+		l.Required(controller, "")
+	}
+	l.QualifiedName(controller, e.ReportingController)
 	for _, f := range []struct {
 		name, value string
 		most        int
@@ -291,33 +326,42 @@ func strictEvent(l *check.List, e *corev1.Event) {
 	if len(e.Message) > maxNote {
 		l.Invalid(field.NewPath("message"), "", fmt.Sprintf("can have at most %v characters", maxNote))
 	}
-	if e.Type != corev1.EventTypeNormal && e.Type != corev1.EventTypeWarning {
-		l.Invalid(field.NewPath("type"), "", fmt.Sprintf("has invalid value: %v", e.Type))
+}
+
+func eventSeries(l *check.List, e *corev1.Event) {
+	if e.Series == nil {
+		return
 	}
-	if s := e.Series; s != nil && s.Count < 2 {
-		l.Invalid(field.NewPath("series", "count"), "", "should be at least 2")
+	if e.Series.Count < 2 {
+		l.Invalid(field.NewPath("series.count"), "", "should be at least 2")
+	}
+	if e.Series.LastObservedTime.IsZero() {
+		l.Required(field.NewPath("series.lastObservedTime"), "")
 	}
 }
 
-// EventUpdate checks a changed event.
+// EventUpdate checks a changed event: by events.k8s.io/v1 only its series may
+// change.
 func EventUpdate(e, old *corev1.Event, strict bool) field.ErrorList {
-	l := check.List{Errors: check.ObjectMetaUpdate(&e.ObjectMeta, &old.ObjectMeta)}
-	l.Add(Event(e, false)...)
+	l := check.List{}
+	event(&l, e, strict)
 	if !strict {
 		return l.Errors
 	}
-	// Only the series and what the server sets may change.
-	same := e.DeepCopy()
-	same.ObjectMeta, same.Series, same.Count, same.LastTimestamp = old.ObjectMeta, old.Series, old.Count, old.LastTimestamp
-	same.TypeMeta = old.TypeMeta
+	l.Add(check.ObjectMetaUpdate(&e.ObjectMeta, &old.ObjectMeta)...)
+	if !apiequality.Semantic.DeepEqual(e.Series, old.Series) {
+		eventSeries(&l, e)
+	}
 	for _, f := range []struct {
 		name     string
 		now, old any
 	}{
-		{"involvedObject", same.InvolvedObject, old.InvolvedObject}, {"reason", same.Reason, old.Reason}, {"message", same.Message, old.Message},
-		{"type", same.Type, old.Type}, {"eventTime", same.EventTime.UnixMicro(), old.EventTime.UnixMicro()}, {"action", same.Action, old.Action},
-		{"related", same.Related, old.Related}, {"reportingController", same.ReportingController, old.ReportingController},
-		{"reportingInstance", same.ReportingInstance, old.ReportingInstance},
+		{"involvedObject", e.InvolvedObject, old.InvolvedObject}, {"reason", e.Reason, old.Reason}, {"message", e.Message, old.Message},
+		{"source", e.Source, old.Source}, {"firstTimestamp", e.FirstTimestamp, old.FirstTimestamp},
+		{"lastTimestamp", e.LastTimestamp, old.LastTimestamp}, {"count", e.Count, old.Count}, {"reason", e.Reason, old.Reason},
+		{"type", e.Type, old.Type}, {"eventTime", e.EventTime.UnixMicro(), old.EventTime.UnixMicro()}, {"action", e.Action, old.Action},
+		{"related", e.Related, old.Related}, {"reportingController", e.ReportingController, old.ReportingController},
+		{"reportingInstance", e.ReportingInstance, old.ReportingInstance},
 	} {
 		l.Add(check.Unchanged(f.now, f.old, field.NewPath(f.name))...)
 	}
