@@ -181,8 +181,10 @@ func (o *scaledObject) UpdatedObject(ctx context.Context, old runtime.Object) (r
 	if len(scale.ResourceVersion) != 0 {
 		m.SetResourceVersion(scale.ResourceVersion)
 	}
-	if len(scale.UID) != 0 {
-		m.SetUID(scale.UID)
+	if len(scale.UID) != 0 && scale.UID != m.GetUID() {
+		resource := schema.GroupResource{Group: o.scales.row.GroupVersion.Group, Resource: o.scales.row.Plural + "/scale"}
+		return nil, apierrors.NewConflict(resource, o.name,
+			fmt.Errorf("Precondition failed: UID in precondition: %v, UID in object meta: %v", scale.UID, m.GetUID()))
 	}
 	o.scales.scale.SetReplicas(obj, scale.Spec.Replicas)
 	entries, err := fields.ToParent(scale.ManagedFields)
