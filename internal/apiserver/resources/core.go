@@ -243,7 +243,9 @@ func endpointsStrategy() Strategy {
 
 func configMapStrategy() Strategy { return checked(plain(), core.ConfigMap, core.ConfigMapUpdate) }
 
-func secretStrategy() Strategy { return checked(plain(), core.Secret, core.SecretUpdate) }
+func secretStrategy() Strategy {
+	return warned(checked(plain(), core.Secret, core.SecretUpdate), warnings.Secret)
+}
 
 func serviceAccountStrategy() Strategy {
 	s := checked(plain(), core.ServiceAccount, core.ServiceAccountUpdate)

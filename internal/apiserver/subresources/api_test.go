@@ -92,6 +92,7 @@ func TestBinding(t *testing.T) {
 		return pods.Bind(t.Context(), b, metav1.CreateOptions{})
 	}
 	wantError(t, bind(func(b *corev1.Binding) { b.UID = types.UID("other") }), apierrors.IsConflict, "Precondition failed: UID")
+	wantError(t, bind(func(b *corev1.Binding) { b.Target.Name = "a/b" }), func(error) bool { return true }, "target.name: Invalid value")
 	wantError(t, bind(func(b *corev1.Binding) { b.Target.Name = "" }), func(error) bool { return true }, "target.name: Required value")
 	if err := bind(func(b *corev1.Binding) { b.UID, b.Annotations = p.UID, map[string]string{"why": "test"} }); err != nil {
 		t.Fatal(err)

@@ -66,9 +66,9 @@ func validateBinding(b *corev1.Binding) field.ErrorList {
 	}
 	if b.Target.Name == "" {
 		errs = append(errs, field.Required(target.Child("name"), ""))
-	} else {
-		for _, problem := range apivalidation.NameIsDNSSubdomain(b.Target.Name, false) {
-			errs = append(errs, field.Invalid(target.Child("name"), b.Target.Name, problem))
+	} else if b.Target.Kind == "" || b.Target.Kind == "Node" {
+		for _, text := range apivalidation.NameIsDNSSubdomain(b.Target.Name, false) {
+			errs = append(errs, field.Invalid(target.Child("name"), b.Target.Name, text))
 		}
 	}
 	return errs

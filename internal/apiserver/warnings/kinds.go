@@ -1,6 +1,7 @@
 package warnings
 
 import (
+	"crypto/tls"
 	"fmt"
 	"maps"
 	"slices"
@@ -53,6 +54,17 @@ func CronJobZone(c *batchv1.CronJob) []string {
 	}
 	return []string{fmt.Sprintf("cannot use TZ or CRON_TZ in %s, use timeZone instead, see https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details",
 		field.NewPath("spec", "spec", "schedule"))}
+}
+
+// Secret warns of a certificate that its key does not belong to.
+func Secret(s *corev1.Secret) []string {
+	if s.Type != corev1.SecretTypeTLS {
+		return nil
+	}
+	if _, err := tls.X509KeyPair(s.Data[corev1.TLSCertKey], s.Data[corev1.TLSPrivateKeyKey]); err != nil {
+		return []string{err.Error()}
+	}
+	return nil
 }
 
 // Service warns of a service.

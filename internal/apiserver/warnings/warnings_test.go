@@ -82,6 +82,9 @@ func TestKinds(t *testing.T) {
 			`spec.trafficDistribution: "PreferClose" is deprecated; use "PreferSameZone"`}},
 		"external addresses": {Service(from[corev1.Service](t, `{spec: {type: ClusterIP, clusterIP: 10.0.0.1, sessionAffinity: None, externalIPs: [1.2.3.4]}}`)), []string{
 			`spec.externalIPs is deprecated and may no longer be implemented in some clusters`}},
+		"secret": {Secret(from[corev1.Secret](t, `{type: Opaque}`)), nil},
+		"certificate": {Secret(from[corev1.Secret](t, `{type: kubernetes.io/tls, data: {tls.crt: "", tls.key: ""}}`)), []string{
+			`tls: failed to find any PEM data in certificate input`}},
 		"volume": {PersistentVolume(from[corev1.PersistentVolume](t, `{metadata: {annotations: {volume.beta.kubernetes.io/storage-class: a}}, spec: {persistentVolumeReclaimPolicy: Recycle, rbd: {monitors: [], image: i}}}`)), []string{
 			`metadata.annotations[volume.beta.kubernetes.io/storage-class]: deprecated since v1.8; use "storageClassName" attribute instead`,
 			`spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic provisioning.`,
