@@ -209,6 +209,10 @@ func TestStatusAndScale(t *testing.T) {
 	if d, err = api.Get(ctx, "d", metav1.GetOptions{}); err != nil || *d.Spec.Replicas != 2 {
 		t.Errorf("scaled to %d, want 2 (%v)", *d.Spec.Replicas, err)
 	}
+	scale.ResourceVersion, scale.UID = "", "another"
+	if _, err := api.UpdateScale(ctx, "d", scale, metav1.UpdateOptions{}); !apierrors.IsConflict(err) {
+		t.Errorf("scaled what is gone: %v", err)
+	}
 }
 
 func TestDryRunAndGeneratedNames(t *testing.T) {
