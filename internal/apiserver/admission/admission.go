@@ -185,8 +185,9 @@ func own(h *plug.Host, roles *rbac.Authorizer, settings func(string) (io.Reader,
 		{"PodTopologyLabels", topology.New(source)},
 		// Upstream checks this in the storage of roles and bindings.
 		{roleEscalation, rbac.NewEscalation(roles, h.Authorizer)},
-		// And this in that of claims and their templates.
+		// And these in that of claims and their templates, and of pods' certificates.
 		{deviceAccess, deviceaccess.New(source)},
+		{podSigning, certificates.NewPodSigning(h.Authorizer)},
 	}, nil
 }
 
@@ -199,6 +200,7 @@ const (
 
 	roleEscalation = "RoleEscalation"
 	deviceAccess   = "DeviceAdminAccess"
+	podSigning     = "PodCertificateSigning"
 )
 
 func offByDefault() []string {

@@ -1,6 +1,6 @@
-// Package certificates guards certificate signing requests: who approves or
-// signs for a signer needs its permission, and nobody gets a certificate of the
-// administrators' group by way of the client signer.
+// Package certificates guards requests for certificates: who approves or signs
+// for a signer needs its permission, whoever asked, and nobody gets a certificate
+// of the administrators' group by way of the client signer.
 package certificates
 
 import (
