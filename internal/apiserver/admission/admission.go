@@ -186,7 +186,7 @@ func own(h *plug.Host, roles *rbac.Authorizer, settings func(string) (io.Reader,
 		// Upstream checks this in the storage of roles and bindings.
 		{roleEscalation, rbac.NewEscalation(roles, h.Authorizer)},
 		// And these in that of claims and their templates, and of pods' certificates.
-		{deviceAccess, deviceaccess.New(source)},
+		{deviceAccess, deviceaccess.New(source, h.Authorizer)},
 		{podSigning, certificates.NewPodSigning(h.Authorizer)},
 	}, nil
 }
@@ -199,7 +199,7 @@ const (
 	denyExternalIPs            = "DenyServiceExternalIPs"
 
 	roleEscalation = "RoleEscalation"
-	deviceAccess   = "DeviceAdminAccess"
+	deviceAccess   = "DeviceAccess"
 	podSigning     = "PodCertificateSigning"
 )
 

@@ -1,5 +1,7 @@
-// Package deviceaccess lets only namespaces that are marked for it have
-// administrative access to devices, which reaches into what others use.
+// Package deviceaccess guards the use of devices by claims: only namespaces that
+// are marked for it have administrative access, which reaches into what others
+// use, and each part of a claim's status is written by those who have the right
+// to that part.
 package deviceaccess
 
 import (
@@ -11,6 +13,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
 
 	"github.com/sinawi/sinawi/internal/apiserver/admission/lookup"
 )
@@ -18,32 +21,39 @@ import (
 // Plugin is the admission plugin.
 type Plugin struct {
 	*admission.Handler
-	source lookup.Source
+	source     lookup.Source
+	authorizer authorizer.UnconditionalAuthorizer
 }
 
 // New returns the plugin.
-func New(source lookup.Source) *Plugin {
-	return &Plugin{Handler: admission.NewHandler(admission.Create, admission.Update), source: source}
+func New(source lookup.Source, authorizer authorizer.UnconditionalAuthorizer) *Plugin {
+	return &Plugin{Handler: admission.NewHandler(admission.Create, admission.Update), source: source, authorizer: authorizer}
 }
 
 // Validate implements admission.ValidationInterface.
 func (p *Plugin) Validate(ctx context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
+	faults := append(p.checkAdmin(ctx, a), p.checkStatus(ctx, a)...)
+	if len(faults) == 0 {
+		return nil
+	}
+	// Upstream finds these among the faults of the object.
+	return apierrors.NewInvalid(a.GetKind().GroupKind(), a.GetName(), faults)
+}
+
+func (p *Plugin) checkAdmin(ctx context.Context, a admission.Attributes) field.ErrorList {
 	path := asks(a)
 	if path == nil {
 		return nil
 	}
-	var fault *field.Error
 	namespace, err := lookup.Get[*corev1.Namespace](ctx, p.source, lookup.Core("namespaces"), "", a.GetNamespace())
 	switch {
 	case err != nil:
-		fault = field.InternalError(path, fmt.Errorf("could not retrieve namespace to verify admin access: %w", err))
+		return field.ErrorList{field.InternalError(path, fmt.Errorf("could not retrieve namespace to verify admin access: %w", err))}
 	case namespace.Labels[resourcev1.DRAAdminNamespaceLabelKey] == "true":
 		return nil
 	default:
-		fault = field.Forbidden(path, fmt.Sprintf("admin access to devices requires the `%s: true` label on the containing namespace", resourcev1.DRAAdminNamespaceLabelKey))
+		return field.ErrorList{field.Forbidden(path, fmt.Sprintf("admin access to devices requires the `%s: true` label on the containing namespace", resourcev1.DRAAdminNamespaceLabelKey))}
 	}
-	// Upstream finds this among the faults of the object.
-	return apierrors.NewInvalid(a.GetKind().GroupKind(), a.GetName(), field.ErrorList{fault})
 }
 
 // asks tells where a write asks for the access; nil is nowhere. Specs do not

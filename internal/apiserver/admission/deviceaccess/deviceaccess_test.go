@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/apiserver/pkg/authentication/user"
 
 	"github.com/sinawi/sinawi/internal/apiserver/admission/lookup"
 )
@@ -25,7 +26,7 @@ func (n namespaces) Get(context.Context, string, *metav1.GetOptions) (runtime.Ob
 }
 
 func TestValidate(t *testing.T) {
-	yes := true
+	yes, ann := true, &user.DefaultInfo{Name: "ann"}
 	requests := []resourcev1.DeviceRequest{{}, {Exactly: &resourcev1.ExactDeviceRequest{AdminAccess: &yes}}}
 	spec := resourcev1.ResourceClaimSpec{Devices: resourcev1.DeviceClaim{Requests: requests}}
 	claim := &resourcev1.ResourceClaim{Spec: spec}
@@ -54,8 +55,8 @@ func TestValidate(t *testing.T) {
 				operation = admission.Update
 			}
 			a := admission.NewAttributesRecord(tc.obj, tc.old, resourcev1.SchemeGroupVersion.WithKind("ResourceClaim"), "n", "c",
-				resourcev1.SchemeGroupVersion.WithResource("resourceclaims"), tc.subresource, operation, nil, false, nil)
-			err := New(source).Validate(t.Context(), a, nil)
+				resourcev1.SchemeGroupVersion.WithResource("resourceclaims"), tc.subresource, operation, nil, false, ann)
+			err := New(source, rights{"update binding "}).Validate(request(t, "update", ann), a, nil)
 			if got := err != nil; got != (tc.want != "") || got && !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("got %v, want %q", err, tc.want)
 			}
