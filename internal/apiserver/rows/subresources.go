@@ -184,6 +184,7 @@ func (o *scaledObject) UpdatedObject(ctx context.Context, old runtime.Object) (r
 	if len(scale.UID) != 0 && scale.UID != m.GetUID() {
 		resource := schema.GroupResource{Group: o.scales.row.GroupVersion.Group, Resource: o.scales.row.Plural + "/scale"}
 		return nil, apierrors.NewConflict(resource, o.name,
+			//lint:ignore ST1005 clients of Kubernetes read it so
 			fmt.Errorf("Precondition failed: UID in precondition: %v, UID in object meta: %v", scale.UID, m.GetUID()))
 	}
 	o.scales.scale.SetReplicas(obj, scale.Spec.Replicas)
