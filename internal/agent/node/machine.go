@@ -141,12 +141,15 @@ func (m Machine) allocatable(maxPods int) corev1.ResourceList {
 }
 
 func (m Machine) info(version, runtimeVersion string) corev1.NodeSystemInfo {
-	return corev1.NodeSystemInfo{
+	out := corev1.NodeSystemInfo{
 		MachineID: m.MachineID, SystemUUID: m.SystemUUID, BootID: m.BootID,
 		KernelVersion: m.Kernel, OSImage: m.Image, ContainerRuntimeVersion: runtimeVersion,
 		KubeletVersion: version, OperatingSystem: m.OS, Architecture: m.Arch,
-		Swap: &corev1.NodeSwapStatus{Capacity: &m.Swap},
 	}
+	if m.Swap > 0 { // the API takes no capacity of nothing
+		out.Swap = &corev1.NodeSwapStatus{Capacity: &m.Swap}
+	}
+	return out
 }
 
 type pressures struct{ memory, disk, pids bool }
