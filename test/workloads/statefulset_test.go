@@ -365,7 +365,7 @@ func statefulFailedPod(c *cluster) {
 		[]byte(`{"status":{"phase":"Failed","reason":"Evicted"}}`), metav1.PatchOptions{}, "status"))
 	untilGone(c, c.CoreV1().Pods(c.namespace), pods[at])
 	c.readyPods("db", 2)
-	if got, want := c.event("db", "RecreatingFailedPod"), fmt.Sprintf("StatefulSet %s/db is recreating failed Pod db-0", c.namespace); got != want {
+	if got, want := c.event("db", "SuccessfulDelete"), "Delete Pod db-0 in StatefulSet db successful"; got != want {
 		c.Errorf("event: got %q, want %q", got, want)
 	}
 }
