@@ -39,50 +39,92 @@ type priority struct{ group, version int32 }
 const (
 	customPriority        = 1000
 	customVersionPriority = 100
-	versionPriority       = 15
+	stablePriority        = 15
 	previewPriority       = 9
 )
 
-// builtInPriorities are upstream's.
-func builtInPriorities() map[schema.GroupVersion]priority {
-	out := map[schema.GroupVersion]priority{
-		{Version: "v1"}:                                             {18000, 1},
-		{Group: "autoscaling", Version: "v2"}:                       {17500, 30},
-		{Group: "resource.k8s.io", Version: "v1"}:                   {16200, 21},
-		{Group: "flowcontrol.apiserver.k8s.io", Version: "v1"}:      {16100, 21},
-		{Group: "resource.k8s.io", Version: "v1beta2"}:              {16200, 15},
-		{Group: "admissionregistration.k8s.io", Version: "v1beta1"}: {16700, 12},
-		{Group: "coordination.k8s.io", Version: "v1beta1"}:          {16500, 13},
-		{Group: "coordination.k8s.io", Version: "v1alpha2"}:         {16500, 12},
-		{Group: "resource.k8s.io", Version: "v1alpha3"}:             {16200, 1},
+// groupPriority is upstream's place of a built-in group among all.
+func groupPriority(group string) (place int32, ok bool) {
+	switch group {
+	case "":
+		return 18000, true
+	case apiregistrationv1.GroupName:
+		return 20000, true
+	case "apps":
+		return 17800, true
+	case "events.k8s.io":
+		return 17750, true
+	case "authentication.k8s.io":
+		return 17700, true
+	case "authorization.k8s.io":
+		return 17600, true
+	case "autoscaling":
+		return 17500, true
+	case "batch":
+		return 17400, true
+	case "certificates.k8s.io":
+		return 17300, true
+	case "networking.k8s.io":
+		return 17200, true
+	case "policy":
+		return 17100, true
+	case "rbac.authorization.k8s.io":
+		return 17000, true
+	case "storage.k8s.io":
+		return 16800, true
+	case "apiextensions.k8s.io", "admissionregistration.k8s.io":
+		return 16700, true
+	case "scheduling.k8s.io":
+		return 16600, true
+	case "coordination.k8s.io":
+		return 16500, true
+	case "node.k8s.io":
+		return 16300, true
+	case "discovery.k8s.io", "resource.k8s.io":
+		return 16200, true
+	case "flowcontrol.apiserver.k8s.io":
+		return 16100, true
+	case "storagemigration.k8s.io":
+		return 15800, true
 	}
-	for group, place := range map[string]int32{
-		apiregistrationv1.GroupName: 20000, "apps": 17800, "events.k8s.io": 17750, "authentication.k8s.io": 17700,
-		"authorization.k8s.io": 17600, "autoscaling": 17500, "batch": 17400, "certificates.k8s.io": 17300,
-		"networking.k8s.io": 17200, "policy": 17100, "rbac.authorization.k8s.io": 17000, "storage.k8s.io": 16800,
-		"apiextensions.k8s.io": 16700, "admissionregistration.k8s.io": 16700, "scheduling.k8s.io": 16600,
-		"coordination.k8s.io": 16500, "node.k8s.io": 16300, "discovery.k8s.io": 16200, "resource.k8s.io": 16200,
-		"flowcontrol.apiserver.k8s.io": 16100, "storagemigration.k8s.io": 15800,
-	} {
-		for version, place := range map[string]priority{
-			"v1": {place, versionPriority}, "v1beta1": {place, previewPriority}, "v1alpha1": {place, previewPriority},
-		} {
-			if gv := (schema.GroupVersion{Group: group, Version: version}); out[gv] == (priority{}) {
-				out[gv] = place
-			}
-		}
+	return 0, false
+}
+
+// versionPriority is upstream's place of a version among those of its built-in group.
+func versionPriority(gv schema.GroupVersion) (place int32, ok bool) {
+	switch gv.String() {
+	case "v1", "resource.k8s.io/v1alpha3":
+		return 1, true
+	case "autoscaling/v2":
+		return 30, true
+	case "flowcontrol.apiserver.k8s.io/v1", "resource.k8s.io/v1":
+		return 21, true
+	case "coordination.k8s.io/v1beta1":
+		return 13, true
+	case "admissionregistration.k8s.io/v1beta1", "coordination.k8s.io/v1alpha2":
+		return 12, true
+	case "resource.k8s.io/v1beta2":
+		return stablePriority, true
 	}
-	return out
+	switch gv.Version {
+	case "v1":
+		return stablePriority, true
+	case "v1beta1", "v1alpha1":
+		return previewPriority, true
+	}
+	return 0, false
 }
 
 func priorities(l local) priority {
 	if l.custom {
 		return priority{customPriority, customVersionPriority}
 	}
-	if p, ok := builtInPriorities()[l.GroupVersion]; ok {
-		return p
+	group, known := groupPriority(l.Group)
+	version, listed := versionPriority(l.GroupVersion)
+	if !known || !listed {
+		return priority{customPriority, stablePriority}
 	}
-	return priority{customPriority, versionPriority}
+	return priority{group, version}
 }
 
 func object(l local) *apiregistrationv1.APIService {
