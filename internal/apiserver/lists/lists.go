@@ -10,12 +10,11 @@ package lists
 
 import (
 	"context"
-	"errors"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
-	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apiserver/pkg/authentication/user"
 	apirequest "k8s.io/apiserver/pkg/endpoints/request"
 )
@@ -30,9 +29,6 @@ type Options struct {
 	Wait time.Duration
 }
 
-// errWaited is why a list is refused that has waited too long.
-var errWaited = errors.New("too many large lists of one user")
-
 // Limit lets through to next what is no large list, and of each user's large lists only
 // so many at a time. Users who may do everything, the group system:masters, wait for
 // nobody, as in priority and fairness.
@@ -46,14 +42,14 @@ func Limit(next http.Handler, o Options) http.Handler {
 			return
 		}
 		who, ok := apirequest.UserFrom(ctx)
-		if !ok || sets.New(who.GetGroups()...).Has(user.SystemPrivilegedGroup) {
+		if !ok || slices.Contains(who.GetGroups(), user.SystemPrivilegedGroup) {
 			next.ServeHTTP(w, r)
 			return
 		}
-		waiting, stop := context.WithTimeoutCause(ctx, o.Wait, errWaited)
+		waiting, stop := context.WithTimeout(ctx, o.Wait)
 		defer stop()
-		leave, err := gates.enter(waiting, who.GetName())
-		if err != nil {
+		leave, ok := gates.enter(waiting, who.GetName())
+		if !ok {
 			w.Header().Set("Retry-After", "1")
 			http.Error(w, "Too many requests, please try again later.", http.StatusTooManyRequests)
 			return
@@ -77,8 +73,8 @@ type gate struct {
 }
 
 // enter returns when the user may have another one made, and what is to be called when
-// it is; or why not, when ctx is over before.
-func (g *gates) enter(ctx context.Context, name string) (leave func(), err error) {
+// it is; or !ok, when ctx is over before.
+func (g *gates) enter(ctx context.Context, name string) (leave func(), ok bool) {
 	g.mu.Lock()
 	mine := g.of[name]
 	if mine == nil {
@@ -92,10 +88,10 @@ func (g *gates) enter(ctx context.Context, name string) (leave func(), err error
 		return func() {
 			<-mine.places
 			g.gone(name, mine)
-		}, nil
+		}, true
 	case <-ctx.Done():
 		g.gone(name, mine)
-		return nil, context.Cause(ctx)
+		return nil, false
 	}
 }
 
