@@ -328,14 +328,8 @@ func ServiceUpdate(s, old *corev1.Service) field.ErrorList {
 // goes, and goes only when the service says that it wants one.
 func addressesStay(l *check.List, s, old *corev1.Service) {
 	path, now, was := field.NewPath("spec", "clusterIPs"), s.Spec.ClusterIPs, old.Spec.ClusterIPs
-	both := min(len(now), len(was))
-	if len(now) != len(was) {
-		both = min(both, 1)
-	}
-	for i := range both {
-		if now[i] != was[i] {
-			l.Invalid(path.Index(i), now, "may not change once set")
-		}
+	for _, i := range differing(now, was) {
+		l.Invalid(path.Index(i), now, "may not change once set")
 	}
 	if len(now) < len(was) {
 		if len(now) == 0 {
@@ -349,14 +343,8 @@ func addressesStay(l *check.List, s, old *corev1.Service) {
 // with them is said of the first.
 func familiesStay(l *check.List, s, old *corev1.Service) {
 	path, now, was := field.NewPath("spec", "ipFamilies"), s.Spec.IPFamilies, old.Spec.IPFamilies
-	both := min(len(now), len(was))
-	if len(now) != len(was) {
-		both = min(both, 1)
-	}
-	for i := range both {
-		if now[i] != was[i] {
-			l.Invalid(path.Index(0), now, "may not change once set")
-		}
+	for range differing(now, was) {
+		l.Invalid(path.Index(0), now, "may not change once set")
 	}
 	if len(now) < len(was) {
 		if len(s.Spec.ClusterIPs) == 0 {
@@ -364,6 +352,21 @@ func familiesStay(l *check.List, s, old *corev1.Service) {
 		}
 		releasesSecond(l, s, len(now), "ipFamily")
 	}
+}
+
+// differing returns where two lists differ that both have something: of lists of
+// different lengths the first place alone counts, since the second came or went.
+func differing[T comparable](now, was []T) (places []int) {
+	both := min(len(now), len(was))
+	if len(now) != len(was) {
+		both = min(both, 1)
+	}
+	for i := range both {
+		if now[i] != was[i] {
+			places = append(places, i)
+		}
+	}
+	return places
 }
 
 func releasesSecond(l *check.List, s *corev1.Service, left int, what string) {
