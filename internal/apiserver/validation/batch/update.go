@@ -45,18 +45,16 @@ func JobUpdate(j, old *batchv1.Job) field.ErrorList {
 func templateStays(l *check.List, j, old *batchv1.Job, path *field.Path) {
 	suspended := check.Deref(old.Spec.Suspend, false)
 	idle := suspended && old.Status.Active == 0 && (old.Status.StartTime == nil || suspendedNow(&old.Status))
-	now, was := &j.Spec.Template, &old.Spec.Template
-	if idle {
-		was = old.Spec.Template.DeepCopy()
-		was.Labels, was.Annotations = now.Labels, now.Annotations
-		was.Spec.NodeSelector, was.Spec.Tolerations = now.Spec.NodeSelector, now.Spec.Tolerations
-		was.Spec.SchedulingGates = now.Spec.SchedulingGates
-		was.Spec.Affinity = withNodes(was.Spec.Affinity, now.Spec.Affinity)
-	}
+	now := &j.Spec.Template
 	if !idle {
-		l.Add(rule.Immutable(now, was, path.Child("template"))...)
+		l.Add(rule.Immutable(now, &old.Spec.Template, path.Child("template"))...)
 		return
 	}
+	was := old.Spec.Template.DeepCopy()
+	was.Labels, was.Annotations = now.Labels, now.Annotations
+	was.Spec.NodeSelector, was.Spec.Tolerations = now.Spec.NodeSelector, now.Spec.Tolerations
+	was.Spec.SchedulingGates = now.Spec.SchedulingGates
+	was.Spec.Affinity = withNodes(was.Spec.Affinity, now.Spec.Affinity)
 	sameResources(was.Spec.Containers, now.Spec.Containers)
 	sameResources(was.Spec.InitContainers, now.Spec.InitContainers)
 	l.Add(rule.Immutable(now.Spec, was.Spec, path.Child("template.spec"))...)
