@@ -18,7 +18,6 @@ import (
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/sinawi/sinawi/internal/apiserver/validation/check"
@@ -55,7 +54,7 @@ func PodCertificateRequest(r *certificatesv1.PodCertificateRequest) field.ErrorL
 		}
 	}
 	lifetime(&l, s, path.Child("maxExpirationSeconds"))
-	annotations(&l, s.UnverifiedUserAnnotations, path.Child("unverifiedUserAnnotations"))
+	l.Add(volume.UserAnnotations(s.UnverifiedUserAnnotations, path.Child("unverifiedUserAnnotations"))...)
 	if s.MaxExpirationSeconds == nil {
 		return l.Errors
 	}
@@ -79,16 +78,6 @@ func lifetime(l *check.List, s *certificatesv1.PodCertificateRequestSpec, path *
 	}
 	if *s.MaxExpirationSeconds < leastPodLifetime || *s.MaxExpirationSeconds > most {
 		l.Invalid(path, *s.MaxExpirationSeconds, fmt.Sprintf("must be in the range [%d, %d]", leastPodLifetime, most))
-	}
-}
-
-// annotations are for the signer: keys with a domain each.
-func annotations(l *check.List, m map[string]string, path *field.Path) {
-	for _, key := range check.Keys(m) {
-		l.Add(validation.IsDomainPrefixedKey(path, strings.ToLower(key))...)
-	}
-	if err := apivalidation.ValidateAnnotationsSize(m); err != nil {
-		l.Add(field.TooLong(path, "", apivalidation.TotalAnnotationSizeLimitB))
 	}
 }
 
