@@ -51,7 +51,7 @@ func main() {
 	flag.IntVar(&o.shapeNodes, "shape-nodes", 5000, "nodes of the scheduler's shapes")
 	flag.IntVar(&o.shapePods, "shape-pods", 1000, "measured pods of each shape")
 	flag.StringVar(&o.only, "shape", "", "measure this shape alone")
-	flag.StringVar(&o.profile, "profile", "", "directory to write CPU profiles of the server to")
+	flag.StringVar(&o.profile, "profile", "", "directory to write CPU and heap profiles of the server to, made if it is not there")
 	flag.BoolVar(&o.still, "still", false, "leave pods as they are once bound: the nodes never say that they run")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -65,6 +65,11 @@ func main() {
 }
 
 func run(ctx context.Context, o options) error {
+	if o.profile != "" {
+		if err := os.MkdirAll(o.profile, 0o755); err != nil {
+			return fmt.Errorf("where profiles go: %w", err)
+		}
+	}
 	t := figures.Table{Told: func(what, measured string) { progress("%s: %s", what, measured) }}
 	var err error
 	if part(o, "workloads") {
