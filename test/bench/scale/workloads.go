@@ -110,6 +110,8 @@ func workloads(ctx context.Context, o options, t *figures.Table) error {
 
 // idleNodes measures what nodes cost that do nothing but live.
 func (b *bench) idleNodes(ctx context.Context) error {
+	wait := b.server.profile(ctx, b.options, fmt.Sprintf("%d-idle-nodes", b.nodes))
+	defer wait()
 	cpu, began := b.server.cpu(), time.Now()
 	if err := sleep(ctx, b.idle); err != nil {
 		return err

@@ -15,6 +15,7 @@ package mergetypes
 
 import (
 	"fmt"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -22,6 +23,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/managedfields"
 	smd "sigs.k8s.io/structured-merge-diff/v6/schema"
 	"sigs.k8s.io/structured-merge-diff/v6/typed"
+	"sigs.k8s.io/structured-merge-diff/v6/value"
 )
 
 // Types are schemas, and which of them each kind has.
@@ -55,7 +57,20 @@ func (c *converter) ObjectToTyped(obj runtime.Object, opts ...typed.ValidationOp
 	if u, ok := obj.(*unstructured.Unstructured); ok {
 		return parser.FromUnstructured(u.UnstructuredContent(), opts...)
 	}
+	if slices.Contains(opts, typed.AllowDuplicates) {
+		// All that an object of Go types can break of its schema is to say a thing
+		// twice. Where that is allowed the walk through the whole object is saved.
+		return unchecked(parser, obj)
+	}
 	return parser.FromStructured(obj, opts...)
+}
+
+func unchecked(parser typed.ParseableType, obj runtime.Object) (*typed.TypedValue, error) {
+	v, err := value.NewValueReflect(obj)
+	if err != nil {
+		return nil, fmt.Errorf("read %T by its fields: %w", obj, err)
+	}
+	return typed.AsTypedUnvalidated(v, parser.Schema, parser.TypeRef), nil
 }
 
 // TypedToObject takes the schema away again.
