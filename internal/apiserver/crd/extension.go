@@ -89,7 +89,7 @@ func (c *Custom) definitions() (map[string]rest.Storage, error) {
 	if err != nil {
 		return nil, fmt.Errorf("storage of custom resource definitions: %w", err)
 	}
-	main.CreateStrategy = creation{main.CreateStrategy}
+	main.CreateStrategy, main.UpdateStrategy = creation{main.CreateStrategy}, change{main.UpdateStrategy}
 	return map[string]rest.Storage{
 		"customresourcedefinitions":        main,
 		"customresourcedefinitions/status": customresourcedefinition.NewStatusREST(apiserver.Scheme, main),
