@@ -61,7 +61,7 @@ func selectable(obj runtime.Object) (runtime.Object, field.ErrorList) {
 	}
 	checked := definition.DeepCopy()
 	path := field.NewPath("spec")
-	clear(&checked.Spec.SelectableFields, checked.Spec.Validation, path.Child("validation"))
+	clear(&checked.Spec.SelectableFields, checked.Spec.Validation, path.Child("schema"))
 	for i := range checked.Spec.Versions {
 		v := &checked.Spec.Versions[i]
 		clear(&v.SelectableFields, v.Schema, path.Child("versions").Index(i).Child("schema"))

@@ -74,6 +74,9 @@ func TestGroupCreateRules(t *testing.T) {
 		"derived attributes": {claim + `{devices: {requests: [{name: r, exactly: {deviceClassName: c, derivedAttributes: [{name: x, expression: "?"}]}}]}}`, nil},
 		"partition type": {slice + `{nodeName: n, driver: d.example.com, partitionTypeAttribute: x, skipNodeOperations: [X], pool: {name: p, resourceSliceCount: 1}, devices: [{name: a, attributes: {v: {strings: []}, w: {string: x}}}]}`, []string{
 			"spec.devices[0].attributes[v]: Invalid value: \"\": must specify one of: `int`, `bool`, `string`, `version`, `ints`, `bools`, `strings`, `versions`"}},
+		"certificate of the cluster's for long": {podCert + "spec: {signerName: x.kubernetes.io/c, podName: p, podUID: u, serviceAccountName: s, serviceAccountUID: u, nodeName: n, nodeUID: u, maxExpirationSeconds: 90000}", []string{
+			`spec.maxExpirationSeconds: Invalid value: 90000: must be in the range [3600, 86400]`,
+			`spec: Invalid value: exactly one of (stubPKCS10Request) or (pkixPublicKey, proofOfPossession) must be set`}},
 		"certificate for no key": {podCert + "spec: {signerName: a.b/c, podName: p, podUID: u, serviceAccountName: s, serviceAccountUID: u, nodeName: n, nodeUID: u, maxExpirationSeconds: 1, unverifiedUserAnnotations: {A: b}}", []string{
 			`spec.maxExpirationSeconds: Invalid value: 1: must be in the range [3600, 7862400]`,
 			`spec.unverifiedUserAnnotations: Invalid value: "a": must be a domain-prefixed key (such as "acme.io/foo")`,

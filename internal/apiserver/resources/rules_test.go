@@ -95,11 +95,12 @@ func (r rules) update(t *testing.T, old, text string) []string {
 }
 
 const (
-	pod     = "apiVersion: v1\nkind: Pod\nspec: "
-	deploy  = "apiVersion: apps/v1\nkind: Deployment\nspec: "
-	svc     = "apiVersion: v1\nkind: Service\nspec: "
-	jobText = "apiVersion: batch/v1\nkind: Job\nspec: "
-	labels  = "metadata: {labels: {a: b}}, spec: {containers: [{name: a, image: i}]}"
+	pod      = "apiVersion: v1\nkind: Pod\nspec: "
+	deploy   = "apiVersion: apps/v1\nkind: Deployment\nspec: "
+	svc      = "apiVersion: v1\nkind: Service\nspec: "
+	jobText  = "apiVersion: batch/v1\nkind: Job\nspec: "
+	revision = "apiVersion: apps/v1\nkind: ControllerRevision\nrevision: 1\n"
+	labels   = "metadata: {labels: {a: b}}, spec: {containers: [{name: a, image: i}]}"
 )
 
 func TestCreateRules(t *testing.T) {
@@ -260,6 +261,16 @@ func TestCreateRules(t *testing.T) {
 		"cron job with a selector": {"apiVersion: batch/v1\nkind: CronJob\nspec: {schedule: '* * * * *', timeZone: ../etc, jobTemplate: {spec: {selector: {matchLabels: {a: b}}, template: {spec: {restartPolicy: Never, containers: [{name: a, image: i}]}}}}}", []string{
 			"spec.jobTemplate.spec.selector: Invalid value: {\"matchLabels\":{\"a\":\"b\"}}: `selector` will be auto-generated",
 			`spec.timeZone: Invalid value: "../etc": unknown time zone ../etc`}},
+		"revision of nothing": {revision + "data: null", []string{`data: Required value: data is mandatory`}},
+		"revision of a list":  {revision + "data: [a]", []string{`data: Required value: data must be a valid JSON object`}},
+		"daemon set without a selector": {"apiVersion: apps/v1\nkind: DaemonSet\nspec: {template: {" + labels + "}}", []string{
+			"spec.template.metadata.labels: Invalid value: {\"a\":\"b\"}: `selector` does not match template `labels`"}},
+		"replica set of everything": {"apiVersion: apps/v1\nkind: ReplicaSet\nspec: {selector: {}, template: {" + labels + "}}", []string{
+			`spec.selector: Invalid value: {}: empty selector is invalid for deployment`}},
+		"manual job without a selector": {jobText + `{manualSelector: true, template: {` + strings.Replace(labels, "{containers", "{restartPolicy: Never, containers", 1) + `}}`, []string{
+			`spec.selector: Required value`,
+			"spec.template.metadata.labels: Invalid value: {\"a\":\"b\"}: `selector` does not match template `labels`"}},
+		"webhook by any authority": {"apiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingWebhookConfiguration\nwebhooks: [{name: a.b.c, admissionReviewVersions: [v1], sideEffects: None, clientConfig: {caBundle: eA==, service: {name: s, namespace: t}}}]", nil},
 		"class of the system": {"apiVersion: scheduling.k8s.io/v1\nkind: PriorityClass\nvalue: 2000000000", []string{
 			`value: Forbidden: maximum allowed value of a user defined priority is 1000000000`}},
 	} {
@@ -297,7 +308,13 @@ func TestUpdateRules(t *testing.T) {
 		"claim to another class": {bound, strings.Replace(bound, "storageClassName: a", "storageClassName: b", 1),
 			[]string{`spec: Forbidden: spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims`}},
 		"pod network of a node": {"apiVersion: v1\nkind: Node\nspec: {podCIDR: 10.0.0.0/24}", "apiVersion: v1\nkind: Node\nspec: {podCIDR: 10.0.1.0/24}", []string{`spec.podCIDRs: Forbidden: node updates may not change podCIDR except from "" to valid`}},
-		"value of a priority":   {"apiVersion: scheduling.k8s.io/v1\nkind: PriorityClass\nvalue: 1", "apiVersion: scheduling.k8s.io/v1\nkind: PriorityClass\nvalue: 2", []string{`value: Forbidden: may not be changed in an update.`}},
+		"revision without data": {revision + "data: null", revision + "data: null", nil},
+		"attributes of a claim that has none yet": {
+			strings.Replace(bound, "volumeName: v", "volumeName: v, volumeAttributesClassName: c", 1) + "status: {phase: Bound}", bound + "status: {phase: Bound}", nil},
+		"attributes of a claim that has some": {
+			strings.Replace(bound, "volumeName: v", "volumeName: v, volumeAttributesClassName: c", 1) + "status: {phase: Bound, currentVolumeAttributesClassName: c}", bound + "status: {phase: Bound}",
+			[]string{`spec.volumeAttributesClassName: Forbidden: update to nil is forbidden when status.currentVolumeAttributesClassName is not nil`}},
+		"value of a priority": {"apiVersion: scheduling.k8s.io/v1\nkind: PriorityClass\nvalue: 1", "apiVersion: scheduling.k8s.io/v1\nkind: PriorityClass\nvalue: 2", []string{`value: Forbidden: may not be changed in an update.`}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if diff := cmp.Diff(tc.want, r.update(t, tc.old, tc.text)); diff != "" {

@@ -125,7 +125,6 @@ func client(l *check.List, c arv1.WebhookClientConfig, path *field.Path) {
 	default:
 		l.Add(webhook.ValidateWebhookService(path.Child("service"), c.Service.Name, c.Service.Namespace, c.Service.Path, check.Deref(c.Service.Port, 443))...)
 	}
-	l.Add(webhook.ValidateCABundle(path.Child("caBundle"), c.CABundle)...)
 }
 
 func reviewVersions(l *check.List, versions []string, path *field.Path) {

@@ -2,6 +2,7 @@ package apps
 
 import (
 	appsv1 "k8s.io/api/apps/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -40,9 +41,17 @@ func DaemonSetStatusUpdate(d, old *appsv1.DaemonSet) field.ErrorList {
 	)
 }
 
+// daemonSetSelector checks a selector. Without one the template is what does not match.
+func daemonSetSelector(s *metav1.LabelSelector, path *field.Path) field.ErrorList {
+	if s == nil {
+		return nil
+	}
+	return rule.RequiredSelector(s, "daemonset", path)
+}
+
 func daemonSetSpec(spec *appsv1.DaemonSetSpec, path *field.Path) field.ErrorList {
 	return rule.All(
-		rule.RequiredSelector(spec.Selector, "daemonset", path.Child("selector")),
+		daemonSetSelector(spec.Selector, path.Child("selector")),
 		replicaTemplate(&spec.Template, spec.Selector, "DaemonSet", path.Child("template")),
 		rule.NonNegative(spec.MinReadySeconds, path.Child("minReadySeconds")),
 		daemonSetStrategy(&spec.UpdateStrategy, path.Child("updateStrategy")),

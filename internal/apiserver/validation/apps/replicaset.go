@@ -44,7 +44,7 @@ func replicaSetSpec(spec *appsv1.ReplicaSetSpec, path *field.Path) field.ErrorLi
 	errs := rule.All(
 		rule.OptionalNonNegative(spec.Replicas, path.Child("replicas")),
 		rule.NonNegative(spec.MinReadySeconds, path.Child("minReadySeconds")),
-		rule.RequiredSelector(spec.Selector, "replicaset", path.Child("selector")),
+		rule.RequiredSelector(spec.Selector, "deployment", path.Child("selector")),
 	)
 	if _, err := metav1.LabelSelectorAsSelector(spec.Selector); err != nil {
 		return append(errs, field.Invalid(path.Child("selector"), spec.Selector, "invalid label selector"))

@@ -1,6 +1,7 @@
 package apps
 
 import (
+	"encoding/json"
 	"fmt"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -186,11 +187,29 @@ func claimRetention(p *appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy, p
 
 // ControllerRevision validates a new ControllerRevision.
 func ControllerRevision(r *appsv1.ControllerRevision) field.ErrorList {
-	errs := rule.Namespaced(&r.ObjectMeta, rule.Subdomain)
-	if r.Data.Object == nil && len(r.Data.Raw) == 0 {
-		errs = append(errs, field.Required(field.NewPath("data"), "data is mandatory"))
+	return rule.All(
+		rule.Namespaced(&r.ObjectMeta, rule.Subdomain),
+		rule.NonNegative(r.Revision, field.NewPath("revision")),
+		revisionData(r.Data.Raw, field.NewPath("data")),
+	)
+}
+
+// revisionData checks that a revision keeps an object.
+func revisionData(raw []byte, path *field.Path) field.ErrorList {
+	if len(raw) == 0 {
+		return field.ErrorList{field.Required(path, "data is mandatory")}
 	}
-	return append(errs, rule.NonNegative(r.Revision, field.NewPath("revision"))...)
+	var data any
+	if err := json.Unmarshal(raw, &data); err != nil {
+		return field.ErrorList{field.Invalid(path, "<value omitted>", fmt.Sprintf("error parsing data: %v", err))}
+	}
+	switch data.(type) {
+	case map[string]any:
+		return nil
+	case nil:
+		return field.ErrorList{field.Required(path, "data is mandatory")}
+	}
+	return field.ErrorList{field.Required(path, "data must be a valid JSON object")}
 }
 
 // ControllerRevisionUpdate validates a changed ControllerRevision: its data
@@ -198,7 +217,7 @@ func ControllerRevision(r *appsv1.ControllerRevision) field.ErrorList {
 func ControllerRevisionUpdate(r, old *appsv1.ControllerRevision) field.ErrorList {
 	return rule.All(
 		rule.MetaUpdate(&r.ObjectMeta, &old.ObjectMeta),
-		ControllerRevision(r),
+		rule.NonNegative(r.Revision, field.NewPath("revision")),
 		rule.Immutable(r.Data, old.Data, field.NewPath("data")),
 	)
 }

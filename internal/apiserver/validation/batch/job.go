@@ -44,9 +44,9 @@ func whole(l *check.List, j *batchv1.Job, path *field.Path) {
 	s := j.Spec.Selector
 	if s == nil {
 		l.Required(path.Child("selector"), "")
-		return
+	} else {
+		l.Add(rule.Selector(s, path.Child("selector"))...)
 	}
-	l.Add(rule.Selector(s, path.Child("selector"))...)
 	if selector, err := metav1.LabelSelectorAsSelector(s); err == nil && !selector.Matches(labels.Set(j.Spec.Template.Labels)) {
 		l.Invalid(path.Child("template", "metadata", "labels"), j.Spec.Template.Labels, "`selector` does not match template `labels`")
 	}

@@ -27,12 +27,11 @@ import (
 
 // The lifetimes that a pod may ask for, in seconds.
 const (
-	leastPodLifetime        = 3600
-	mostPodLifetime         = 91 * 24 * 3600
-	mostKubernetesLifetime  = 24 * 3600
-	mostStubRequest         = 10 * 1024
-	mostChain               = 100 * 1024
-	kubernetesSignersPrefix = "kubernetes.io/"
+	leastPodLifetime       = 3600
+	mostPodLifetime        = 91 * 24 * 3600
+	mostKubernetesLifetime = 24 * 3600
+	mostStubRequest        = 10 * 1024
+	mostChain              = 100 * 1024
 )
 
 // PodCertificateRequest checks a new request for a pod's certificate.
@@ -73,7 +72,7 @@ func lifetime(l *check.List, s *certificatesv1.PodCertificateRequestSpec, path *
 		return
 	}
 	most := int32(mostPodLifetime)
-	if strings.HasPrefix(s.SignerName, kubernetesSignersPrefix) {
+	if volume.KubernetesSigner(s.SignerName) {
 		most = mostKubernetesLifetime
 	}
 	if *s.MaxExpirationSeconds < leastPodLifetime || *s.MaxExpirationSeconds > most {

@@ -131,13 +131,14 @@ func ClaimUpdate(c, old *corev1.PersistentVolumeClaim) field.ErrorList {
 		l.Forbidden(field.NewPath("spec", "resources", "requests", "storage"), "field can not be less than status.capacity")
 	}
 	l.Add(check.Unchanged(c.Spec.VolumeMode, old.Spec.VolumeMode, field.NewPath("volumeMode"))...)
-	if old.Spec.VolumeAttributesClassName != nil {
-		at := field.NewPath("spec", "volumeAttributesClassName")
-		switch class := c.Spec.VolumeAttributesClassName; {
+	const inUse = "is forbidden when status.currentVolumeAttributesClassName is not nil"
+	class, at := c.Spec.VolumeAttributesClassName, field.NewPath("spec", "volumeAttributesClassName")
+	if old.Status.CurrentVolumeAttributesClassName != nil && !apiequality.Semantic.DeepEqual(class, old.Spec.VolumeAttributesClassName) {
+		switch {
 		case class == nil:
-			l.Forbidden(at, "update from non-nil value to nil is forbidden")
-		case *class == "" && *old.Spec.VolumeAttributesClassName != "":
-			l.Forbidden(at, "update from non-nil value to an empty string is forbidden")
+			l.Forbidden(at, "update to nil "+inUse)
+		case *class == "":
+			l.Forbidden(at, "update to empty string "+inUse)
 		}
 	}
 	return l.Errors
@@ -165,9 +166,7 @@ func mutedClaim(c, old *corev1.PersistentVolumeClaim) corev1.PersistentVolumeCla
 		if s.Resources.Requests != nil {
 			s.Resources.Requests[corev1.ResourceStorage] = old.Spec.Resources.Requests[corev1.ResourceStorage]
 		}
-		if s.VolumeAttributesClassName != nil {
-			s.VolumeAttributesClassName = old.Spec.VolumeAttributesClassName
-		}
+		s.VolumeAttributesClassName = old.Spec.VolumeAttributesClassName
 	}
 	return s
 }

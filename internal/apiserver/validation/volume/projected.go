@@ -183,7 +183,7 @@ func (p projection) certificate(c *corev1.PodCertificateProjection, path *field.
 	check.OneOf(p.List, path.Child("keyType"), c.KeyType, "RSA3072", "RSA4096", "ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519")
 	if s := c.MaxExpirationSeconds; s != nil {
 		longest := int32(91 * 24 * 60 * 60)
-		if kubernetesSigner(c.SignerName) {
+		if KubernetesSigner(c.SignerName) {
 			longest = 24 * 60 * 60
 		}
 		if *s < 60*60 {
@@ -218,8 +218,8 @@ func UserAnnotations(a map[string]string, path *field.Path) field.ErrorList {
 	return l.Errors
 }
 
-// kubernetesSigner tells the names that belong to the project.
-func kubernetesSigner(name string) bool {
+// KubernetesSigner tells the names that belong to the project.
+func KubernetesSigner(name string) bool {
 	domain, _, _ := strings.Cut(name, "/")
 	return domain == "kubernetes.io" || strings.HasSuffix(domain, ".kubernetes.io")
 }
