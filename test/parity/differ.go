@@ -117,7 +117,7 @@ func differLists(path string, a, b []any) (found []difference) {
 func differSets(path string, a, b []any) (found []difference) {
 	without := func(list, other []any) (alone []string) {
 		for _, item := range list {
-			if !slices.ContainsFunc(other, func(o any) bool { return reflect.DeepEqual(item, o) }) {
+			if !slices.ContainsFunc(other, func(o any) bool { return sameCause(item, o) }) {
 				alone = append(alone, shown(item))
 			}
 		}
@@ -130,6 +130,25 @@ func differSets(path string, a, b []any) (found []difference) {
 		found = append(found, difference{path, absent, item})
 	}
 	return found
+}
+
+// sameCause tells whether two causes say the same. What one of them shows as an object
+// the other may show as a part of it.
+func sameCause(a, b any) bool {
+	x, isObject := a.(object)
+	y, isToo := b.(object)
+	if !isObject || !isToo || x["field"] != y["field"] || x["reason"] != y["reason"] {
+		return reflect.DeepEqual(a, b)
+	}
+	one, _ := x["message"].(string)
+	other, _ := y["message"].(string)
+	for range 2 {
+		if kind, rest, found := strings.Cut(one, ": "+printedObject); found && strings.HasPrefix(other, kind+": ") && strings.HasSuffix(other, rest) {
+			return true
+		}
+		one, other = other, one
+	}
+	return one == other
 }
 
 // finding is a difference and the first request that showed it.

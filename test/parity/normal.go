@@ -86,6 +86,9 @@ func normalMeta(value any) any {
 	return out
 }
 
+// printedObject stands for an object in a message.
+const printedObject = "an object"
+
 // normalStatus is a refusal with its causes in one order. Its message repeats them in
 // the server's, and an object in it is printed as the server's language does.
 func normalStatus(status object) object {
@@ -100,7 +103,9 @@ func normalStatus(status object) object {
 		c, _ := c.(object)
 		c = copied(c)
 		message, _ := c["message"].(string)
-		c["message"] = printed.ReplaceAllString(message, "$1: an object$2")
+		// What follows a line's end is a difference of objects, in the server's words.
+		message, _, _ = strings.Cut(message, "\n")
+		c["message"] = printed.ReplaceAllString(message, "$1: "+printedObject+"$2")
 		causes[i] = c
 	}
 	text := func(cause any, name string) string {

@@ -120,6 +120,8 @@ func TestCompare(t *testing.T) {
 		{"order of errors", refused(cause("a", "1"), cause("b", "2")), refused(cause("b", "2"), cause("a", "1")), nil},
 		{"an error more", refused(cause("a", "1")), refused(cause("a", "1"), cause("b", "2")), []string{".details.causes"}},
 		{"printed objects", refused(cause("a", "Invalid value: {Go}: bad")), refused(cause("a", `Invalid value: {"json": 1}: bad`)), nil},
+		{"parts of objects", refused(cause("a", "Invalid value: null: bad")), refused(cause("a", `Invalid value: "x": bad`)), nil},
+		{"other words about objects", refused(cause("a", "Invalid value: null: bad")), refused(cause("a", `Invalid value: "x": good`)), []string{".details.causes", ".details.causes"}},
 		{"accepted", answer{code: 201}, refused(), []string{"code", "answer"}},
 		{"warned", answer{code: 200, warnings: []string{"w"}}, answer{code: 200}, []string{"warning"}},
 		{"lists", answer{code: 200, body: []any{"a"}}, answer{code: 200, body: []any{"b", "c"}}, []string{" (length)", "[]"}},
