@@ -26,14 +26,32 @@ func pods(list generic.ListFuncByNamespace, now func() time.Time) apiquota.Evalu
 		resource: schema.GroupResource{Resource: "pods"},
 		list:     list,
 		handles: func(a admission.Attributes) bool {
-			return a.GetSubresource() == "" && a.GetOperation() == admission.Create ||
-				a.GetSubresource() == "resize" && a.GetOperation() == admission.Update
+			switch a.GetSubresource() {
+			case "":
+				return a.GetOperation() == admission.Create || a.GetOperation() == admission.Update && changesScope(a)
+			case "resize":
+				return a.GetOperation() == admission.Update
+			}
+			return false
 		},
 		counts:      podName,
 		scope:       podScope,
 		usage:       func(obj runtime.Object) (corev1.ResourceList, error) { return podUsage(obj, now()) },
 		constraints: podConstraints,
 	}
+}
+
+// changesScope says whether an update makes a pod one that ends by itself, or no
+// longer: other quotas may have a say in it then.
+func changesScope(a admission.Attributes) bool {
+	pod, ok := a.GetObject().(*corev1.Pod)
+	old, had := a.GetOldObject().(*corev1.Pod)
+	return ok && had && ends(pod) != ends(old)
+}
+
+// ends says whether a pod has a deadline.
+func ends(pod *corev1.Pod) bool {
+	return pod.Spec.ActiveDeadlineSeconds != nil && *pod.Spec.ActiveDeadlineSeconds >= 0
 }
 
 // podName says whether pods have a part in what a name limits.
@@ -52,10 +70,16 @@ func podName(name corev1.ResourceName) bool {
 	return ok && (strings.HasPrefix(requested, corev1.ResourceHugePagesPrefix) || extended(corev1.ResourceName(requested)))
 }
 
-// extended resources are those of devices: they have a domain of their own.
+// byClass begins the name by which a container asks for devices of a class.
+const byClass = "deviceclass.resource.kubernetes.io/"
+
+// extended resources are those of devices: they have a domain of their own, or
+// name a class of devices.
 func extended(name corev1.ResourceName) bool {
-	domain, _, found := strings.Cut(string(name), "/")
-	return found && domain != "kubernetes.io" && !strings.HasSuffix(domain, ".kubernetes.io") &&
+	if strings.HasPrefix(string(name), byClass) {
+		return true
+	}
+	return strings.Contains(string(name), "/") && !strings.Contains(string(name), "kubernetes.io/") &&
 		!strings.HasPrefix(string(name), corev1.DefaultResourceRequestsPrefix)
 }
 
@@ -109,11 +133,14 @@ func compute(requests, limits corev1.ResourceList) corev1.ResourceList {
 }
 
 // podConstraints requires every container to state what is limited of cpu and
-// memory. For other resources nothing stated is nothing used.
+// memory, unless the pod states it for all. For other resources nothing stated is nothing used.
 func podConstraints(required []corev1.ResourceName, obj runtime.Object) error {
 	pod, ok := obj.(*corev1.Pod)
 	if !ok {
 		return fmt.Errorf("check pod: unexpected %T", obj)
+	}
+	if resourcehelper.IsPodLevelResourcesSet(pod) {
+		return nil // the pod states them for all of its containers
 	}
 	missing := map[string][]string{}
 	for _, list := range [][]corev1.Container{pod.Spec.Containers, pod.Spec.InitContainers} {
@@ -147,12 +174,11 @@ func podScope(s corev1.ScopedResourceSelectorRequirement, obj runtime.Object) (b
 	if !ok {
 		return false, fmt.Errorf("scope of pod: unexpected %T", obj)
 	}
-	ends := pod.Spec.ActiveDeadlineSeconds != nil && *pod.Spec.ActiveDeadlineSeconds >= 0
 	switch s.ScopeName {
 	case corev1.ResourceQuotaScopeTerminating:
-		return ends, nil
+		return ends(pod), nil
 	case corev1.ResourceQuotaScopeNotTerminating:
-		return !ends, nil
+		return !ends(pod), nil
 	case corev1.ResourceQuotaScopeBestEffort:
 		return bestEffort(pod), nil
 	case corev1.ResourceQuotaScopeNotBestEffort:

@@ -31,7 +31,7 @@ func New(list List, now func() time.Time) apiquota.Configuration {
 		}
 	}
 	evaluators := []apiquota.Evaluator{
-		pods(in("pods"), now), services(in("services")), claims(in("persistentvolumeclaims")),
+		pods(in("pods"), now), services(in("services")), claims(in("persistentvolumeclaims")), deviceClaims(list, now),
 	}
 	for _, r := range []corev1.ResourceName{
 		corev1.ResourceConfigMaps, corev1.ResourceQuotas, corev1.ResourceReplicationControllers, corev1.ResourceSecrets,

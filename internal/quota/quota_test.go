@@ -6,9 +6,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apiserver/pkg/admission"
 	apiquota "k8s.io/apiserver/pkg/quota/v1"
 )
 
@@ -98,6 +102,91 @@ func TestConstraints(t *testing.T) {
 	}
 	if err := e.Constraints(required, pod(list("cpu", "1"), list("memory", "1"))); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestConstraintsOfWholePods(t *testing.T) {
+	p := pod(nil, nil, func(p *corev1.Pod) {
+		p.Spec.Resources = &corev1.ResourceRequirements{Requests: list("cpu", "1")}
+	})
+	if err := evaluatorFor(t, "pods").Constraints([]corev1.ResourceName{"requests.cpu", "limits.memory"}, p); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDeadlinesAreCharged(t *testing.T) {
+	deadline := int64(5)
+	plain, ending := pod(nil, nil), pod(nil, nil, func(p *corev1.Pod) { p.Spec.ActiveDeadlineSeconds = &deadline })
+	for _, c := range []struct {
+		old, now *corev1.Pod
+		want     bool
+	}{{plain, ending, true}, {ending, plain, true}, {ending, ending, false}, {plain, plain, false}} {
+		a := admission.NewAttributesRecord(c.now, c.old, schema.GroupVersionKind{}, "n", "p", schema.GroupVersionResource{Version: "v1", Resource: "pods"},
+			"", admission.Update, nil, false, nil)
+		if got := evaluatorFor(t, "pods").Handles(a); got != c.want {
+			t.Errorf("from %v to %v: charged: %v", c.old.Spec.ActiveDeadlineSeconds, c.now.Spec.ActiveDeadlineSeconds, got)
+		}
+	}
+}
+
+// deviceClaim asks one request of each of the texts "class count", by which one
+// of several is chosen where there are more.
+func deviceClaim(requests ...[]resourcev1.DeviceSubRequest) *resourcev1.ResourceClaim {
+	c := &resourcev1.ResourceClaim{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "c"}}
+	for _, r := range requests {
+		one := resourcev1.DeviceRequest{FirstAvailable: r}
+		if len(r) == 1 {
+			one = resourcev1.DeviceRequest{Exactly: &resourcev1.ExactDeviceRequest{
+				DeviceClassName: r[0].DeviceClassName, AllocationMode: r[0].AllocationMode, Count: r[0].Count}}
+		}
+		c.Spec.Devices.Requests = append(c.Spec.Devices.Requests, one)
+	}
+	return c
+}
+
+func TestDeviceUsage(t *testing.T) {
+	name, yes := "x.io/gpu", true
+	some := func(class string, n int64) resourcev1.DeviceSubRequest {
+		return resourcev1.DeviceSubRequest{DeviceClassName: class, AllocationMode: resourcev1.DeviceAllocationModeExactCount, Count: n}
+	}
+	all := resourcev1.DeviceSubRequest{DeviceClassName: "nic", AllocationMode: resourcev1.DeviceAllocationModeAll}
+	asking := pod(list("x.io/gpu", "2"), nil, func(p *corev1.Pod) { p.Namespace, p.Name, p.UID = "n", "p", "u" })
+	made := func(uid types.UID) *resourcev1.ResourceClaim {
+		c := deviceClaim([]resourcev1.DeviceSubRequest{some("gpu", 3)})
+		c.Annotations = map[string]string{resourcev1.ExtendedResourceClaimAnnotation: "true"}
+		c.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Pod", Name: "p", UID: uid, Controller: &yes}}
+		return c
+	}
+	objects := map[string][]runtime.Object{
+		"deviceclasses": {&resourcev1.DeviceClass{ObjectMeta: metav1.ObjectMeta{Name: "gpu"}, Spec: resourcev1.DeviceClassSpec{ExtendedResourceName: &name}}},
+		"pods":          {asking},
+	}
+	e := deviceClaims(func(r schema.GroupResource, _ string) ([]runtime.Object, error) { return objects[r.Resource], nil }, time.Now)
+	const gpus, nics = "gpu.deviceclass.resource.k8s.io/devices", "nic.deviceclass.resource.k8s.io/devices"
+	const gpuClass, nicClass = "requests.deviceclass.resource.kubernetes.io/gpu", "requests.deviceclass.resource.kubernetes.io/nic"
+	for what, c := range map[string]struct {
+		claim *resourcev1.ResourceClaim
+		want  corev1.ResourceList
+	}{
+		"nothing": {deviceClaim(), list(string(countDeviceClaims), "1")},
+		"some of a class that containers can name": {deviceClaim([]resourcev1.DeviceSubRequest{some("gpu", 2)}),
+			list(string(countDeviceClaims), "1", gpus, "2", gpuClass, "2", "requests.x.io/gpu", "2")},
+		"all of one": {deviceClaim([]resourcev1.DeviceSubRequest{all}), list(string(countDeviceClaims), "1", nics, "32", nicClass, "32")},
+		"the most of each": {deviceClaim([]resourcev1.DeviceSubRequest{some("nic", 1), some("nic", 3), some("gpu", 1)}, []resourcev1.DeviceSubRequest{some("nic", 1)}),
+			list(string(countDeviceClaims), "1", nics, "4", nicClass, "4", gpus, "1", gpuClass, "1", "requests.x.io/gpu", "1")},
+		"what a pod counts already": {made("u"), list(string(countDeviceClaims), "1", gpus, "3", gpuClass, "3", "requests.x.io/gpu", "1")},
+		"of another pod":            {made("v"), list(string(countDeviceClaims), "1", gpus, "3", gpuClass, "3", "requests.x.io/gpu", "3")},
+	} {
+		got, err := e.Usage(c.claim)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Error(what, diff)
+		}
+	}
+	if got := e.MatchingResources([]corev1.ResourceName{countDeviceClaims, gpus, gpuClass, nicClass, "requests.x.io/gpu", "requests.y.io/z", "pods"}); len(got) != 4 {
+		t.Errorf("claims count towards %v", got)
 	}
 }
 

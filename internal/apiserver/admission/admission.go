@@ -8,6 +8,7 @@
 package admission
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -37,6 +38,7 @@ import (
 	"github.com/sinawi/sinawi/internal/apiserver/admission/ingressclass"
 	"github.com/sinawi/sinawi/internal/apiserver/admission/limits"
 	"github.com/sinawi/sinawi/internal/apiserver/admission/lookup"
+	"github.com/sinawi/sinawi/internal/apiserver/admission/nodefeatures"
 	"github.com/sinawi/sinawi/internal/apiserver/admission/noderestriction"
 	"github.com/sinawi/sinawi/internal/apiserver/admission/nodetaint"
 	"github.com/sinawi/sinawi/internal/apiserver/admission/optional"
@@ -183,6 +185,7 @@ func own(h *plug.Host, roles *rbac.Authorizer, settings func(string) (io.Reader,
 		{"DefaultIngressClass", ingressclass.New(source)},
 		{denyExternalIPs, optional.NewDenyServiceExternalIPs()},
 		{"PodTopologyLabels", topology.New(source)},
+		{"NodeDeclaredFeatureValidator", nodefeatures.New(source)},
 		// Upstream checks this in the storage of roles and bindings.
 		{roleEscalation, rbac.NewEscalation(roles, h.Authorizer)},
 		// And these in that of claims and their templates, and of pods' certificates.
@@ -213,7 +216,7 @@ func names() []string {
 		lifecycle.PluginName, "LimitRanger", "ServiceAccount", "NodeRestriction", "TaintNodesByCondition", "PodSecurity",
 		"Priority", "DefaultTolerationSeconds", "DefaultStorageClass", "StorageObjectInUseProtection",
 		"PersistentVolumeClaimResize", "RuntimeClass", "CertificateApproval", "CertificateSigning",
-		"ClusterTrustBundleAttest", "CertificateSubjectRestriction", "DefaultIngressClass", "PodTopologyLabels",
+		"ClusterTrustBundleAttest", "CertificateSubjectRestriction", "DefaultIngressClass", "PodTopologyLabels", "NodeDeclaredFeatureValidator",
 		mutatingpolicy.PluginName, mutatingwebhook.PluginName, validatingpolicy.PluginName, validatingwebhook.PluginName,
 		resourcequota.PluginName)
 }
@@ -255,7 +258,7 @@ func join(h *plug.Host, plugins []named, o Options, stop <-chan struct{}) (halve
 		webhookinit.NewPluginInitializer(
 			webhook.NewDefaultAuthenticationInfoResolverWrapper(nil, nil, h.Loopback, noop.NewTracerProvider()), o.Services),
 		virtual{},
-		quotaRules{},
+		quotaRules{Source(h)},
 	}
 	chain, err := table.NewFromPlugins(names, noConfig{}, needs, admission.DecoratorFunc(admissionmetrics.WithControllerMetrics))
 	if err != nil {
@@ -289,13 +292,18 @@ func (virtual) Initialize(plugin admission.Interface) {
 const quotaWorkers = 5
 
 // quotaRules tells the quota plugin what objects count.
-type quotaRules struct{}
+type quotaRules struct{ source lookup.Source }
 
 // Initialize hands the rules to the plugin that wants them.
-func (quotaRules) Initialize(plugin admission.Interface) {
+func (r quotaRules) Initialize(plugin admission.Interface) {
 	if wants, ok := plugin.(initializer.WantsQuotaConfiguration); ok {
-		wants.SetQuotaConfiguration(quota.New(nil, time.Now))
+		wants.SetQuotaConfiguration(quota.New(r.list, time.Now))
 	}
+}
+
+// list reads what the measure of a claim for devices depends on.
+func (r quotaRules) list(resource schema.GroupResource, namespace string) ([]runtime.Object, error) {
+	return lookup.ListFew[runtime.Object](context.Background(), r.source, resource, namespace)
 }
 
 func questions() []schema.GroupResource {

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -218,6 +219,10 @@ func (c *Controller) list(ctx context.Context, resource schema.GroupResource, na
 		list = &corev1.ServiceList{}
 	case schema.GroupResource{Resource: "persistentvolumeclaims"}:
 		list = &corev1.PersistentVolumeClaimList{}
+	case schema.GroupResource{Group: resourcev1.GroupName, Resource: "resourceclaims"}:
+		list, from = &resourcev1.ResourceClaimList{}, c.Client
+	case schema.GroupResource{Group: resourcev1.GroupName, Resource: "deviceclasses"}:
+		list, from = &resourcev1.DeviceClassList{}, c.Client
 	default:
 		gvk, err := c.Client.RESTMapper().KindFor(resource.WithVersion(""))
 		if meta.IsNoMatchError(err) {
