@@ -5,9 +5,11 @@ package noderestriction
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	certificatesv1 "k8s.io/api/certificates/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -53,6 +55,9 @@ func (p *Plugin) Admit(ctx context.Context, a admission.Attributes, _ admission.
 		if apierrors.IsNotFound(err) {
 			return err
 		}
+		if late := (tryAgain{}); errors.As(err, &late) {
+			return late.error
+		}
 		return admission.NewForbidden(a, err)
 	}
 	return nil
@@ -79,6 +84,10 @@ func (p *Plugin) restrict(ctx context.Context, node string, a admission.Attribut
 		}
 	case schema.GroupResource{Group: resourcev1.GroupName, Resource: "resourceslices"}:
 		return slice(node, a)
+	case schema.GroupResource{Group: certificatesv1.GroupName, Resource: "certificatesigningrequests"}:
+		return ownCertificate(node, a)
+	case schema.GroupResource{Group: certificatesv1.GroupName, Resource: "podcertificaterequests"}:
+		return p.podCertificate(ctx, node, a)
 	}
 	return nil
 }

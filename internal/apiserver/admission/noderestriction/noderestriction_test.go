@@ -2,10 +2,16 @@ package noderestriction
 
 import (
 	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"strings"
 	"testing"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	certificatesv1 "k8s.io/api/certificates/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -50,7 +56,9 @@ var _ rest.Lister = objects{}
 func plugin() *Plugin {
 	storages := map[string]objects{
 		"pods": {
-			"mine": &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "mine", UID: "1"}, Spec: corev1.PodSpec{NodeName: "one", Volumes: []corev1.Volume{
+			"mine": &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "mine", UID: "1"}, Spec: corev1.PodSpec{NodeName: "one", ServiceAccountName: "robot", Volumes: []corev1.Volume{
+				{Name: "cert", VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{
+					Sources: []corev1.VolumeProjection{{PodCertificate: &corev1.PodCertificateProjection{SignerName: "a.b/c"}}}}}},
 				projected(""), projected("vault"),
 				{Name: "csi", VolumeSource: corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{Driver: "driver"}}},
 				{Name: "claim", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "claim"}}},
@@ -64,7 +72,8 @@ func plugin() *Plugin {
 		"persistentvolumeclaims": {"claim": &corev1.PersistentVolumeClaim{Spec: corev1.PersistentVolumeClaimSpec{VolumeName: "volume"}}},
 		"persistentvolumes": {"volume": &corev1.PersistentVolume{Spec: corev1.PersistentVolumeSpec{
 			PersistentVolumeSource: corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{Driver: "disk"}}}}},
-		"nodes": {"one": &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "one", UID: "n1"}}},
+		"serviceaccounts": {"robot": &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "robot", UID: "s1"}}},
+		"nodes":           {"one": &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "one", UID: "n1"}}},
 	}
 	return New(func(r schema.GroupResource) (lookup.Storage, bool) {
 		s, ok := storages[r.Resource]
@@ -124,6 +133,35 @@ func token(kind, name, uid string) *authenticationv1.TokenRequest {
 	return &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
 		BoundObjectRef: &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: kind, Name: name, UID: types.UID(uid)},
 	}}
+}
+
+// signing asks for a node's certificate; an empty name makes it no request.
+func signing(t *testing.T, name string) *certificatesv1.CertificateSigningRequest {
+	t.Helper()
+	r := &certificatesv1.CertificateSigningRequest{Spec: certificatesv1.CertificateSigningRequestSpec{SignerName: certificatesv1.KubeletServingSignerName}}
+	if name == "" {
+		return r
+	}
+	_, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{CommonName: name}}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Spec.Request = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der})
+	return r
+}
+
+func podRequest(change func(*certificatesv1.PodCertificateRequestSpec)) *certificatesv1.PodCertificateRequest {
+	r := &certificatesv1.PodCertificateRequest{Spec: certificatesv1.PodCertificateRequestSpec{
+		SignerName: "a.b/c", PodName: "mine", PodUID: "1", ServiceAccountName: "robot", ServiceAccountUID: "s1", NodeName: "one", NodeUID: "n1",
+	}}
+	if change != nil {
+		change(&r.Spec)
+	}
+	return r
 }
 
 func TestAdmit(t *testing.T) {
@@ -193,7 +231,26 @@ func TestAdmit(t *testing.T) {
 		"capacity of a claim":          {write(update, "persistentvolumeclaims/status", "c", claim("2Gi", "1Gi"), claim("1Gi", "1Gi")), ""},
 		"size of a claim":              {write(update, "persistentvolumeclaims/status", "c", claim("1Gi", "2Gi"), claim("1Gi", "1Gi")), "not allowed to update fields other than"},
 		"a claim":                      {write(update, "persistentvolumeclaims", "c", claim("1Gi", "1Gi"), claim("1Gi", "1Gi")), "may only update PVC status"},
-		"a config map":                 {write(create, "configmaps", "c", &corev1.ConfigMap{}, nil), ""},
+		"a certificate for itself":     {write(create, "certificatesigningrequests.certificates.k8s.io", "c", signing(t, "system:node:one"), nil), ""},
+		"a certificate for another":    {write(create, "certificatesigningrequests.certificates.k8s.io", "c", signing(t, "system:node:two"), nil), "can only create a node CSR with CN=system:node:one"},
+		"no request at all":            {write(create, "certificatesigningrequests.certificates.k8s.io", "c", signing(t, ""), nil), "unable to parse csr: PEM block type must be CERTIFICATE REQUEST"},
+		"a certificate for own pod":    {write(create, "podcertificaterequests.certificates.k8s.io", "c", podRequest(nil), nil), ""},
+		"one for another node": {write(create, "podcertificaterequests.certificates.k8s.io", "c", podRequest(func(s *certificatesv1.PodCertificateRequestSpec) { s.NodeName = "two" }), nil),
+			`which is not the requesting node "one"`},
+		"one for a former node": {write(create, "podcertificaterequests.certificates.k8s.io", "c", podRequest(func(s *certificatesv1.PodCertificateRequestSpec) { s.NodeUID = "n0" }), nil),
+			`names node UID "n0", inconsistent with the running node ("n1")`},
+		"one for another's pod": {write(create, "podcertificaterequests.certificates.k8s.io", "c", podRequest(func(s *certificatesv1.PodCertificateRequestSpec) { s.PodName, s.PodUID = "theirs", "2" }), nil),
+			`pod "default/theirs" is not running on node "one"`},
+		"one for a former pod": {write(create, "podcertificaterequests.certificates.k8s.io", "c", podRequest(func(s *certificatesv1.PodCertificateRequestSpec) { s.PodUID = "0" }), nil),
+			`contains pod UID ("0") which differs from running pod "1"`},
+		"one for another account": {write(create, "podcertificaterequests.certificates.k8s.io", "c", podRequest(func(s *certificatesv1.PodCertificateRequestSpec) { s.ServiceAccountName = "root" }), nil),
+			`contains serviceAccountName ("root") that differs from running pod ("robot")`},
+		"one for a former account": {write(create, "podcertificaterequests.certificates.k8s.io", "c", podRequest(func(s *certificatesv1.PodCertificateRequestSpec) { s.ServiceAccountUID = "old" }), nil),
+			`names service account UID "old"`},
+		"one of a signer that nobody means": {write(create, "podcertificaterequests.certificates.k8s.io", "c", podRequest(func(s *certificatesv1.PodCertificateRequestSpec) { s.SignerName = "a.b/d" }), nil),
+			`does not mount a podCertificate projected volume for signer "a.b/d"`},
+		"to change a pod's request": {write(update, "podcertificaterequests.certificates.k8s.io", "c", podRequest(nil), podRequest(nil)), "unexpected operation UPDATE"},
+		"a config map":              {write(create, "configmaps", "c", &corev1.ConfigMap{}, nil), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := plugin().Admit(context.Background(), c.attrs, nil)
