@@ -37,7 +37,7 @@ func checkPod(pod *corev1.Pod, item *corev1.LimitRangeItem) []error {
 			}
 		}
 	case corev1.LimitTypePod:
-		options := resourcehelper.PodResourcesOptions{}
+		options := resourcehelper.PodResourcesOptions{ExcludeOverhead: true}
 		errs = checkItem(item, resourcehelper.PodRequests(pod, options), resourcehelper.PodLimits(pod, options))
 	}
 	return errs

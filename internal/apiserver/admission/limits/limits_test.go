@@ -108,11 +108,16 @@ func TestCheck(t *testing.T) {
 		"ratio":             {podWith(asks("1Gi", "3Gi")), corev1.LimitRangeItem{Type: "Container", MaxLimitRequestRatio: quantities("memory", "2500m")}, "provided ratio is 3.000000"},
 		"ratio kept":        {podWith(asks("1Gi", "2Gi")), corev1.LimitRangeItem{Type: "Container", MaxLimitRequestRatio: quantities("memory", "2")}, ""},
 		"ratio of nothing":  {podWith(asks("", "2Gi")), corev1.LimitRangeItem{Type: "Container", MaxLimitRequestRatio: quantities("memory", "2")}, "no request is specified or request is 0"},
-		"claim":             {claim, corev1.LimitRangeItem{Type: "PersistentVolumeClaim", Max: quantities("storage", "4Gi")}, "maximum storage usage per PersistentVolumeClaim is 4Gi, but request is 5Gi"},
-		"small claim":       {claim, corev1.LimitRangeItem{Type: "PersistentVolumeClaim", Min: quantities("storage", "6Gi")}, "minimum storage usage per PersistentVolumeClaim is 6Gi, but request is 5Gi"},
-		"claim fits":        {claim, corev1.LimitRangeItem{Type: "PersistentVolumeClaim", Min: quantities("storage", "1Gi"), Max: quantities("storage", "9Gi")}, ""},
-		"not its business":  {claim, corev1.LimitRangeItem{Type: "Container", Max: quantities("storage", "1")}, ""},
-		"huge":              {podWith(asks("5000Pi", "5000Pi")), corev1.LimitRangeItem{Type: "Container", Max: quantities("memory", "4000Pi")}, "but limit is 5000Pi"},
+		"overhead": {func() *corev1.Pod {
+			p := podWith(asks("1Gi", "1Gi"))
+			p.Spec.Overhead = quantities("memory", "2Gi")
+			return p
+		}(), corev1.LimitRangeItem{Type: "Pod", Max: quantities("memory", "2Gi")}, ""},
+		"claim":            {claim, corev1.LimitRangeItem{Type: "PersistentVolumeClaim", Max: quantities("storage", "4Gi")}, "maximum storage usage per PersistentVolumeClaim is 4Gi, but request is 5Gi"},
+		"small claim":      {claim, corev1.LimitRangeItem{Type: "PersistentVolumeClaim", Min: quantities("storage", "6Gi")}, "minimum storage usage per PersistentVolumeClaim is 6Gi, but request is 5Gi"},
+		"claim fits":       {claim, corev1.LimitRangeItem{Type: "PersistentVolumeClaim", Min: quantities("storage", "1Gi"), Max: quantities("storage", "9Gi")}, ""},
+		"not its business": {claim, corev1.LimitRangeItem{Type: "Container", Max: quantities("storage", "1")}, ""},
+		"huge":             {podWith(asks("5000Pi", "5000Pi")), corev1.LimitRangeItem{Type: "Container", Max: quantities("memory", "4000Pi")}, "but limit is 5000Pi"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			errs := Check(c.obj, &corev1.LimitRange{Spec: corev1.LimitRangeSpec{Limits: []corev1.LimitRangeItem{c.item}}})
