@@ -27,6 +27,10 @@ func pod(p *corev1.Pod) {
 		}
 	}
 	orNew(&spec.EnableServiceLinks, corev1.DefaultEnableServiceLinks)
+	if g := spec.TerminationGracePeriodSeconds; g != nil && *g < 0 {
+		one := int64(1) // what such a period has always been taken for
+		spec.TerminationGracePeriodSeconds = &one
+	}
 	PodSpec(spec)
 	podStatus(&p.Status)
 }

@@ -11,7 +11,7 @@ func Register(scheme *runtime.Scheme) error {
 	var errs []error
 	for _, group := range []func(*runtime.Scheme) error{
 		Core, Apps, Batch, Autoscaling, Networking, Discovery, RBAC, Storage, Scheduling,
-		AdmissionRegistration, FlowControl, DynamicResource, Certificates, APIRegistration,
+		AdmissionRegistration, FlowControl, DynamicResource, Certificates, APIRegistration, Authentication,
 	} {
 		errs = append(errs, group(scheme))
 	}

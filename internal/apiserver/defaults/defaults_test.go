@@ -83,6 +83,15 @@ func TestDefaults(t *testing.T) {
 				terminationMessagePolicy: File, ports: [{containerPort: 80, protocol: TCP}]}], dnsPolicy: ClusterFirst, restartPolicy: Always, schedulerName: default-scheduler,
 				securityContext: {}, terminationGracePeriodSeconds: 30}}}}`,
 		},
+		"grace of a pod below zero": {
+			in: `{apiVersion: v1, kind: Pod, spec: {containers: [], terminationGracePeriodSeconds: -3}}`,
+			want: `{apiVersion: v1, kind: Pod, metadata: {}, status: {}, spec: {containers: [], enableServiceLinks: true,
+				dnsPolicy: ClusterFirst, restartPolicy: Always, schedulerName: default-scheduler, securityContext: {}, terminationGracePeriodSeconds: 1}}`,
+		},
+		"token that says nothing lives an hour": {
+			in:   `{apiVersion: authentication.k8s.io/v1, kind: TokenRequest}`,
+			want: `{apiVersion: authentication.k8s.io/v1, kind: TokenRequest, metadata: {}, spec: {audiences: null, boundObjectRef: null, expirationSeconds: 3600}, status: {expirationTimestamp: null, token: ""}}`,
+		},
 		"job that says nothing runs once": {
 			in: `{apiVersion: batch/v1, kind: Job, spec: {template: {spec: {restartPolicy: Never, containers: []}}}}`,
 			want: `{apiVersion: batch/v1, kind: Job, metadata: {}, status: {}, spec: {completions: 1, parallelism: 1, backoffLimit: 6, completionMode: NonIndexed,

@@ -3,6 +3,7 @@ package defaults
 import (
 	"time"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	certificatesv1 "k8s.io/api/certificates/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
@@ -188,6 +189,12 @@ func deviceClaim(c *resourcev1.DeviceClaim) {
 // Certificates adds the defaulting functions of certificates.k8s.io to scheme.
 func Certificates(scheme *runtime.Scheme) error {
 	add(scheme, func(r *certificatesv1.PodCertificateRequest) { orNew(&r.Spec.MaxExpirationSeconds, 24*3600) })
+	return nil
+}
+
+// Authentication adds the defaulting functions of authentication.k8s.io to scheme.
+func Authentication(scheme *runtime.Scheme) error {
+	add(scheme, func(r *authenticationv1.TokenRequest) { orNew(&r.Spec.ExpirationSeconds, 3600) })
 	return nil
 }
 

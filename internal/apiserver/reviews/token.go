@@ -131,11 +131,14 @@ func (t *tokenRequests) Create(ctx context.Context, name string, obj runtime.Obj
 // complete fills in what the request leaves to the server, and checks it.
 func (t *tokenRequests) complete(q *authenticationv1.TokenRequest, namespace, name string, now time.Time) error {
 	var errs field.ErrorList
+	kind := authenticationv1.SchemeGroupVersion.WithKind("TokenRequest").GroupKind()
 	if q.Name != "" && q.Name != name {
-		errs = append(errs, field.Invalid(field.NewPath("metadata", "name"), q.Name, "must match the service account name if specified"))
+		return apierrors.NewInvalid(kind, name, field.ErrorList{
+			field.Invalid(field.NewPath("metadata", "name"), q.Name, "must match the service account name if specified")})
 	}
 	if q.Namespace != "" && q.Namespace != namespace {
-		errs = append(errs, field.Invalid(field.NewPath("metadata", "namespace"), q.Namespace, "must match the service account namespace if specified"))
+		return apierrors.NewInvalid(kind, name, field.ErrorList{
+			field.Invalid(field.NewPath("metadata", "namespace"), q.Namespace, "must match the service account namespace if specified")})
 	}
 	q.Name, q.Namespace, q.CreationTimestamp = name, namespace, metav1.NewTime(now)
 	q.Status = authenticationv1.TokenRequestStatus{}
@@ -154,7 +157,7 @@ func (t *tokenRequests) complete(q *authenticationv1.TokenRequest, namespace, na
 		errs = append(errs, field.Invalid(path, *q.Spec.ExpirationSeconds, "may not specify a duration larger than 2^32 seconds"))
 	}
 	if len(errs) > 0 {
-		return apierrors.NewInvalid(authenticationv1.SchemeGroupVersion.WithKind("TokenRequest").GroupKind(), "", errs)
+		return apierrors.NewInvalid(kind, "", errs)
 	}
 	return nil
 }
