@@ -1,6 +1,8 @@
 package resources
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/sinawi/sinawi/internal/apiserver/validation/core"
@@ -58,9 +60,16 @@ func needsHealthCheckPort(s *corev1.Service) bool {
 // the client that changed the type left them as they were. A value that was
 // changed is the client's wish, for validation to judge.
 func dropTypeDependent(s, old *corev1.Service) {
-	if needsClusterIP(old) && !needsClusterIP(s) && sameClusterIPs(old, s) {
+	if needsClusterIP(old) && !needsClusterIP(s) && sameClusterIPs(old, s) { // they are given free later
 		s.Spec.ClusterIP, s.Spec.ClusterIPs = "", nil
-		s.Spec.IPFamilies, s.Spec.IPFamilyPolicy = nil, nil
+	}
+	if needsClusterIP(old) && !needsClusterIP(s) {
+		if slices.Equal(old.Spec.IPFamilies, s.Spec.IPFamilies) {
+			s.Spec.IPFamilies = nil
+		}
+		if equal(old.Spec.IPFamilyPolicy, s.Spec.IPFamilyPolicy) {
+			s.Spec.IPFamilyPolicy = nil
+		}
 	}
 	if needsNodePort(old) && !needsNodePort(s) && sameNodePorts(old, s) {
 		for i := range s.Spec.Ports {

@@ -34,11 +34,21 @@ func keepAllocated(s, old *corev1.Service) {
 			s.Spec.ClusterIPs = slices.Clone(old.Spec.ClusterIPs)
 		}
 	}
-	if mayHaveNodePorts(old) && mayHaveNodePorts(s) {
+	if wantsNodePorts(old) && wantsNodePorts(s) {
 		keepNodePorts(s, old)
 	}
 	if wantsHealthCheck(old) && wantsHealthCheck(s) && s.Spec.HealthCheckNodePort == 0 {
 		s.Spec.HealthCheckNodePort = old.Spec.HealthCheckNodePort
+	}
+}
+
+// dropInternalPolicy forgets what was filled in for a service that has no
+// traffic of its own; what is not valid stays, for validation to say.
+func dropInternalPolicy(s *corev1.Service) {
+	p := s.Spec.InternalTrafficPolicy
+	if s.Spec.Type == corev1.ServiceTypeExternalName && p != nil &&
+		(*p == corev1.ServiceInternalTrafficPolicyCluster || *p == corev1.ServiceInternalTrafficPolicyLocal) {
+		s.Spec.InternalTrafficPolicy = nil
 	}
 }
 

@@ -155,6 +155,7 @@ func (a *Allocator) begin(ctx context.Context, s, old *corev1.Service, dryRun bo
 	if errs := a.network.setFamilies(s, old); len(errs) > 0 {
 		return nil, invalid(s, errs)
 	}
+	dropInternalPolicy(s)
 	before := held(old)
 	given, err := a.take(ctx, s, old, before, dryRun)
 	if err != nil {

@@ -228,6 +228,11 @@ func TestUpdate(t *testing.T) {
 	if got := a.counts(); got != "0 addresses, 0 ports" {
 		t.Errorf("external name: %s", got)
 	}
+	cluster := corev1.ServiceInternalTrafficPolicyCluster
+	named := write(t, a, service(func(s *corev1.ServiceSpec) { s.Type, s.InternalTrafficPolicy = "ExternalName", &cluster }), external)
+	if p := named.Spec.InternalTrafficPolicy; p != nil {
+		t.Errorf("external name: has a policy for traffic inside: %s", *p)
+	}
 	back := write(t, a, service(nil), external)
 	if got := a.counts(); got != "1 addresses, 0 ports" || back.Spec.ClusterIP == "" {
 		t.Errorf("back again: %s, %q", got, back.Spec.ClusterIP)
@@ -388,11 +393,11 @@ func TestChanges(t *testing.T) {
 			change: func(s *corev1.ServiceSpec) { s.HealthCheckNodePort = 80 },
 			ports:  []int32{30080},
 		},
-		"node ports stay when none are to be given": {
+		"node ports that are left out, where none are to be given": {
 			change: func(s *corev1.ServiceSpec) {
 				s.Type, s.AllocateLoadBalancerNodePorts, s.Ports[0].NodePort = "LoadBalancer", &no, 0
 			},
-			ports: []int32{30080},
+			ports: []int32{0},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
