@@ -172,6 +172,14 @@ func TestEviction(t *testing.T) {
 	if err := evict("web-3"); err != nil {
 		t.Error(err)
 	}
+	// A selector that asks for nothing selects every pod.
+	all := &policyv1.PodDisruptionBudget{ObjectMeta: metav1.ObjectMeta{Name: "all"},
+		Spec: policyv1.PodDisruptionBudgetSpec{MinAvailable: &one, Selector: &metav1.LabelSelector{}}}
+	if _, err := c.PolicyV1().PodDisruptionBudgets("default").Create(t.Context(), all, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	setStatus(t, c, create(t, c, newPod("plain", func(p *corev1.Pod) { p.Spec.NodeName = "n1" })), running)
+	wantError(t, evict("plain"), apierrors.IsTooManyRequests, "violate the pod's disruption budget")
 }
 
 func TestNamespaceGoesWhenItIsEmpty(t *testing.T) {

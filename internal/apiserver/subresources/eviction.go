@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/apiserver/pkg/util/dryrun"
@@ -67,6 +68,11 @@ func (e *eviction) Create(ctx context.Context, name string, obj runtime.Object, 
 	}
 	if name != asked.Name {
 		return nil, apierrors.NewBadRequest("name in URL does not match name in Eviction object")
+	}
+	if d := asked.DeleteOptions; d != nil && d.IgnoreStoreReadErrorWithClusterBreakingPotential != nil && *d.IgnoreStoreReadErrorWithClusterBreakingPotential {
+		return nil, apierrors.NewInvalid(policyv1.SchemeGroupVersion.WithKind("Eviction").GroupKind(), name, field.ErrorList{
+			field.Invalid(field.NewPath("deleteOptions", "ignoreStoreReadErrorWithClusterBreakingPotential"), true,
+				"can not be set for pod eviction, try after removing the option")})
 	}
 	deletion, err := deletionOptions(asked, options)
 	if err != nil {
@@ -199,7 +205,7 @@ func (e *eviction) budgetsOf(ctx context.Context, pod *corev1.Pod) ([]*policyv1.
 	items := obj.(*policyv1.PodDisruptionBudgetList).Items
 	for i := range items {
 		selector, err := metav1.LabelSelectorAsSelector(items[i].Spec.Selector)
-		if err != nil || selector.Empty() || !selector.Matches(labels.Set(pod.Labels)) {
+		if err != nil || !selector.Matches(labels.Set(pod.Labels)) {
 			continue
 		}
 		out = append(out, &items[i])
@@ -314,18 +320,19 @@ func (e *eviction) deletePod(ctx context.Context, name string, options *metav1.D
 }
 
 func (e *eviction) noteDisruption(ctx context.Context, name string, expected *metav1.Preconditions) (version string, err error) {
+	kind := schema.GroupResource{Resource: "Pod"} // as a deletion names it
 	note := func(_ context.Context, _, old runtime.Object) (runtime.Object, error) {
 		pod := old.(*corev1.Pod).DeepCopy()
 		if expected != nil && expected.UID != nil && *expected.UID != "" && *expected.UID != pod.UID {
-			return nil, apierrors.NewConflict(podResource, name, fmt.Errorf(
+			return nil, apierrors.NewConflict(kind, name, fmt.Errorf(
 				"the UID in the precondition (%s) does not match the UID in record (%s). The object might have been deleted and then recreated", *expected.UID, pod.UID))
 		}
 		if expected != nil && expected.ResourceVersion != nil && *expected.ResourceVersion != "" && *expected.ResourceVersion != pod.ResourceVersion {
-			return nil, apierrors.NewConflict(podResource, name, fmt.Errorf(
+			return nil, apierrors.NewConflict(kind, name, fmt.Errorf(
 				"the ResourceVersion in the precondition (%s) does not match the ResourceVersion in record (%s). The object might have been modified", *expected.ResourceVersion, pod.ResourceVersion))
 		}
 		setCondition(&pod.Status, corev1.PodCondition{
-			Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, ObservedGeneration: pod.Generation,
+			Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue,
 			Reason: "EvictionByEvictionAPI", Message: "Eviction API: evicting",
 		})
 		return pod, nil
