@@ -5,7 +5,6 @@ package resources
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	arv1 "k8s.io/api/admissionregistration/v1"
@@ -66,13 +65,20 @@ func csrStatusStrategy() *Strategy {
 	return s
 }
 
-// keepVerdicts leaves Approved and Denied to the approval subresource.
+// keepVerdicts keeps Approved and Denied as they are; who adds or removes one is
+// told that he may not.
 func keepVerdicts(c, old *certificatesv1.CertificateSigningRequest) {
-	verdict := func(condition certificatesv1.CertificateSigningRequestCondition) bool {
-		return condition.Type == certificatesv1.CertificateApproved || condition.Type == certificatesv1.CertificateDenied
+	for _, t := range []certificatesv1.RequestConditionType{certificatesv1.CertificateApproved, certificatesv1.CertificateDenied} {
+		before := certificates.Conditions(old, t)
+		if len(before) != len(certificates.Conditions(c, t)) {
+			continue
+		}
+		for i := range c.Status.Conditions {
+			if c.Status.Conditions[i].Type == t {
+				c.Status.Conditions[i], before = before[0], before[1:]
+			}
+		}
 	}
-	kept := slices.DeleteFunc(slices.Clone(old.Status.Conditions), func(condition certificatesv1.CertificateSigningRequestCondition) bool { return !verdict(condition) })
-	c.Status.Conditions = append(kept, slices.DeleteFunc(slices.Clone(c.Status.Conditions), verdict)...)
 }
 
 func clusterTrustBundleStrategy() Strategy {

@@ -2,6 +2,7 @@ package resources_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -43,6 +44,74 @@ func TestEphemeralContainerRules(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			if diff := cmp.Diff(tc.want, r.through(t, resources.PodEphemeralContainers(), tc.old, tc.text)); diff != "" {
 				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestEndedContainerRules(t *testing.T) {
+	r := newRules(t)
+	with := func(policy, container, state string) string {
+		return pod + `{restartPolicy: ` + policy + `, containers: [{name: a, image: i` + container + `}]}` +
+			"\nstatus: {containerStatuses: [{name: a, state: " + state + "}]}"
+	}
+	const rule = `, restartPolicy: Never, restartPolicyRules: [{action: %, exitCodes: {operator: In, values: [3]}}]`
+	again, all := strings.Replace(rule, "%", "Restart", 1), strings.Replace(rule, "%", "RestartAllContainers", 1)
+	for name, tc := range map[string]struct {
+		policy, container string
+		exit              string
+		stays             bool
+	}{
+		"always":                 {"Always", "", "0", false},
+		"on failure":             {"OnFailure", "", "1", false},
+		"on failure, without":    {"OnFailure", "", "0", true},
+		"never":                  {"Never", "", "1", true},
+		"its own policy":         {"Always", ", restartPolicy: Never", "0", true},
+		"a rule for its code":    {"Never", again, "3", false},
+		"a rule for other codes": {"Always", again, "0", true},
+		"a rule for all":         {"Never", all, "0", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := r.status(t, with(tc.policy, tc.container, "{terminated: {exitCode: "+tc.exit+"}}"), with(tc.policy, tc.container, "{running: {}}"))
+			var want []string
+			if tc.stays {
+				want = []string{`status.containerStatuses[0].state: Forbidden: may not be transitioned to non-terminated state`}
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestVerdictRules(t *testing.T) {
+	r := newRules(t)
+	with := func(conditions string) string {
+		return "apiVersion: certificates.k8s.io/v1\nkind: CertificateSigningRequest\nmetadata: {name: x}\nstatus: {conditions: [" + conditions + "]}"
+	}
+	const since = `, status: "True", lastUpdateTime: "2030-01-01T00:00:00Z", lastTransitionTime: "2030-01-01T00:00:00Z"`
+	const approved, denied, failed = `{type: Approved` + since + `}`, `{type: Denied` + since + `}`, `{type: Failed` + since + `}`
+	const reworded = `{type: Approved` + since + `, message: x}`
+	const at = `status.conditions: `
+	const both = at + "Invalid value: \"{conditions[{\\\"type\\\": \\\"Approved\\\"}], conditions[{\\\"type\\\": \\\"Denied\\\"}]}\": must specify at most one of: `conditions[{\"type\": \"Approved\"}]`, `conditions[{\"type\": \"Denied\"}]`"
+	for name, tc := range map[string]struct {
+		old, text    string
+		signer, boss []string
+	}{
+		"approve":        {"", approved, []string{at + `Forbidden: updates may not add a condition of type "Approved"`}, nil},
+		"fail":           {"", failed, nil, nil},
+		"fail again":     {failed, `{type: Failed, status: "True", message: x}`, nil, nil},
+		"take back":      {failed, "", []string{at + `Forbidden: updates may not remove a condition of type "Failed"`}, []string{at + `Forbidden: updates may not remove a condition of type "Failed"`}},
+		"in other words": {approved, reworded, nil, nil}, // the signer's are forgotten
+		"deny as well":   {approved, approved + "," + denied, []string{at + `Forbidden: updates may not add a condition of type "Denied"`, both}, []string{both}},
+		"both as before": {approved + "," + denied, approved + "," + denied, nil, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(tc.signer, r.status(t, with(tc.old), with(tc.text))); diff != "" {
+				t.Error("signer", diff)
+			}
+			if diff := cmp.Diff(tc.boss, r.through(t, resources.CertificateApproval(), with(tc.old), with(tc.text))); diff != "" {
+				t.Error("approver", diff)
 			}
 		})
 	}

@@ -24,6 +24,9 @@ import (
 // leastLifetime is the shortest that may be asked for.
 const leastLifetime = 600
 
+// NoRequest says that the bytes are no request at all.
+const NoRequest = "PEM block type must be CERTIFICATE REQUEST"
+
 func anyName(string, bool) []string { return nil }
 
 // Request checks a new certificate signing request.
@@ -49,7 +52,7 @@ func Request(c *certificatesv1.CertificateSigningRequest) field.ErrorList {
 func parse(request []byte) error {
 	block, rest := pem.Decode(request)
 	if block == nil || block.Type != "CERTIFICATE REQUEST" {
-		return errors.New("PEM block type must be CERTIFICATE REQUEST")
+		return errors.New(NoRequest)
 	}
 	if len(bytes.TrimSpace(rest)) > 0 {
 		return errors.New("only one PEM block may be given")
@@ -87,9 +90,10 @@ func usages(l *check.List, list []certificatesv1.KeyUsage, path *field.Path) {
 // status checks verdicts and the certificate; old is nil for a new request.
 func status(l *check.List, c, old *certificatesv1.CertificateSigningRequest, path *field.Path) {
 	seen := map[certificatesv1.RequestConditionType]bool{}
+	unnamed, twice := faults(old)
 	for i, condition := range c.Status.Conditions {
 		at := path.Child("conditions").Index(i)
-		if condition.Type == "" {
+		if condition.Type == "" && !unnamed {
 			l.Required(at.Child("type"), "")
 		}
 		verdict := condition.Type == certificatesv1.CertificateApproved || condition.Type == certificatesv1.CertificateDenied || condition.Type == certificatesv1.CertificateFailed
@@ -101,13 +105,14 @@ func status(l *check.List, c, old *certificatesv1.CertificateSigningRequest, pat
 		case !verdict:
 			check.OneOf(l, at.Child("status"), condition.Status, corev1.ConditionFalse, corev1.ConditionTrue, corev1.ConditionUnknown)
 		}
-		if seen[condition.Type] {
+		if seen[condition.Type] && !twice {
 			l.Duplicate(at.Child("type"), condition.Type)
 		}
 		seen[condition.Type] = true
 	}
-	if seen[certificatesv1.CertificateApproved] && seen[certificatesv1.CertificateDenied] {
-		l.Invalid(path.Child("conditions"), certificatesv1.CertificateDenied, "Approved and Denied conditions are mutually exclusive")
+	if seen[certificatesv1.CertificateApproved] && seen[certificatesv1.CertificateDenied] && !both(old) {
+		const approved, denied = `conditions[{"type": "Approved"}]`, `conditions[{"type": "Denied"}]`
+		l.Invalid(path.Child("conditions"), "{"+approved+", "+denied+"}", "must specify at most one of: `"+approved+"`, `"+denied+"`")
 	}
 	if old == nil || bytes.Equal(c.Status.Certificate, old.Status.Certificate) || certificate(old.Status.Certificate) != nil {
 		return
@@ -115,6 +120,23 @@ func status(l *check.List, c, old *certificatesv1.CertificateSigningRequest, pat
 	if err := certificate(c.Status.Certificate); err != nil {
 		l.Invalid(path.Child("certificate"), "<certificate data>", err.Error())
 	}
+}
+
+// faults are those that conditions of a stored request have and keep.
+func faults(c *certificatesv1.CertificateSigningRequest) (unnamed, twice bool) {
+	if c == nil {
+		return false, false
+	}
+	for _, condition := range c.Status.Conditions {
+		unnamed = unnamed || condition.Type == ""
+		twice = twice || len(Conditions(c, condition.Type)) > 1
+	}
+	return unnamed, twice
+}
+
+// both tells whether a request was approved and denied, before that was refused.
+func both(c *certificatesv1.CertificateSigningRequest) bool {
+	return c != nil && len(Conditions(c, certificatesv1.CertificateApproved)) > 0 && len(Conditions(c, certificatesv1.CertificateDenied)) > 0
 }
 
 // certificate tells what is wrong with the chain that a signer gave out.
@@ -149,47 +171,68 @@ func certificate(chain []byte) error {
 	return nil
 }
 
-// RequestUpdate checks a changed request.
+// RequestUpdate checks a changed request, of which neither verdicts nor the
+// certificate may change.
 func RequestUpdate(c, old *certificatesv1.CertificateSigningRequest) field.ErrorList {
-	l := check.List{Errors: rule.MetaUpdate(&c.ObjectMeta, &old.ObjectMeta)}
-	kept(&l, c, old, certificatesv1.CertificateApproved, certificatesv1.CertificateDenied, certificatesv1.CertificateFailed)
-	status(&l, c, old, field.NewPath("status"))
+	l := changed(c, old)
+	settled(&l, c, old)
+	if !bytes.Equal(c.Status.Certificate, old.Status.Certificate) {
+		l.Forbidden(field.NewPath("status", "certificate"), "updates may not set certificate content")
+	}
 	return l.Errors
 }
 
-// RequestStatusUpdate checks what a signer writes: the certificate, once.
+// RequestStatusUpdate checks what a signer writes: the certificate, once, and no
+// verdict.
 func RequestStatusUpdate(c, old *certificatesv1.CertificateSigningRequest) field.ErrorList {
-	l := check.List{Errors: RequestUpdate(c, old)}
+	l := changed(c, old)
+	settled(&l, c, old)
 	if len(old.Status.Certificate) > 0 && !bytes.Equal(c.Status.Certificate, old.Status.Certificate) {
-		l.Invalid(field.NewPath("status", "certificate"), "<certificate data>", "updates may not set certificate content once it is set")
+		l.Forbidden(field.NewPath("status", "certificate"), "updates may not modify existing certificate content")
 	}
 	return l.Errors
 }
 
-// RequestApprovalUpdate checks a verdict: it stays once it is spoken.
+// RequestApprovalUpdate checks a verdict: it stays once it is spoken, though its
+// reason may be put in other words.
 func RequestApprovalUpdate(c, old *certificatesv1.CertificateSigningRequest) field.ErrorList {
-	return RequestUpdate(c, old)
+	l := changed(c, old)
+	return l.Errors
 }
 
-// kept refuses to take conditions of the given types away or to change them.
-func kept(l *check.List, c, old *certificatesv1.CertificateSigningRequest, types ...certificatesv1.RequestConditionType) {
-	of := func(r *certificatesv1.CertificateSigningRequest, t certificatesv1.RequestConditionType) *certificatesv1.CertificateSigningRequestCondition {
-		for i := range r.Status.Conditions {
-			if r.Status.Conditions[i].Type == t {
-				return &r.Status.Conditions[i]
-			}
+// changed checks what holds whoever writes.
+func changed(c, old *certificatesv1.CertificateSigningRequest) check.List {
+	l := check.List{Errors: rule.MetaUpdate(&c.ObjectMeta, &old.ObjectMeta)}
+	for _, t := range []certificatesv1.RequestConditionType{certificatesv1.CertificateApproved, certificatesv1.CertificateDenied, certificatesv1.CertificateFailed} {
+		if len(Conditions(c, t)) < len(Conditions(old, t)) {
+			l.Forbidden(field.NewPath("status", "conditions"), fmt.Sprintf("updates may not remove a condition of type %q", t))
 		}
-		return nil
 	}
+	status(&l, c, old, field.NewPath("status"))
+	return l
+}
+
+// settled refuses new and changed verdicts.
+func settled(l *check.List, c, old *certificatesv1.CertificateSigningRequest) {
 	at := field.NewPath("status", "conditions")
-	for _, t := range types {
-		before, now := of(old, t), of(c, t)
+	for _, t := range []certificatesv1.RequestConditionType{certificatesv1.CertificateApproved, certificatesv1.CertificateDenied} {
+		before, now := Conditions(old, t), Conditions(c, t)
 		switch {
-		case before == nil:
-		case now == nil:
-			l.Forbidden(at, fmt.Sprintf("updates may not remove a condition of type %q", t))
-		case !apiequality.Semantic.DeepEqual(*before, *now):
+		case len(now) > len(before):
+			l.Forbidden(at, fmt.Sprintf("updates may not add a condition of type %q", t))
+		case len(now) == len(before) && !apiequality.Semantic.DeepEqual(before, now):
 			l.Forbidden(at, fmt.Sprintf("updates may not modify a condition of type %q", t))
 		}
 	}
+}
+
+// Conditions are those of a type.
+func Conditions(c *certificatesv1.CertificateSigningRequest, of certificatesv1.RequestConditionType) []certificatesv1.CertificateSigningRequestCondition {
+	var out []certificatesv1.CertificateSigningRequestCondition
+	for _, condition := range c.Status.Conditions {
+		if condition.Type == of {
+			out = append(out, condition)
+		}
+	}
+	return out
 }

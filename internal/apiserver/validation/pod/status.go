@@ -3,6 +3,7 @@ package pod
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -203,18 +204,41 @@ func restarts(s *corev1.PodSpec, list []corev1.Container) func(name string, exit
 		byName[list[i].Name] = &list[i]
 	}
 	return func(name string, exitCode int32) bool {
-		if c := byName[name]; c != nil && (c.RestartPolicy != nil || len(c.RestartPolicyRules) > 0) {
-			return len(c.RestartPolicyRules) > 0 || *c.RestartPolicy == corev1.ContainerRestartPolicyAlways ||
-				*c.RestartPolicy == corev1.ContainerRestartPolicyOnFailure && exitCode != 0
+		if restartsAll(s.InitContainers) || restartsAll(s.Containers) {
+			return true
 		}
-		// One container's rules may have all of them started again.
-		for i := range s.Containers {
-			if len(s.Containers[i].RestartPolicyRules) > 0 {
-				return true
-			}
+		if c := byName[name]; c != nil && c.RestartPolicy != nil {
+			return ruled(c.RestartPolicyRules, exitCode) || *c.RestartPolicy == corev1.ContainerRestartPolicyAlways ||
+				*c.RestartPolicy == corev1.ContainerRestartPolicyOnFailure && exitCode != 0
 		}
 		return s.RestartPolicy == corev1.RestartPolicyAlways || s.RestartPolicy == corev1.RestartPolicyOnFailure && exitCode != 0
 	}
+}
+
+// restartsAll tells whether the end of one of list may start the whole pod again.
+func restartsAll(list []corev1.Container) bool {
+	for i := range list {
+		for _, r := range list[i].RestartPolicyRules {
+			if r.Action == corev1.ContainerRestartRuleActionRestartAllContainers {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// ruled tells whether the first rule that knows an exit code restarts for it.
+func ruled(rules []corev1.ContainerRestartRule, exitCode int32) bool {
+	for _, r := range rules {
+		if r.ExitCodes == nil {
+			continue
+		}
+		in := slices.Contains(r.ExitCodes.Values, exitCode)
+		if in == (r.ExitCodes.Operator == corev1.ContainerRestartRuleOnExitCodesOpIn) {
+			return r.Action == corev1.ContainerRestartRuleActionRestart
+		}
+	}
+	return false
 }
 
 // staysEnded refuses to report a container as not ended that ended for good.
