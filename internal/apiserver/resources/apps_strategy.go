@@ -1,12 +1,14 @@
 package resources
 
 import (
+	"context"
 	"maps"
 	"strconv"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/sinawi/sinawi/internal/apiserver/validation/apps"
 	"github.com/sinawi/sinawi/internal/apiserver/warnings"
@@ -49,7 +51,16 @@ func replicaSetStatusStrategy() *Strategy {
 func statefulSetStrategy() Strategy {
 	rules := checked(mainStrategy(func(s *appsv1.StatefulSet) *appsv1.StatefulSetStatus { return &s.Status }), apps.StatefulSet, apps.StatefulSetUpdate)
 	rules = templated(rules, func(s *appsv1.StatefulSet) *corev1.PodTemplateSpec { return &s.Spec.Template })
-	return warnedOnChange(rules, warnings.StatefulSet)
+	rules = warnedOnChange(rules, warnings.StatefulSet)
+	onChange := rules.UpdateWarnings
+	rules.UpdateWarnings = func(ctx context.Context, obj, old runtime.Object) []string {
+		s := obj.(*appsv1.StatefulSet)
+		if s.Generation == old.(*appsv1.StatefulSet).Generation {
+			return warnings.StatefulSetKeeps(s)
+		}
+		return onChange(ctx, obj, old)
+	}
+	return rules
 }
 
 func statefulSetStatusStrategy() *Strategy {

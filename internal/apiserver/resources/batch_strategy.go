@@ -29,6 +29,7 @@ func jobStrategy() Strategy {
 	// Jobs were there before the garbage collector: their pods stay unless the
 	// client says otherwise.
 	s.OrphanDependents = true
+	s.OrphanWarning = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning"
 	return named[*batchv1.Job](warnedOnChange(s, func(j *batchv1.Job) []string { return warnings.Job(&j.Spec, field.NewPath("spec")) }))
 }
 

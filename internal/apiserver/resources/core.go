@@ -288,6 +288,7 @@ func limitRangeStrategy() Strategy {
 
 func resourceQuotaStrategy() Strategy {
 	s := checked(plain(), core.ResourceQuota, core.ResourceQuotaUpdate)
+	s.Warnings = onWarn(warnings.ResourceQuota)
 	s.PrepareForCreate = onCreate(func(q *corev1.ResourceQuota) { q.Status = corev1.ResourceQuotaStatus{} })
 	s.PrepareForUpdate = onUpdate(func(q, old *corev1.ResourceQuota) { q.Status = old.Status })
 	s.ResetFields = resetStatus()

@@ -77,6 +77,16 @@ func TestUpdateWarnings(t *testing.T) {
 	}
 }
 
+// Every writer of a stateful set is told that it never forgets a revision.
+func TestStatefulSetWarnings(t *testing.T) {
+	s, all := statefulSetStrategy(), int32(-1)
+	old := &appsv1.StatefulSet{Spec: appsv1.StatefulSetSpec{RevisionHistoryLimit: &all}}
+	want := []string{"spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended"}
+	if diff := cmp.Diff(want, s.UpdateWarnings(context.Background(), old.DeepCopy(), old)); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // TestTemplateGeneration counts a daemon set's templates, whatever its writer
 // says.
 func TestTemplateGeneration(t *testing.T) {

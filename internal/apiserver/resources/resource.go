@@ -114,6 +114,8 @@ type Strategy struct {
 
 	// OrphanDependents makes orphaning the default deletion policy.
 	OrphanDependents bool
+	// OrphanWarning tells who deletes by that default what stays behind.
+	OrphanWarning string
 }
 
 // Scale says where a kind keeps the three values of the scale subresource.

@@ -18,6 +18,7 @@ import (
 	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
 	apistorage "k8s.io/apiserver/pkg/storage"
+	"k8s.io/apiserver/pkg/warning"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/sinawi/sinawi/internal/apiserver/resources"
@@ -64,12 +65,22 @@ func (s *Store) Update(ctx context.Context, name string, info rest.UpdatedObject
 
 // Delete deletes an object, gracefully where its kind has that.
 func (s *Store) Delete(ctx context.Context, name string, validate rest.ValidateObjectFunc, options *metav1.DeleteOptions) (runtime.Object, bool, error) {
+	s.warnOfOrphans(ctx, options)
 	return s.Store.Delete(resources.WithGrace(ctx, options), name, validate, options)
 }
 
 // DeleteCollection deletes what the list options select.
 func (s *Store) DeleteCollection(ctx context.Context, validate rest.ValidateObjectFunc, options *metav1.DeleteOptions, list *internalversion.ListOptions) (runtime.Object, error) {
+	s.warnOfOrphans(ctx, options)
 	return s.Store.DeleteCollection(resources.WithGrace(ctx, options), validate, options, list)
+}
+
+// warnOfOrphans warns who does not say what shall become of dependents.
+func (s *Store) warnOfOrphans(ctx context.Context, o *metav1.DeleteOptions) {
+	//nolint:staticcheck // clients still send the deprecated field
+	if w := s.row.Strategy.OrphanWarning; w != "" && o != nil && o.PropagationPolicy == nil && o.OrphanDependents == nil {
+		warning.AddWarning(ctx, "", w)
+	}
 }
 
 // New returns the REST storage of row on backend. Its watch cache starts to

@@ -19,9 +19,15 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// StatefulSet warns of a stateful set.
+// StatefulSet warns of a new stateful set.
 func StatefulSet(s *appsv1.StatefulSet) []string {
-	l := list(Template(&s.Spec.Template, field.NewPath("spec", "template")))
+	return append(Template(&s.Spec.Template, field.NewPath("spec", "template")), StatefulSetKeeps(s)...)
+}
+
+// StatefulSetKeeps warns of what a stateful set leaves behind, which every writer
+// is told.
+func StatefulSetKeeps(s *appsv1.StatefulSet) []string {
+	var l list
 	for i := range s.Spec.VolumeClaimTemplates {
 		l.claim(&s.Spec.VolumeClaimTemplates[i].Spec, field.NewPath("spec", "volumeClaimTemplates").Index(i))
 	}
@@ -54,6 +60,23 @@ func CronJobZone(c *batchv1.CronJob) []string {
 	}
 	return []string{fmt.Sprintf("cannot use TZ or CRON_TZ in %s, use timeZone instead, see https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details",
 		field.NewPath("spec", "spec", "schedule"))}
+}
+
+// ResourceQuota warns of a quota that lets containers ask for more than they may
+// use.
+func ResourceQuota(q *corev1.ResourceQuota) []string {
+	var l []string
+	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceStorage, corev1.ResourceEphemeralStorage} {
+		asked := corev1.DefaultResourceRequestsPrefix + name
+		request, ok := q.Spec.Hard[asked]
+		if bare, has := q.Spec.Hard[name]; !ok && has && (name == corev1.ResourceCPU || name == corev1.ResourceMemory) {
+			asked, request, ok = name, bare, true
+		}
+		if limit, has := q.Spec.Hard["limits."+name]; ok && has && request.Cmp(limit) > 0 {
+			l = append(l, fmt.Sprintf("ResourceQuota %s (%s) should be less than limits.%s (%s)", asked, request.String(), name, limit.String()))
+		}
+	}
+	return l
 }
 
 // Secret warns of a certificate that its key does not belong to.

@@ -21,6 +21,19 @@ func from[T any](t *testing.T, text string) *T {
 	return obj
 }
 
+func TestResourceQuota(t *testing.T) {
+	for text, want := range map[string][]string{
+		`{spec: {hard: {cpu: 1, limits.cpu: 1, requests.memory: 1Gi}}}`: nil,
+		`{spec: {hard: {cpu: 3, limits.cpu: 2, requests.memory: 3Gi, limits.memory: 2Gi, requests.ephemeral-storage: 1}}}`: {
+			"ResourceQuota cpu (3) should be less than limits.cpu (2)",
+			"ResourceQuota requests.memory (3Gi) should be less than limits.memory (2Gi)"},
+	} {
+		if diff := cmp.Diff(want, ResourceQuota(from[corev1.ResourceQuota](t, text))); diff != "" {
+			t.Error(text, diff)
+		}
+	}
+}
+
 func TestPod(t *testing.T) {
 	for name, tc := range map[string]struct {
 		text string
