@@ -25,7 +25,7 @@ type Plugin struct {
 
 // New returns the plugin.
 func New(source lookup.Source) *Plugin {
-	return &Plugin{Handler: admission.NewHandler(admission.Create, admission.Update), source: source}
+	return &Plugin{Handler: admission.NewHandler(admission.Create, admission.Update, admission.Delete), source: source}
 }
 
 func classes() schema.GroupResource {
@@ -57,6 +57,14 @@ func (p *Plugin) Admit(ctx context.Context, a admission.Attributes, _ admission.
 	}
 	if err := assign(pod, class); err != nil {
 		return admission.NewForbidden(a, err)
+	}
+	return nil
+}
+
+// stays refuses to delete the classes that the parts of a cluster run with.
+func stays(a admission.Attributes) error {
+	if n := a.GetName(); n == "system-cluster-critical" || n == "system-node-critical" {
+		return admission.NewForbidden(a, errors.New("this is a system priority class and cannot be deleted"))
 	}
 	return nil
 }
@@ -111,6 +119,9 @@ func assign(pod *corev1.Pod, class *schedulingv1.PriorityClass) error {
 
 // Validate implements admission.ValidationInterface.
 func (p *Plugin) Validate(ctx context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
+	if a.GetOperation() == admission.Delete && a.GetResource().GroupResource() == classes() {
+		return stays(a)
+	}
 	if a.GetSubresource() != "" || a.GetResource().GroupResource() != classes() {
 		return nil
 	}

@@ -128,6 +128,9 @@ func (e *Escalation) binding(ctx context.Context, a admission.Attributes, ref rb
 		return nil
 	}
 	rules, err := e.rules.RoleRules(ref, a.GetNamespace())
+	if apierrors.IsNotFound(err) {
+		return apierrors.NewNotFound(a.GetResource().GroupResource(), ref.Name) // as if it were what is written
+	}
 	if err != nil {
 		return err
 	}

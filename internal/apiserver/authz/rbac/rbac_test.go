@@ -239,7 +239,7 @@ func TestEscalation(t *testing.T) {
 		"bind more":       {write(ann, "a", "rolebindings", bind(clusterRef("admin")), nil), "attempting to grant"},
 		"bind allowed":    {write(&user.DefaultInfo{Name: "binder"}, "a", "rolebindings", bind(clusterRef("admin")), nil), ""},
 		"bind another":    {write(&user.DefaultInfo{Name: "binder"}, "a", "rolebindings", bind(clusterRef("reader")), nil), "attempting to grant"},
-		"bind missing":    {write(ann, "a", "rolebindings", bind(ref("nope")), nil), "not found"},
+		"bind missing":    {write(ann, "a", "rolebindings", bind(ref("nope")), nil), `rolebindings.rbac.authorization.k8s.io "nope" not found`},
 		"a path":          {write(ann, "", "clusterroles", &rbacv1.ClusterRole{Rules: []rbacv1.PolicyRule{{Verbs: []string{"get"}, NonResourceURLs: []string{"/x"}}}}, nil), `{NonResourceURLs:["/x"], Verbs:["get"]}`},
 	} {
 		t.Run(name, func(t *testing.T) {
