@@ -272,13 +272,16 @@ func TestApproval(t *testing.T) {
 	if len(csr.Status.Conditions) != 1 || csr.Status.Conditions[0].LastUpdateTime.IsZero() || csr.Status.Certificate != nil {
 		t.Errorf("approved: %+v", csr.Status)
 	}
-	csr.Status.Conditions = nil
+	csr.Status.Conditions[0].Message = "in other words"
 	if csr, err = c.UpdateStatus(t.Context(), csr, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if len(csr.Status.Conditions) != 1 {
-		t.Error("a signer took the approval back")
+	if csr.Status.Conditions[0].Message != "" {
+		t.Error("a signer put the approval in other words")
 	}
+	csr.Status.Conditions = nil
+	_, err = c.UpdateStatus(t.Context(), csr, metav1.UpdateOptions{})
+	wantError(t, err, apierrors.IsInvalid, `updates may not remove a condition of type "Approved"`)
 }
 
 // kubelet is a node's API as far as connections go: it says what it was asked.
