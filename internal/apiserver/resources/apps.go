@@ -7,7 +7,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -63,9 +62,6 @@ func replicaSets() Resource {
 			s.Name, int64(deref(s.Spec.Replicas, 1)), int64(s.Status.Replicas), int64(s.Status.ReadyReplicas),
 			since(s.CreationTimestamp), names, images, metav1.FormatLabelSelector(s.Spec.Selector),
 		}
-	})
-	r.SelectableFields = selectable(func(s *appsv1.ReplicaSet) fields.Set {
-		return fields.Set{"status.replicas": fmt.Sprint(s.Status.Replicas)}
 	})
 	r.Strategy = replicaSetStrategy()
 	r.Status = replicaSetStatusStrategy()

@@ -4,7 +4,6 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	coordinationv1beta1 "k8s.io/api/coordination/v1beta1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
 
 	"github.com/sinawi/sinawi/internal/apiserver/validation/coordination"
 )
@@ -38,9 +37,6 @@ func leaseCandidates() Resource {
 	}
 	r.Cells = cells(func(l *coordinationv1beta1.LeaseCandidate) []any {
 		return []any{l.Name, l.Spec.LeaseName, l.Spec.BinaryVersion, l.Spec.EmulationVersion, string(l.Spec.Strategy), since(l.CreationTimestamp)}
-	})
-	r.SelectableFields = selectable(func(l *coordinationv1beta1.LeaseCandidate) fields.Set {
-		return fields.Set{"spec.leaseName": l.Spec.LeaseName}
 	})
 	r.Strategy = checked(Strategy{AllowCreateOnUpdate: true}, coordination.LeaseCandidate, coordination.LeaseCandidateUpdate)
 	return r

@@ -43,7 +43,7 @@ func namespaces() Resource {
 	r.ClusterScoped = true
 	table(&r, columns.Namespace(), columns.NamespaceCells)
 	r.SelectableFields = selectable(func(n *corev1.Namespace) fields.Set {
-		return fields.Set{"status.phase": string(n.Status.Phase), "name": n.Name}
+		return fields.Set{"status.phase": string(n.Status.Phase)}
 	})
 	r.Strategy, r.Status = namespaceStrategy(), namespaceStatusStrategy()
 	return r
@@ -196,7 +196,6 @@ func persistentVolumes() Resource {
 	r := coreRow[corev1.PersistentVolume, corev1.PersistentVolumeList]("PersistentVolume", "persistentvolumes", "pv")
 	r.ClusterScoped = true
 	table(&r, columns.PersistentVolume(), columns.PersistentVolumeCells)
-	r.SelectableFields = selectable(func(v *corev1.PersistentVolume) fields.Set { return fields.Set{"name": v.Name} })
 	r.ReturnsDeleted = true
 	r.Strategy, r.Status = persistentVolumeStrategy(), persistentVolumeStatusStrategy()
 	return r
@@ -205,7 +204,6 @@ func persistentVolumes() Resource {
 func persistentVolumeClaims() Resource {
 	r := coreRow[corev1.PersistentVolumeClaim, corev1.PersistentVolumeClaimList]("PersistentVolumeClaim", "persistentvolumeclaims", "pvc")
 	table(&r, columns.PersistentVolumeClaim(), columns.PersistentVolumeClaimCells)
-	r.SelectableFields = selectable(func(c *corev1.PersistentVolumeClaim) fields.Set { return fields.Set{"name": c.Name} })
 	r.ReturnsDeleted = true
 	r.Strategy, r.Status = persistentVolumeClaimStrategy(), persistentVolumeClaimStatusStrategy()
 	return r

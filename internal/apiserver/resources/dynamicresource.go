@@ -82,7 +82,7 @@ func resourceSlices() Resource {
 		return []any{s.Name, deref(s.Spec.NodeName, ""), s.Spec.Driver, s.Spec.Pool.Name, since(s.CreationTimestamp)}
 	})
 	r.SelectableFields = selectable(func(s *resourcev1.ResourceSlice) fields.Set {
-		return fields.Set{"spec.nodeName": deref(s.Spec.NodeName, ""), "spec.driver": s.Spec.Driver}
+		return fields.Set{"spec.nodeName": deref(s.Spec.NodeName, ""), "spec.driver": s.Spec.Driver, "spec.pool.name": s.Spec.Pool.Name}
 	})
 	r.Previews = previews(resourcev1.GroupName, "v1beta2", "v1beta1")
 	r.ReturnsDeleted = true

@@ -7,7 +7,6 @@ import (
 
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
@@ -134,21 +133,8 @@ func ipAddresses() Resource {
 		}
 		return []any{a.Name, parent, since(a.CreationTimestamp)}
 	})
-	r.SelectableFields = selectable(func(a *networkingv1.IPAddress) fields.Set { return ipAddressFields(a) })
 	r.Strategy = ipAddressStrategy()
 	return r
-}
-
-// ipAddressFields lists the parent's parts, by which a controller finds the
-// addresses of one service.
-func ipAddressFields(a *networkingv1.IPAddress) fields.Set {
-	ref := deref(a.Spec.ParentRef, networkingv1.ParentReference{})
-	return fields.Set{
-		"spec.parentRef.group":     ref.Group,
-		"spec.parentRef.resource":  ref.Resource,
-		"spec.parentRef.namespace": ref.Namespace,
-		"spec.parentRef.name":      ref.Name,
-	}
 }
 
 func serviceCIDRs() Resource {

@@ -97,9 +97,13 @@ func eventFromCore(in *corev1.Event, out *eventsv1.Event) {
 	}
 }
 
-// eventLabels are the field labels of events.k8s.io by what core calls them.
+// eventLabels are the field labels of events.k8s.io by what core calls them. Those
+// of core are none of this group's, unless it has them too.
 func eventLabels() map[string]string {
 	labels := map[string]string{"reportingController": "reportingComponent"}
+	for _, same := range []string{"metadata.name", "metadata.namespace", "reason", "type"} {
+		labels[same] = same
+	}
 	for _, f := range []string{"kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath"} {
 		labels["regarding."+f] = "involvedObject." + f
 	}

@@ -128,28 +128,23 @@ func prioritise(s *runtime.Scheme, rows []resources.Resource) error {
 }
 
 // addFieldLabels tells which field selectors each kind takes, in every version
-// that serves it.
+// that serves it. A kind without fields of its own is left to the scheme, which
+// takes name and namespace, and the latter of a cluster's objects too.
 func addFieldLabels(s *runtime.Scheme, rows []resources.Resource) error {
 	for _, r := range rows {
-		labels := map[string]bool{"metadata.name": true, "metadata.namespace": !r.ClusterScoped}
-		if r.SelectableFields != nil {
-			for label := range r.SelectableFields(r.New()) {
-				labels[label] = true
-			}
+		if r.SelectableFields == nil {
+			continue
+		}
+		own := map[string]string{"metadata.name": "metadata.name"}
+		if !r.ClusterScoped {
+			own["metadata.namespace"] = "metadata.namespace"
+		}
+		for label := range r.SelectableFields(r.New()) {
+			own[label] = label
 		}
 		for _, gv := range append([]schema.GroupVersion{r.GroupVersion}, r.ServedAs...) {
 			gvk := gv.WithKind(r.Kind)
-			renamed := renamedLabels(gvk)
-			err := s.AddFieldLabelConversionFunc(gvk, func(label, value string) (string, string, error) {
-				if to, ok := renamed[label]; ok {
-					label = to
-				}
-				if !labels[label] {
-					return "", "", fmt.Errorf("field label not supported: %s", label)
-				}
-				return label, value, nil
-			})
-			if err != nil {
+			if err := s.AddFieldLabelConversionFunc(gvk, fieldLabels(gvk, own)); err != nil {
 				return fmt.Errorf("field labels of %s: %w", gvk, err)
 			}
 		}
@@ -157,14 +152,28 @@ func addFieldLabels(s *runtime.Scheme, rows []resources.Resource) error {
 	return nil
 }
 
-// renamedLabels maps the field labels that one version spells differently from
-// its hub.
-func renamedLabels(gvk schema.GroupVersionKind) map[string]string {
-	switch gvk {
-	case schema.GroupVersionKind{Group: "events.k8s.io", Version: "v1", Kind: "Event"}:
-		return eventLabels()
-	case schema.GroupVersionKind{Version: "v1", Kind: "Pod"}:
-		return map[string]string{"spec.host": "spec.nodeName"}
+// fieldLabels takes the field labels of a kind, which its hub calls own.
+func fieldLabels(gvk schema.GroupVersionKind, own map[string]string) runtime.FieldLabelConversionFunc {
+	unknown := "field label not supported: %s"
+	switch gvk.GroupKind() {
+	case schema.GroupKind{Group: "events.k8s.io", Kind: "Event"}:
+		own = eventLabels()
+	case schema.GroupKind{Kind: "Pod"}:
+		own = maps.Clone(own)
+		own["spec.host"] = "spec.nodeName" // what clients before v1 send
+	case schema.GroupKind{Group: "batch", Kind: "Job"}:
+		unknown = "field label %q not supported for Job"
+	case schema.GroupKind{Group: "resource.k8s.io", Kind: "ResourceSlice"}:
+		unknown = "field label not supported for " + gvk.String() + ": %s"
+	case schema.GroupKind{Group: "certificates.k8s.io", Kind: "PodCertificateRequest"}:
+		own = maps.Clone(own)
+		delete(own, "metadata.namespace")
 	}
-	return nil
+	return func(label, value string) (string, string, error) {
+		hub, ok := own[label]
+		if !ok {
+			return "", "", fmt.Errorf(unknown, label)
+		}
+		return hub, value, nil
+	}
 }
