@@ -37,6 +37,7 @@ func widgets() *apiextensionsv1.CustomResourceDefinition {
 			Scope: apiextensionsv1.NamespaceScoped,
 			Versions: []apiextensionsv1.CustomResourceDefinitionVersion{{
 				Name: "v1", Served: true, Storage: true,
+				SelectableFields: []apiextensionsv1.SelectableField{{JSONPath: ".spec.colour"}},
 				Subresources: &apiextensionsv1.CustomResourceSubresources{
 					Status: &apiextensionsv1.CustomResourceSubresourceStatus{},
 					Scale:  &apiextensionsv1.CustomResourceSubresourceScale{SpecReplicasPath: replicas, StatusReplicasPath: ".status.replicas"},
@@ -50,6 +51,7 @@ func widgets() *apiextensionsv1.CustomResourceDefinition {
 								Rule: "!has(self.replicas) || self.replicas < 10", Message: "too many",
 							}},
 							Properties: map[string]apiextensionsv1.JSONSchemaProps{
+								"colour":   {Type: "string", Default: &apiextensionsv1.JSON{Raw: []byte(`"red"`)}},
 								"replicas": number,
 								"parts":    {Type: "array", XListType: &keyed, XListMapKeys: []string{"name"}, Items: &apiextensionsv1.JSONSchemaPropsOrArray{Schema: &part}},
 							},
@@ -206,11 +208,20 @@ func TestDiscoveryAndDocuments(t *testing.T) {
 		{"/apis/example.com/v1", asJSON, `"widgets/scale"`},
 		{"/openapi/v3", asJSON, `"apis/example.com/v1"`},
 		{"/openapi/v3/apis/example.com/v1", asJSON, "A widget for tests."},
+		{"/openapi/v3/apis/example.com/v1", asJSON, `"x-kubernetes-selectable-fields":[{"fieldPath":"spec.colour"}]`},
 		{"/openapi/v2", asJSON, "A widget for tests."},
+		{"/openapi/v2", asJSON, `"x-kubernetes-selectable-fields":[{"fieldPath":"spec.colour"}]`},
+		{"/openapi/v2", asJSON, `"colour":{"type":"string"}`},
+		{"/openapi/v3/apis/example.com/v1", asJSON, `"colour":{"type":"string","default":"red"}`},
 	} {
 		eventually(t, want.path, func(context.Context) (bool, error) {
 			return strings.Contains(get(want.path, want.accept), want.text), nil
 		})
+	}
+	for _, twice := range []string{"v1.Status_v2", "v1.Scale_v2"} {
+		if strings.Contains(get("/openapi/v2", asJSON), twice) {
+			t.Errorf("/openapi/v2 defines %s", twice)
+		}
 	}
 
 	c := clientset.NewForConfigOrDie(s.Config).ApiextensionsV1().CustomResourceDefinitions()

@@ -13,6 +13,7 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apiextensions-apiserver/pkg/controller/openapi/builder"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/kube-openapi/pkg/handler"
 	"k8s.io/kube-openapi/pkg/spec3"
 	"k8s.io/kube-openapi/pkg/validation/spec"
 )
@@ -70,7 +71,7 @@ func (c *Custom) V3(path string) (*spec3.OpenAPI, http.Handler, error) {
 	}
 	var docs []*spec3.OpenAPI
 	for _, v := range versions {
-		doc, err := builder.BuildOpenAPIV3(v.crd, v.name, builder.Options{V2: false})
+		doc, err := builder.BuildOpenAPIV3(v.crd, v.name, builder.Options{IncludeSelectableFields: true})
 		if err != nil {
 			return nil, nil, fmt.Errorf("describe %s in %s: %w", v.crd.Name, v.name, err)
 		}
@@ -90,10 +91,14 @@ func (c *Custom) V2() ([]*spec.Swagger, string, error) {
 	byPath := c.established()
 	for _, path := range sortedKeys(byPath) {
 		for _, v := range byPath[path] {
-			doc, err := builder.BuildOpenAPIV2(v.crd, v.name, builder.Options{V2: true})
+			doc, err := builder.BuildOpenAPIV2(v.crd, v.name, builder.Options{V2: true, IncludeSelectableFields: true})
 			if err != nil {
 				return nil, "", fmt.Errorf("describe %s in %s: %w", v.crd.Name, v.name, err)
 			}
+			// As in the document that this one joins: what both define, such as
+			// Status and Scale, is the same there only without defaults, and
+			// would else be given a second name.
+			doc.Definitions = handler.PruneDefaults(doc.Definitions)
 			docs = append(docs, doc)
 			all = append(all, v)
 		}
