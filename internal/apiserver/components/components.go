@@ -18,6 +18,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/internalversion"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -154,8 +155,7 @@ func (s *storage) Get(ctx context.Context, name string, _ *metav1.GetOptions) (r
 			return &status, nil
 		}
 	}
-	//lint:ignore ST1005 upstream's wording
-	return nil, fmt.Errorf("Component not found: %s", name)
+	return nil, apierrors.NewNotFound(corev1.Resource(s.GetSingularName()), name)
 }
 
 // List looks at all components at the same time.

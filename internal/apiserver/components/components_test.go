@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/internalversion"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -85,7 +86,7 @@ func TestSelected(t *testing.T) {
 			t.Errorf("%s: %v, %v, want %d", name, list, err, test.want)
 		}
 	}
-	if _, err := s.Get(t.Context(), "kubelet", nil); err == nil || err.Error() != "Component not found: kubelet" {
+	if _, err := s.Get(t.Context(), "kubelet", nil); err == nil || !apierrors.IsNotFound(err) || err.Error() != `componentstatus "kubelet" not found` {
 		t.Errorf("what there is not: %v", err)
 	}
 	if got, err := s.Get(t.Context(), Scheduler, nil); err != nil || got.(*corev1.ComponentStatus).Name != Scheduler {
