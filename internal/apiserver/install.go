@@ -69,13 +69,18 @@ func (s *Server) extend() error {
 				s.generic.Handler.NonGoRestfulMux.Handle(path, h)
 			}
 		}
+		s.services = append(s.services, added.Services...)
 		if added.Front != nil {
 			first = added.Front(first)
 		}
 		if added.Fallback != nil {
 			handler = added.Fallback(handler)
 		}
-		s.hooks = append(s.hooks, added.Hooks...)
+		for _, h := range added.Hooks {
+			if err := s.addHook(h); err != nil {
+				return fmt.Errorf("extension: %w", err)
+			}
+		}
 	}
 	s.fallback.handler.Store(&handler)
 	s.front.with.Store(&first)
@@ -92,6 +97,7 @@ func (s *Server) install() error {
 			return err
 		}
 	}
+	s.serve(s.services...)
 	return nil
 }
 
@@ -142,8 +148,13 @@ func (s *Server) installGroup(g *group) error {
 			Resources: resources,
 		})
 	}
-	s.serve(s.about(g))
-	if g.name != "" {
+	if g.name == "" {
+		s.serve(s.about(g))
+	} else {
+		// Whatever the method, it is answered: so does kube-apiserver's aggregator.
+		root := genericapiserver.APIGroupPrefix + "/" + g.name
+		s.routes.Handle(root, discovery.NewAPIGroupHandler(g.codecs, g.described()))
+		s.generic.Handler.GoRestfulContainer.Add(new(restful.WebService).Path(root))
 		s.generic.DiscoveryGroupManager.AddGroup(g.described())
 	}
 	s.generic.RegisterDestroyFunc(func() {

@@ -81,18 +81,19 @@ func (s *Server) start(ctx context.Context) error {
 			return err
 		}
 	}
+	close(s.filled)
 	if err := s.host.Informers.WaitForCacheSyncWithContext(ctx).AsError(); err != nil {
 		return err
 	}
 	for _, hook := range s.hooks {
-		if hook.Start == nil {
-			continue
+		if hook.Start != nil {
+			began := time.Now()
+			if err := hook.Start(ctx); err != nil {
+				return fmt.Errorf("%s: %w", hook.Name, err)
+			}
+			s.host.Log.Debug("API server hook done", "hook", hook.Name, "took", time.Since(began))
 		}
-		began := time.Now()
-		if err := hook.Start(ctx); err != nil {
-			return fmt.Errorf("%s: %w", hook.Name, err)
-		}
-		s.host.Log.Debug("API server hook done", "hook", hook.Name, "took", time.Since(began))
+		close(hook.started)
 	}
 	return nil
 }

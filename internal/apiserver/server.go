@@ -39,9 +39,11 @@ type Server struct {
 	front    front
 	routes   *routes.Table
 	groups   groups
-	hooks    []plug.Hook
+	services []*restful.WebService // of no group
+	hooks    []hook
 
-	ready chan struct{}
+	filled chan struct{} // closed when the watch caches are
+	ready  chan struct{}
 }
 
 // Limits are kube-apiserver's defaults.
@@ -67,7 +69,7 @@ func New(config Config) (*Server, error) {
 		return nil, err
 	}
 	config.complete()
-	s := &Server{config: config, ready: make(chan struct{})}
+	s := &Server{config: config, filled: make(chan struct{}), ready: make(chan struct{})}
 	for _, step := range []func() error{
 		s.newHost, s.newGates, s.newGeneric, s.newRows, s.extend, s.install,
 	} {
@@ -160,7 +162,7 @@ func (s *Server) newGeneric() error {
 	})
 	s.host.Groups = s.generic.DiscoveryGroupManager
 	s.host.Resources = s.generic.AggregatedDiscoveryGroupManager
-	return s.generic.AddReadyzChecks(s.readiness())
+	return s.addChecks()
 }
 
 // newRows makes the storage of every row.
@@ -235,7 +237,7 @@ func (s *Server) WebServices() ([]*restful.WebService, error) {
 		}
 		all = append(all, s.about(g))
 	}
-	return all, nil
+	return append(all, s.services...), nil
 }
 
 // Schemes know the types of all groups.

@@ -77,8 +77,9 @@ func (p *policies) hooks() []plug.Hook {
 	var once sync.Once
 	end := func() { once.Do(func() { close(p.stop) }) }
 	return []plug.Hook{{
-		Name:  "admission/policies",
-		Start: func(context.Context) error { return p.start() },
+		Name:   "admission/policies",
+		Start:  func(context.Context) error { return p.start() },
+		Checks: []string{"poststarthook/start-apiserver-admission-initializer"},
 		Run: func(ctx context.Context) error {
 			<-ctx.Done()
 			end()

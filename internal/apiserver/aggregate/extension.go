@@ -102,7 +102,17 @@ func New(h *plug.Host, o Options) (*Aggregator, plug.Additions, error) {
 		}},
 		Front:    func(next http.Handler) http.Handler { return a.listGroups(a.replace(next)) },
 		Fallback: a.route,
-		Hooks:    []plug.Hook{{Name: "aggregation", Start: a.start, Run: a.keep}},
+		Hooks: []plug.Hook{{Name: "aggregation", Start: a.start, Run: a.keep, Checks: []string{
+			"poststarthook/start-kube-aggregator-informers",
+			"poststarthook/apiservice-status-local-available-controller",
+			"poststarthook/apiservice-status-remote-available-controller",
+			"poststarthook/apiservice-registration-controller",
+			"poststarthook/apiservice-discovery-controller",
+			"poststarthook/kube-apiserver-autoregistration",
+			"autoregister-completion",
+			"poststarthook/apiservice-openapi-controller",
+			"poststarthook/apiservice-openapiv3-controller",
+		}}},
 	}, nil
 }
 

@@ -27,7 +27,7 @@ func (a *Aggregator) listGroups(next http.Handler) http.Handler {
 			http.StatusOK, &metav1.APIGroupList{Groups: inOrder(groups, a.places())}, false)
 	}), next, nil)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodGet || r.URL.Path != "/apis" && r.URL.Path != "/apis/" {
+		if r.URL.Path != "/apis" && r.URL.Path != "/apis/" {
 			next.ServeHTTP(w, r)
 			return
 		}

@@ -62,7 +62,10 @@ func New(h *plug.Host, o Options) (*Authz, error) {
 		RuleResolver: joined,
 		RBAC:         roles,
 		Hooks: []plug.Hook{
-			{Name: "rbac/bootstrap-roles", Start: func(ctx context.Context) error { return policy.Reconcile(ctx, h.Client) }},
+			{
+				Name: "rbac/bootstrap-roles", Checks: []string{"poststarthook/rbac/bootstrap-roles"},
+				Start: func(ctx context.Context) error { return policy.Reconcile(ctx, h.Client) },
+			},
 			{Name: "rbac/index", Run: func(ctx context.Context) error { return index.Follow(ctx, h.Feed) }},
 			{Name: "node/graph", Run: func(ctx context.Context) error { return graph.Follow(ctx, h.Feed) }},
 			{Name: "authorization configuration", Run: joined.follow},

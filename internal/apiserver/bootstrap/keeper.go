@@ -51,7 +51,15 @@ func Extension(o Options) plug.Extension {
 	return func(h *plug.Host) (plug.Additions, error) {
 		k := &Keeper{client: h.Client, feed: h.Feed, log: h.Log, o: o}
 		return plug.Additions{Hooks: []plug.Hook{
-			{Name: "bootstrap", Start: k.Make, Run: k.Keep},
+			{Name: "bootstrap", Start: k.Make, Run: k.Keep, Checks: []string{
+				"poststarthook/start-system-namespaces-controller",
+				"poststarthook/start-cluster-authentication-info-controller",
+				"poststarthook/start-legacy-token-tracking-controller",
+				"poststarthook/scheduling/bootstrap-system-priority-classes",
+				"poststarthook/priority-and-fairness-config-producer",
+				"poststarthook/bootstrap-controller",
+				"poststarthook/start-kubernetes-service-cidr-controller",
+			}},
 			{Name: "queues", Run: func(ctx context.Context) error { return k.queues(ctx, h.Loopback) }},
 		}}, nil
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"net/http"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -112,10 +111,7 @@ func (i *identity) documents(*plug.Host) (plug.Additions, error) {
 		keySet = i.issuers[0] + serviceaccount.KeySetPath
 	}
 	docs := serviceaccount.NewDocuments(i.issuers[0], keySet, i.keys)
-	return plug.Additions{Paths: map[string]http.Handler{
-		serviceaccount.ConfigurationPath: http.HandlerFunc(docs.Configuration),
-		serviceaccount.KeySetPath:        http.HandlerFunc(docs.KeySet),
-	}}, nil
+	return plug.Additions{Services: docs.Services()}, nil
 }
 
 // holders looks up what tokens refer to, in the watch caches of this server:

@@ -79,7 +79,11 @@ func New(h *plug.Host, o Options) (*Custom, plug.Additions, error) {
 			Storage:      definitions,
 		}},
 		Fallback: func(next http.Handler) http.Handler { return c.fallback(next, o) },
-		Hooks:    []plug.Hook{{Name: "custom-resources", Start: c.start, Run: c.keep}},
+		Hooks: []plug.Hook{{Name: "custom-resources", Start: c.start, Run: c.keep, Checks: []string{
+			"poststarthook/start-apiextensions-informers",
+			"poststarthook/start-apiextensions-controllers",
+			"poststarthook/crd-informer-synced",
+		}}},
 	}, nil
 }
 

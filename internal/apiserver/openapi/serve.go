@@ -122,14 +122,14 @@ func (p *Publisher) serveV3(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	http.NotFound(w, r)
+	w.WriteHeader(http.StatusNotFound)
 }
 
 func (p *Publisher) serveSource(w http.ResponseWriter, r *http.Request, s Source, path, hash string, f format) {
 	doc, other, err := s.V3(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		http.NotFound(w, r)
+		w.WriteHeader(http.StatusNotFound)
 		return
 	case err != nil:
 		p.broken(w, err)

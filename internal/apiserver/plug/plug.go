@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"net/http"
 
+	restful "github.com/emicklei/go-restful/v3"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -96,6 +97,8 @@ type Additions struct {
 	// Paths are handlers outside the API groups ("/openid/v1/jwks"); they are
 	// authorized like any path.
 	Paths map[string]http.Handler
+	// Services are routes outside the API groups that OpenAPI describes.
+	Services []*restful.WebService
 	// Front sees every authorized request before the installed paths; it hands
 	// on to next what is none of its business.
 	Front func(next http.Handler) http.Handler
@@ -131,6 +134,10 @@ type Hook struct {
 	// objects are made here. ctx ends when the server stops working, so what
 	// is started here may live on until then. Optional.
 	Start func(context.Context) error
+	// Checks are health checks that fail until Start is done: those by which
+	// kube-apiserver tells of the same work ("poststarthook/rbac/bootstrap-roles").
+	// What waits for a server or watches one asks for them. Optional.
+	Checks []string
 	// Run blocks until ctx ends, from ready on. An error stops the server.
 	// Optional.
 	Run func(context.Context) error

@@ -41,7 +41,7 @@ type node struct {
 
 // route is what of a go-restful route is needed to take it.
 type route struct {
-	method             string
+	method             string // "" is every one
 	consumes, produces []string
 	function           restful.RouteFunction
 }
@@ -56,6 +56,13 @@ func (t *Table) Add(ws *restful.WebService) {
 		}
 		t.add(r.Path, route{method: r.Method, consumes: r.Consumes, produces: r.Produces, function: r.Function})
 	}
+}
+
+// Handle lets a handler have all requests for a path, whatever they send or accept.
+func (t *Table) Handle(path string, h http.Handler) {
+	t.add(path, route{produces: []string{"*/*"}, function: func(in *restful.Request, out *restful.Response) {
+		h.ServeHTTP(out.ResponseWriter, in.Request)
+	}})
 }
 
 func (t *Table) add(path string, r route) {
@@ -102,6 +109,11 @@ func segments(path string) func(yield func(string, bool) bool) {
 
 // Serve answers a request whose path is that of a route, and says whether it is.
 func (t *Table) Serve(w http.ResponseWriter, r *http.Request) bool {
+	// Slashes within a path and after it do not count, but a path that begins with
+	// two is below no service's root.
+	if strings.HasPrefix(r.URL.Path, "//") {
+		return false
+	}
 	var room [8]*route
 	path := strings.Trim(r.URL.Path, "/")
 	candidates := t.root.match(room[:0], path, path != "")
@@ -152,7 +164,7 @@ type refusal struct {
 func choose(candidates []*route, r *http.Request) (*route, refusal) {
 	of := candidates[:0]
 	for _, c := range candidates {
-		if c.method == r.Method {
+		if c.method == r.Method || c.method == "" {
 			of = append(of, c)
 		}
 	}

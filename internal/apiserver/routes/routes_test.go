@@ -146,6 +146,34 @@ func TestAsGoRestful(t *testing.T) {
 	}
 }
 
+// A path that a handler has whole is the handler's whatever is sent or accepted, and
+// a path that begins with two slashes is nobody's.
+func TestHandle(t *testing.T) {
+	table := New(nil)
+	table.Handle("/apis/apps", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "apps") }))
+	tests := []struct {
+		method, path, accept, contentType string
+		taken                             bool
+	}{
+		{http.MethodGet, "/apis/apps", "", "", true},
+		{http.MethodGet, "/apis/apps/", "application/cbor", "", true},
+		{http.MethodPost, "/apis/apps", "application/*", "text/plain", true},
+		{http.MethodOptions, "/apis/apps", "text/html", "", true},
+		{"ODD", "/apis//apps", "", "", false},
+		{http.MethodGet, "//apis/apps", "", "", false},
+		{http.MethodGet, "/apis/apps/v2", "", "", false},
+	}
+	for _, tt := range tests {
+		request := httptest.NewRequest(tt.method, "http://a"+tt.path, nil)
+		request.Header.Set("Accept", tt.accept)
+		request.Header.Set("Content-Type", tt.contentType)
+		out := httptest.NewRecorder()
+		if taken := table.Serve(out, request); taken != tt.taken || taken && out.Body.String() != "apps" {
+			t.Errorf("%s %s: taken %v, says %q", tt.method, tt.path, taken, out.Body)
+		}
+	}
+}
+
 func TestAddRefusesWhatItCannotHold(t *testing.T) {
 	nothing := func(*restful.Request, *restful.Response) {}
 	for name, change := range map[string]func(*restful.WebService) *restful.RouteBuilder{

@@ -38,7 +38,8 @@ func Extension(opts Options) plug.Extension {
 			return plug.Additions{}, err
 		}
 		return plug.Additions{Hooks: append([]plug.Hook{{
-			Name: "services/allocated",
+			Name:   "services/allocated",
+			Checks: []string{"poststarthook/start-service-ip-repair-controllers"},
 			Start: func(ctx context.Context) error {
 				all := genericapirequest.WithNamespace(ctx, metav1.NamespaceAll)
 				obj, err := store.List(all, &internalversion.ListOptions{})

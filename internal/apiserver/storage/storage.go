@@ -218,7 +218,7 @@ func (b *Backend) decorator(r Resource) generic.StorageDecorator {
 			_ = c.Wait(ctx)
 			cancel()
 		}
-		delegator := cacher.NewCacheDelegator(c, raw)
+		delegator := cacher.NewCacheDelegator(c, later{raw})
 		return steady.Watches(delegator), b.owned(func() {
 			delegator.Stop()
 			c.Stop()

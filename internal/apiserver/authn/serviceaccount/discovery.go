@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 
+	restful "github.com/emicklei/go-restful/v3"
 	"github.com/go-jose/go-jose/v4"
 )
 
@@ -11,6 +12,8 @@ import (
 const (
 	ConfigurationPath = "/.well-known/openid-configuration"
 	KeySetPath        = "/openid/v1/jwks"
+
+	keySetType = "application/jwk-set+json"
 )
 
 // Documents serves OpenID provider discovery: who issues tokens, and by which
@@ -35,6 +38,22 @@ func NewDocuments(issuer, keySetURL string, keys *Keys) *Documents {
 	return &Documents{issuer: issuer, keySetURL: keySetURL, keys: keys}
 }
 
+// Services are the routes of the documents.
+func (d *Documents) Services() []*restful.WebService {
+	service := func(path, contentType, what, operation string, serve http.HandlerFunc) *restful.WebService {
+		ws := new(restful.WebService).Path(path).Produces(contentType)
+		return ws.Route(ws.GET("").Doc("get service account issuer OpenID "+what).Operation(operation).
+			To(func(in *restful.Request, out *restful.Response) { serve(out, in.Request) }).
+			Returns(http.StatusOK, "OK", ""))
+	}
+	return []*restful.WebService{
+		service(ConfigurationPath, restful.MIME_JSON, "configuration, also known as the 'OIDC discovery doc'",
+			"getServiceAccountIssuerOpenIDConfiguration", d.Configuration),
+		service(KeySetPath, keySetType, "JSON Web Key Set (contains public token verification keys)",
+			"getServiceAccountIssuerOpenIDKeyset", d.KeySet),
+	}
+}
+
 // Configuration serves the discovery document.
 func (d *Documents) Configuration(w http.ResponseWriter, _ *http.Request) {
 	c := configuration{
@@ -44,12 +63,12 @@ func (d *Documents) Configuration(w http.ResponseWriter, _ *http.Request) {
 	for _, alg := range d.keys.algorithms() {
 		c.Algorithms = append(c.Algorithms, string(alg))
 	}
-	serve(w, "application/json", c)
+	serve(w, restful.MIME_JSON, c)
 }
 
 // KeySet serves the public keys.
 func (d *Documents) KeySet(w http.ResponseWriter, _ *http.Request) {
-	serve(w, "application/jwk-set+json", jose.JSONWebKeySet{Keys: d.keys.public()})
+	serve(w, keySetType, jose.JSONWebKeySet{Keys: d.keys.public()})
 }
 
 func serve(w http.ResponseWriter, contentType string, document any) {
