@@ -147,9 +147,12 @@ func startOf(job *batchv1.Job) time.Time {
 // start plans the Job of the latest time that has passed, if it is not too late
 // and no other is in its way.
 func (p *plan) start(s snapshot, now time.Time) {
-	if next := s.times.Next(now); !next.IsZero() {
-		p.again = next.Sub(now) + slack
+	next := s.times.Next(now)
+	if next.IsZero() {
+		p.tell(corev1.EventTypeWarning, "InvalidSchedule", "invalid schedule: %s : time difference between two schedules is less than 1 second", s.cron.Spec.Schedule)
+		return
 	}
+	p.again = next.Sub(now) + slack
 	due, missed := latest(s, now)
 	if due.IsZero() {
 		return

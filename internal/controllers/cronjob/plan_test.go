@@ -131,3 +131,18 @@ func TestOneTimeHasOneName(t *testing.T) {
 		t.Errorf("annotation %s", got)
 	}
 }
+
+// A schedule that never comes is told of, as one that cannot be read is.
+func TestNeverDue(t *testing.T) {
+	times, err := schedule.Parse("0 0 31 2 *")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cron := &batchv1.CronJob{ObjectMeta: metav1.ObjectMeta{Name: "cron", CreationTimestamp: metav1.NewTime(at("10:00:00"))}}
+	cron.Spec.Schedule = "0 0 31 2 *"
+	p := decide(snapshot{cron: cron, times: times}, at("10:06:00"))
+	want := []note{{corev1.EventTypeWarning, "InvalidSchedule", "invalid schedule: 0 0 31 2 * : time difference between two schedules is less than 1 second"}}
+	if d := cmp.Diff(want, p.events, cmp.AllowUnexported(note{})); d != "" || p.again != 0 || !p.create.IsZero() {
+		t.Errorf("%+v (-want +got)\n%s", p, d)
+	}
+}
