@@ -209,3 +209,60 @@ func TestPreemptionPath(t *testing.T) {
 		}
 	}
 }
+
+// awaitWords waits until a pod is told what begins with words.
+func (r *rig) awaitWords(name, words string) {
+	r.Helper()
+	r.await(name, "told that "+words, func(p *corev1.Pod) bool {
+		c := scheduled(p)
+		return c != nil && c.Status == corev1.ConditionFalse && strings.HasPrefix(c.Message, words)
+	})
+}
+
+// Room that can be made on a node which did not take the class before lets a pod
+// that waits try again, and tells those of its class that are not helped.
+func TestPreemptsWhereANodeBecomesOfUse(t *testing.T) {
+	r := start(t)
+	r.addPriority("low", 1, corev1.PreemptLowerPriority)
+	r.addPriority("high", 100, corev1.PreemptLowerPriority)
+	node := r.addNode("n1", "2")
+	r.addPod("least", "2", withPriority("low"))
+	r.await("least", "bound", bound)
+	for _, name := range []string{"first", "second"} {
+		r.addPod(name, "2", func(p *corev1.Pod) {
+			p.Spec.PriorityClassName = "high"
+			p.Spec.NodeSelector = map[string]string{"of": "use"}
+		})
+		r.awaitUnschedulable(name, "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector. preemption: ")
+	}
+	r.addNode("n2", "1")
+	for _, name := range []string{"first", "second"} {
+		r.awaitWords(name, "0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector. preemption: ")
+	}
+	node.Labels["of"] = "use"
+	if _, err := r.CoreV1().Nodes().Update(r.ctx, node, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	r.leave("least")
+	r.awaitNode("first", "n1")
+	r.awaitWords("second", "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) didn't match Pod's node affinity/selector. preemption: ")
+}
+
+func TestSkipsWhatIsDeleted(t *testing.T) {
+	r := start(t)
+	r.addPod("kept", "1", func(p *corev1.Pod) {
+		p.Finalizers = []string{"example.com/kept"}
+		p.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "example.com/gate"}}
+	})
+	if err := r.CoreV1().Pods("default").Delete(r.ctx, "kept", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	kept := r.get("kept")
+	kept.Spec.SchedulingGates = nil
+	if _, err := r.CoreV1().Pods("default").Update(r.ctx, kept, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if note := r.awaitEvent("kept", "FailedScheduling"); note != "skip schedule deleting pod: default/kept" {
+		t.Errorf("event: %q", note)
+	}
+}

@@ -22,6 +22,7 @@ import (
 	"github.com/sinawi/sinawi/internal/mailbox"
 	"github.com/sinawi/sinawi/internal/scheduler/backlog"
 	"github.com/sinawi/sinawi/internal/scheduler/batch"
+	"github.com/sinawi/sinawi/internal/scheduler/engine"
 )
 
 // watch makes every change of what scheduling looks at a letter in the mailbox,
@@ -71,7 +72,7 @@ func kindsOf(group string) []client.Object {
 	}
 	return []client.Object{
 		&corev1.PersistentVolumeClaim{}, &corev1.PersistentVolume{}, &storagev1.StorageClass{},
-		&storagev1.CSINode{}, &storagev1.CSIDriver{}, &storagev1.CSIStorageCapacity{},
+		&storagev1.CSINode{}, &storagev1.CSIDriver{}, &storagev1.CSIStorageCapacity{}, &storagev1.VolumeAttachment{},
 	}
 }
 
@@ -124,26 +125,35 @@ const watchAgain = 2 * time.Second
 // read takes in what happened, then wakes pods that it may have helped.
 func (s *Scheduler) read(letters []mailbox.Change, now time.Time) {
 	var what backlog.Cause
+	var nodes engine.NodeChange
 	for _, l := range letters {
+		if obj, ok := l.Object.(*corev1.Node); ok {
+			nodes |= s.readNode(obj, l.Deleted)
+			continue
+		}
 		what |= s.readOne(l, now)
 	}
+	what |= when(nodes != 0, backlog.CauseNode)
 	if what&(backlog.CauseStorage|backlog.CauseDevices) != 0 {
 		s.checkPreparations(now)
 	}
 	if what != 0 {
-		s.queue.Wake(what, s.engine.Feasible, now)
-		s.batch.Wake(s.engine.Feasible)
+		s.queue.Wake(what, nodes, s.engine.Feasible, now)
+		s.batch.Wake(nodes, s.engine.Feasible)
 	}
+}
+
+// readNode returns what is new about a node.
+func (s *Scheduler) readNode(obj *corev1.Node, deleted bool) engine.NodeChange {
+	if deleted {
+		s.engine.RemoveNode(obj.Name)
+		return engine.NodeIsNew
+	}
+	return s.engine.SetNode(obj)
 }
 
 func (s *Scheduler) readOne(l mailbox.Change, now time.Time) backlog.Cause {
 	switch obj := l.Object.(type) {
-	case *corev1.Node:
-		if l.Deleted {
-			s.engine.RemoveNode(obj.Name)
-			return backlog.CauseNode
-		}
-		return when(s.engine.SetNode(obj), backlog.CauseNode)
 	case *corev1.Pod:
 		return when(s.readMember(obj, l.Deleted, now), backlog.CausePod)
 	case outcome:
@@ -251,6 +261,9 @@ func (s *Scheduler) readPod(pod *corev1.Pod, deleted bool, now time.Time) bool {
 		s.storage.SetPod(pod)
 		return s.engine.SetPod(pod, pod.Spec.NodeName) || freed
 	case s.profileOf(pod) == nil || pod.DeletionTimestamp != nil:
+		if s.profileOf(pod) != nil && len(pod.Spec.SchedulingGates) == 0 {
+			s.recorder.Eventf(pod, nil, corev1.EventTypeWarning, "FailedScheduling", "Scheduling", "skip schedule deleting pod: %v/%v", pod.Namespace, pod.Name)
+		}
 		freed := s.engine.RemoveNomination(pod.UID)
 		return s.queue.Remove(pod.UID) || freed
 	case len(pod.Spec.SchedulingGates) > 0:

@@ -51,20 +51,52 @@ func (s *Scheduler) unfit(w *backlog.Waiting, ask engine.Ask, profile *config.Pr
 	s.measured.refused(x.Rules(), profile.Name)
 	s.measured.attempt("unschedulable", profile.Name, now)
 	if len(ask.Extras) == 0 {
-		s.queue.Park(w, s.engine.KeyOf(ask))
+		s.queue.Park(w, s.engine.KeyOf(ask), engine.ChangesFor(x.Rules()), now)
 	} else {
 		s.queue.ParkApart(w, s.engine.KeyOf(ask), backlog.Helpful(x.Rules()), now)
 	}
 	message := x.Message()
 	if profile.NoPreemption || s.engine.Nodes() == 0 {
 		s.say(w, message, x, nil)
+		s.sayAlike(w, message, x, func(*backlog.Waiting) string { return "" })
 		return
 	}
 	note, nominated := s.preempt(w, ask)
-	if note != "" {
-		message += " preemption: " + note
+	s.say(w, message+" preemption: "+note, x, nominated)
+	if polite(w.Pod) || s.awaitsRoom(w) {
+		s.queue.Follow(w) // the next may find more than this one
+		return
 	}
-	s.say(w, message, x, nominated)
+	s.sayAlike(w, message, x, func(other *backlog.Waiting) string {
+		switch {
+		case polite(other.Pod):
+			return " preemption: " + notByPolicy
+		case s.awaitsRoom(other):
+			return " preemption: " + notEligible
+		}
+		return " preemption: " + note
+	})
+}
+
+// sayAlike tells the pods that wait with one, which tried for all of them, why they
+// do: they are of one class, so nodes say the same to them.
+func (s *Scheduler) sayAlike(w *backlog.Waiting, message string, x engine.Explanation, note func(*backlog.Waiting) string) {
+	for _, other := range s.queue.Settle(w) {
+		if other != w {
+			s.say(other, message+note(other), x, nil)
+		}
+	}
+}
+
+// awaitsRoom reports whether a pod waits for others to end that it took the place of.
+func (s *Scheduler) awaitsRoom(w *backlog.Waiting) bool {
+	return w.Evicting > 0 || s.victimsLeave(w.Pod)
+}
+
+// polite reports whether a pod takes nobody's place.
+func polite(pod *corev1.Pod) bool {
+	p := pod.Spec.PreemptionPolicy
+	return p != nil && *p == corev1.PreemptNever
 }
 
 // say tells a pod's user why it waits, when that is news. x is what nodes have
@@ -89,10 +121,10 @@ func (s *Scheduler) say(w *backlog.Waiting, message string, x engine.Explanation
 // preempt evicts the least that makes room for a pod, if anything can. It returns
 // why not, and where the pod waits for its room.
 func (s *Scheduler) preempt(w *backlog.Waiting, ask engine.Ask) (string, *string) {
-	if p := w.Pod.Spec.PreemptionPolicy; p != nil && *p == corev1.PreemptNever {
-		return "not eligible due to preemptionPolicy=Never.", nil
+	if polite(w.Pod) {
+		return notByPolicy, nil
 	}
-	if w.Evicting > 0 || s.victimsLeave(w.Pod) {
+	if s.awaitsRoom(w) {
 		return notEligible, nil
 	}
 	s.measured.preemptions.Inc()
@@ -119,8 +151,11 @@ func (s *Scheduler) preempt(w *backlog.Waiting, ask engine.Ask) (string, *string
 	return fmt.Sprintf("found a potential placement for pod on node %v, preempting %d victims", found.Node, len(found.Victims)), &found.Node
 }
 
-// notEligible is why a pod that made room does not look for more.
-const notEligible = "not eligible due to a terminating pod on the nominated node."
+// Why a pod that made room does not look for more, and why one looks for none.
+const (
+	notEligible = "not eligible due to a terminating pod on the nominated node."
+	notByPolicy = "not eligible due to preemptionPolicy=Never."
+)
 
 // victimsLeave reports whether a pod waits for pods to end that were evicted for
 // it, by this scheduler before it was restarted too.

@@ -185,6 +185,7 @@ func (s *Scheduler) remember(u *batch.Unit, t *trial, failed int) {
 	ask := t.asks[failed]
 	u.Class = s.engine.KeyOf(ask)
 	u.Alone = len(ask.Extras) > 0 || t.why[failed] != ""
+	u.Helps = engine.AnyNodeChange
 	u.Retaking = u.Queue != "" && s.batch.MayRetake(u)
 }
 

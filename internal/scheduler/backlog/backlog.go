@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"container/heap"
 	"maps"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -42,6 +43,7 @@ type Waiting struct {
 
 	failures int       // that lengthen its pause
 	until    time.Time // end of its pause
+	tried    time.Time // when it was put aside last
 	index    int       // where it is in its heap, or -1
 	backing  bool
 	parked   bool
@@ -57,6 +59,12 @@ type lot struct {
 	key    engine.Key
 	pods   byTurn
 	trying *Waiting
+
+	helps    engine.NodeChange // what may let the class fit where others make room for it
+	stale    bool              // such a change came: one after the other tries once more
+	tried    time.Time         // when one of them found no place last
+	until    time.Time         // before which none tries for being stale
+	failures int               // that lengthen the pause to that
 }
 
 // Queue holds the pods that wait. It has no lock and no clock.
@@ -68,6 +76,7 @@ type Queue struct {
 	apart   map[types.UID]*Waiting // parked for reasons that are a pod's alone
 	gated   map[types.UID]bool
 	next    uint64
+	look    time.Time // when to look for pods that waited for nothing too long
 
 	initialPause, maxPause time.Duration
 }
@@ -153,16 +162,56 @@ func (q *Queue) Pop() *Waiting {
 	return w
 }
 
-// Park puts a pod aside until its class becomes feasible.
-func (q *Queue) Park(w *Waiting, key engine.Key) {
-	q.leaveLot(w)
+// Park puts a pod aside until its class becomes feasible, or a node changes in a
+// way that helps.
+func (q *Queue) Park(w *Waiting, key engine.Key, helps engine.NodeChange, now time.Time) {
+	again := q.leaveLot(w)
 	l := q.lots[key]
 	if l == nil {
 		l = &lot{key: key}
 		q.lots[key] = l
 	}
+	if again || l.failures == 0 {
+		l.failures++
+	}
+	l.helps, l.tried, l.until = helps, now, now.Add(q.Pause(l.failures))
 	w.parked, w.key, w.lot = true, key, l
 	heap.Push(&l.pods, w)
+}
+
+// Follow lets the pod try that is next to one which has tried because nodes have
+// changed, and is parked again.
+func (q *Queue) Follow(w *Waiting) {
+	l := w.lot
+	if !w.parked || l == nil || !l.stale || l.trying != nil {
+		return
+	}
+	q.follow(l, w)
+}
+
+func (q *Queue) follow(l *lot, w *Waiting) {
+	next := -1
+	for i := range l.pods {
+		if less(w, l.pods[i]) && (next < 0 || less(l.pods[i], l.pods[next])) {
+			next = i
+		}
+	}
+	if next < 0 {
+		l.stale = false
+		return
+	}
+	q.try(l, heap.Remove(&l.pods, next).(*Waiting))
+}
+
+// Settle returns the pods that are parked with one, if it has tried because nodes
+// have changed: what it found is true of all of them, so they need not try.
+func (q *Queue) Settle(w *Waiting) []*Waiting {
+	l := w.lot
+	if !w.parked || l == nil || !l.stale {
+		return nil
+	}
+	l.stale = false
+	return slices.Clone(l.pods)
 }
 
 // ParkApart puts a pod aside until one of the causes comes.
@@ -170,7 +219,7 @@ func (q *Queue) ParkApart(w *Waiting, key engine.Key, helps Cause, now time.Time
 	q.leaveLot(w)
 	w.parked, w.key, w.helps = true, key, helps
 	w.failures++
-	w.until = now.Add(q.Pause(w.failures))
+	w.until, w.tried = now.Add(q.Pause(w.failures)), now
 	q.apart[w.Pod.UID] = w
 }
 
@@ -210,33 +259,41 @@ func (q *Queue) unpark(w *Waiting) {
 }
 
 // Wake lets pods try again that what happened may have helped: one of each class
-// that has become feasible, and those that wait for just that, after their pause.
-func (q *Queue) Wake(what Cause, feasible func(engine.Key) bool, now time.Time) {
+// that has become feasible or whose nodes have changed, and those that wait for just
+// that; but for the first after their pause.
+func (q *Queue) Wake(what Cause, nodes engine.NodeChange, feasible func(engine.Key) bool, now time.Time) {
 	for key, l := range q.lots {
+		l.stale = l.stale || l.helps&nodes != 0
 		if l.trying == nil && feasible(key) {
 			q.lead(l)
 		}
 	}
 	for _, w := range q.apart {
-		if w.helps&what == 0 {
-			continue
+		if w.helps&what != 0 {
+			q.wake(w, now)
 		}
-		q.takeOut(w)
-		if w.until.After(now) {
-			w.backing = true
-			heap.Push(&q.backoff, w)
-		} else {
-			heap.Push(&q.active, w)
-		}
+	}
+}
+
+// wake lets a pod that is parked apart try after its pause.
+func (q *Queue) wake(w *Waiting, now time.Time) {
+	q.takeOut(w)
+	if w.until.After(now) {
+		w.backing = true
+		heap.Push(&q.backoff, w)
+	} else {
+		heap.Push(&q.active, w)
 	}
 }
 
 // lead lets the first pod of a lot try.
 func (q *Queue) lead(l *lot) {
-	if len(l.pods) == 0 {
-		return
+	if len(l.pods) > 0 {
+		q.try(l, heap.Pop(&l.pods).(*Waiting))
 	}
-	w := heap.Pop(&l.pods).(*Waiting)
+}
+
+func (q *Queue) try(l *lot, w *Waiting) {
 	w.parked = false
 	l.trying = w
 	heap.Push(&q.active, w)
@@ -245,10 +302,16 @@ func (q *Queue) lead(l *lot) {
 // Fitted tells that a pod has a place, so the next of its class may try.
 func (q *Queue) Fitted(w *Waiting, feasible func(engine.Key) bool) {
 	l := w.lot
-	if !q.leaveLot(w) || len(l.pods) == 0 || !feasible(l.key) {
+	if !q.leaveLot(w) || len(l.pods) == 0 {
 		return
 	}
-	q.lead(l)
+	l.failures = 0
+	switch {
+	case feasible(l.key):
+		q.lead(l)
+	case l.stale:
+		q.follow(l, w)
+	}
 }
 
 // Retry puts a pod whose binding failed aside for a while.
@@ -273,17 +336,69 @@ func (q *Queue) MaxPause() time.Duration { return q.maxPause }
 
 // Due moves pods whose pause is over, and returns how long the next one still
 // has, or 0 when none is waiting.
-func (q *Queue) Due(now time.Time) time.Duration {
-	for len(q.backoff) > 0 {
-		w := q.backoff[0]
-		if left := w.until.Sub(now); left > 0 {
-			return left
-		}
-		heap.Pop(&q.backoff)
+func (q *Queue) Due(now time.Time) (left time.Duration) {
+	for len(q.backoff) > 0 && !q.backoff[0].until.After(now) {
+		w := heap.Pop(&q.backoff).(*Waiting)
 		w.backing = false
 		heap.Push(&q.active, w)
 	}
-	return 0
+	if len(q.backoff) > 0 {
+		left = q.backoff[0].until.Sub(now)
+	}
+	if len(q.lots)+len(q.apart) > 0 {
+		left = sooner(left, q.dueLots(now), q.dueAgain(now))
+	}
+	return left
+}
+
+// sooner is the smallest of times that are not 0.
+func sooner(all ...time.Duration) (out time.Duration) {
+	for _, d := range all {
+		if d > 0 && (out == 0 || d < out) {
+			out = d
+		}
+	}
+	return out
+}
+
+func (q *Queue) dueLots(now time.Time) (left time.Duration) {
+	for _, l := range q.lots {
+		switch {
+		case !l.stale || l.trying != nil:
+		case l.until.After(now):
+			left = sooner(left, l.until.Sub(now))
+		default:
+			q.lead(l)
+		}
+	}
+	return left
+}
+
+const (
+	// LongestWait is when a pod tries again though nothing came that can help it, for
+	// what helps may have been missed, or another word may be true by now.
+	LongestWait = 5 * time.Minute
+	lookEvery   = 30 * time.Second
+)
+
+// dueAgain lets pods try that have waited for the longest.
+func (q *Queue) dueAgain(now time.Time) time.Duration {
+	if left := q.look.Sub(now); left > 0 {
+		return left
+	}
+	q.look = now.Add(lookEvery)
+	for _, l := range q.lots {
+		if l.trying == nil && now.Sub(l.tried) >= LongestWait {
+			l.stale = true
+			q.lead(l)
+		}
+	}
+	for _, w := range q.apart {
+		if now.Sub(w.tried) >= LongestWait {
+			q.wake(w, now)
+		}
+	}
+	return lookEvery
 }
 
 // Of returns a pod that waits, or nil.
@@ -330,13 +445,16 @@ func Helpful(rules []engine.Rule) Cause {
 // byTurn orders pods by priority, then by who came first.
 type byTurn []*Waiting
 
-func (h byTurn) Len() int { return len(h) }
-func (h byTurn) Less(i, j int) bool {
+func (h byTurn) Len() int           { return len(h) }
+func (h byTurn) Less(i, j int) bool { return less(h[i], h[j]) }
+
+func less(a, b *Waiting) bool {
 	return cmp.Or(
-		cmp.Compare(corev1helper.PodPriority(h[j].Pod), corev1helper.PodPriority(h[i].Pod)),
-		cmp.Compare(h[i].Sequence, h[j].Sequence),
+		cmp.Compare(corev1helper.PodPriority(b.Pod), corev1helper.PodPriority(a.Pod)),
+		cmp.Compare(a.Sequence, b.Sequence),
 	) < 0
 }
+
 func (h byTurn) Swap(i, j int) { swap(h, i, j) }
 func (h *byTurn) Push(x any)   { push((*[]*Waiting)(h), x.(*Waiting)) }
 func (h *byTurn) Pop() any     { return pop((*[]*Waiting)(h)) }

@@ -272,10 +272,14 @@ func (b *Batch) WaitingFor(k Kinds) (out []*Unit) {
 // Due lets units try whose pause is over, and returns how long the next has, or 0.
 func (b *Batch) Due(now time.Time) (left time.Duration) {
 	for u := range b.parked {
-		if !u.woken {
+		until := u.until
+		switch {
+		case u.barred:
 			continue
+		case !u.woken:
+			until = until.Add(backlog.LongestWait)
 		}
-		switch d := u.until.Sub(now); {
+		switch d := until.Sub(now); {
 		case d <= 0:
 			b.Ready(u)
 		case left == 0 || d < left:

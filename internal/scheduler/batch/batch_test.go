@@ -126,7 +126,7 @@ func TestAQueueTakesTheNamespacesItSelects(t *testing.T) {
 	if w.next() != nil || w.told["q"] != `queue "q" does not take pods of namespace "ns"` {
 		t.Fatalf("told %q", w.told["q"])
 	}
-	w.Wake(func(engine.Key) bool { return true })
+	w.Wake(0, func(engine.Key) bool { return true })
 	w.Due(time.Unix(1000, 0))
 	if w.next() != nil {
 		t.Fatal("it tries though nothing has changed")

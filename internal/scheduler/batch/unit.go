@@ -31,9 +31,10 @@ type Unit struct {
 	Scheduled bool   // its group's condition says so
 	Told      string // why it waits, as its group and pods were told
 	// What may let it fit, since it was tried last.
-	Class    engine.Key // of the pod that had no place
-	Alone    bool       // something else than its class may help that pod
-	Retaking bool       // it may have room by what its queue takes back
+	Class    engine.Key        // of the pod that had no place
+	Alone    bool              // something else than its class may help that pod
+	Retaking bool              // it may have room by what its queue takes back
+	Helps    engine.NodeChange // what of a node may help that pod where others make room
 
 	key       key
 	namespace string
@@ -157,12 +158,12 @@ func (b *Batch) GiveUpRoom(u *Unit) { b.book.Reserve(u.Queue, u.key, nil) }
 
 // Wake lets parked units try again, after their pause, when what happened may
 // have helped them.
-func (b *Batch) Wake(feasible func(engine.Key) bool) {
+func (b *Batch) Wake(nodes engine.NodeChange, feasible func(engine.Key) bool) {
 	for u := range b.parked {
 		if u.barred {
 			continue
 		}
-		if u.Alone || u.Retaking || feasible(u.Class) {
+		if u.Alone || u.Retaking || u.Helps&nodes != 0 || feasible(u.Class) {
 			u.woken = true
 		}
 	}

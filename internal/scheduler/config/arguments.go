@@ -115,16 +115,16 @@ func fitArgs(data []byte, out *Profile) error {
 		if s.RequestedToCapacityRatio == nil {
 			return errors.New("scoringStrategy: requestedToCapacityRatio needs a shape")
 		}
-		return shapeArgs(s.RequestedToCapacityRatio.Shape, out)
+		return shapeArgs(s.RequestedToCapacityRatio.Shape, &out.Shape)
 	}
 	return nil
 }
 
-func shapeArgs(shape []v1.UtilizationShapePoint, out *Profile) error {
+func shapeArgs(shape []v1.UtilizationShapePoint, out *[]engine.Point) error {
 	if len(shape) == 0 {
 		return errors.New("shape must have a point")
 	}
-	out.Shape = nil
+	*out = nil
 	for i, p := range shape {
 		if p.Utilization < 0 || p.Utilization > 100 || p.Score < 0 || p.Score > 10 {
 			return fmt.Errorf("shape[%d]: utilization is from 0 to 100, score from 0 to 10", i)
@@ -132,7 +132,7 @@ func shapeArgs(shape []v1.UtilizationShapePoint, out *Profile) error {
 		if i > 0 && p.Utilization <= shape[i-1].Utilization {
 			return fmt.Errorf("shape[%d]: utilization must grow", i)
 		}
-		out.Shape = append(out.Shape, engine.Point{Utilization: int64(p.Utilization), Score: int64(p.Score)})
+		*out = append(*out, engine.Point{Utilization: int64(p.Utilization), Score: int64(p.Score)})
 	}
 	return nil
 }
@@ -195,6 +195,9 @@ func volumeArgs(data []byte, out *Profile) error {
 			return errors.New("bindTimeoutSeconds must not be negative")
 		}
 		out.BindTimeout = time.Duration(*s) * time.Second
+	}
+	if len(in.Shape) > 0 {
+		return shapeArgs(in.Shape, &out.VolumeShape)
 	}
 	return nil
 }

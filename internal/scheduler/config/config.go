@@ -119,10 +119,11 @@ var (
 		engine.RuleUnschedulable, engine.RuleNodeName, engine.RuleTaints, engine.RuleNodeAffinity, engine.RulePorts,
 		engine.RuleResources, engine.RuleVolumeSharing, engine.RuleVolumeLimits, engine.RuleVolumeBinding,
 		engine.RuleVolumeZone, engine.RuleSpread, engine.RuleInterPod, engine.RuleDevices,
+		engine.RuleFeatures,
 	}
 	scores = []engine.Rule{
 		engine.RuleTaints, engine.RuleNodeAffinity, engine.RuleSpread, engine.RuleInterPod,
-		engine.RuleResources, engine.RuleBalanced, engine.RuleImages,
+		engine.RuleResources, engine.RuleBalanced, engine.RuleImages, engine.RuleVolumeBinding, engine.RuleDevices,
 	}
 	// Parts that are always there, and may be named where they belong.
 	fixed = []engine.Rule{engine.RuleSchedulingGates, "PrioritySort", "DefaultBinder"}

@@ -129,7 +129,7 @@ func (c *class) takes(n *node) bool {
 // study computes what follows from a node's object alone.
 func (c *class) study(st *slotState, n *node) {
 	st.objects = n.objects
-	st.fits = len(n.staticRefusals(c.req, false)) == 0
+	st.fits = len(n.staticRefusals(c.req, false)) == 0 && !n.lacksFeatures(c.req)
 	st.prefer = n.preference(c.req)
 	st.intolerable = n.intolerablePreferences(c.req)
 	st.images = n.presentImages(c.req)

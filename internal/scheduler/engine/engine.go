@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
 	corev1helper "k8s.io/component-helpers/scheduling/corev1"
 )
@@ -68,13 +67,14 @@ func New(namespaces NamespaceLabels) *Engine {
 	}
 }
 
-// SetNode adds a node or takes in its new state. It reports whether anything
-// changed that scheduling looks at.
-func (e *Engine) SetNode(obj *corev1.Node) bool {
+// SetNode adds a node or takes in its new state. It returns what changed that
+// scheduling looks at.
+func (e *Engine) SetNode(obj *corev1.Node) NodeChange {
 	slot := e.slot(obj.Name)
 	n := e.slots[slot]
-	if n.object != nil && sameForScheduling(n.object, obj) {
-		return false
+	what := changeOf(n.object, obj)
+	if what == 0 {
+		return 0
 	}
 	relabelled := n.object == nil || !maps.Equal(n.object.Labels, obj.Labels)
 	if relabelled {
@@ -90,7 +90,7 @@ func (e *Engine) SetNode(obj *corev1.Node) bool {
 	}
 	e.changed(slot)
 	n.objects = n.version
-	return true
+	return what
 }
 
 // RemoveNode forgets a node. Pods that are still said to be on it stay counted.
@@ -369,18 +369,6 @@ func (e *Engine) release(slot int) {
 	delete(e.byName, n.name)
 	e.slots[slot] = nil
 	e.free = append(e.free, slot)
-}
-
-// sameForScheduling reports whether two states of a node differ in nothing that
-// a rule or score reads. Nodes report their status often; most reports change
-// only times.
-func sameForScheduling(a, b *corev1.Node) bool {
-	return a.UID == b.UID &&
-		a.Spec.Unschedulable == b.Spec.Unschedulable &&
-		equality.Semantic.DeepEqual(a.Spec.Taints, b.Spec.Taints) &&
-		equality.Semantic.DeepEqual(a.Status.Allocatable, b.Status.Allocatable) &&
-		equality.Semantic.DeepEqual(a.Status.Images, b.Status.Images) &&
-		maps.Equal(a.Labels, b.Labels)
 }
 
 // sameUse reports whether a pod takes the same from its node as before.

@@ -260,3 +260,51 @@ func BenchmarkPlace(b *testing.B) {
 		})
 	}
 }
+
+// A pod that asks for what nodes must declare goes only where one does.
+func TestDeclaredFeatures(t *testing.T) {
+	e := New(func(string) map[string]string { return nil })
+	e.SetNode(makeNode("n1", "16", "64Gi"))
+	p := makePod("p", "1", func(p *corev1.Pod) {
+		p.Spec.Containers[0].RestartPolicyRules = []corev1.ContainerRestartRule{{Action: corev1.ContainerRestartRuleActionRestartAllContainers}}
+	})
+	if _, ok := e.Place(Ask{Pod: p}); ok {
+		t.Fatal("placed where its feature is not declared")
+	}
+	want := "0/1 nodes are available: 1 node(s) didn't match Pod's required features."
+	if got := e.Explain(Ask{Pod: p}).Message(); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if n, _ := e.Place(Ask{Pod: makePod("q", "1")}); n != "n1" {
+		t.Errorf("a pod without such a wish goes to %q", n)
+	}
+	changed := e.SetNode(makeNode("n1", "16", "64Gi", func(n *corev1.Node) {
+		n.Status.DeclaredFeatures = []string{"RestartAllContainersOnContainerExits", "Unheard"}
+	}))
+	if changed&ChangesFor([]Rule{RuleFeatures}) == 0 {
+		t.Errorf("change %b does not wake who waits for it", changed)
+	}
+	if n, _ := e.Place(Ask{Pod: p}); n != "n1" {
+		t.Errorf("goes to %q though its feature is declared", n)
+	}
+}
+
+// What counts is how a pod changes the balance of a node.
+func TestBalance(t *testing.T) {
+	e := New(func(string) map[string]string { return nil })
+	use := func(name, cpu, memory string) *corev1.Pod {
+		return makePod(name, "", func(p *corev1.Pod) {
+			p.Spec.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(cpu), corev1.ResourceMemory: resource.MustParse(memory)}
+		})
+	}
+	e.SetNode(makeNode("n", "4", "4Gi"))
+	e.SetPod(use("there", "2", "0"), "n")
+	for _, tt := range []struct {
+		cpu, memory string
+		want        float64
+	}{{"0", "2Gi", 87.5}, {"2", "0", 62.5}, {"1", "1Gi", 75}} {
+		if got := e.slots[0].balance(e.compile(Ask{Pod: use("p", tt.cpu, tt.memory)})); got != tt.want {
+			t.Errorf("%s cpu, %s: got %v, want %v", tt.cpu, tt.memory, got, tt.want)
+		}
+	}
+}

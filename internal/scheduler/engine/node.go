@@ -2,9 +2,11 @@ package engine
 
 import (
 	"math"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+	ndf "k8s.io/component-helpers/nodedeclaredfeatures"
 	corev1helper "k8s.io/component-helpers/scheduling/corev1"
 	"k8s.io/klog/v2"
 )
@@ -17,6 +19,7 @@ type node struct {
 	values      *numbers
 	allocatable Amounts
 	maxPods     int64
+	features    ndf.FeatureSet // that it declares to support
 	used        Amounts
 	scoring     Amounts // used, with the floor for pods that ask for nothing
 	pods        map[types.UID]*placed
@@ -66,6 +69,7 @@ func (n *node) domain(key string) int32 {
 func (n *node) setObject(obj *corev1.Node) {
 	n.object = obj
 	n.allocatable = AmountsOf(obj.Status.Allocatable)
+	n.features = features.TryMap(slices.Sorted(slices.Values(obj.Status.DeclaredFeatures)))
 	n.maxPods = obj.Status.Allocatable.Pods().Value()
 }
 
@@ -154,6 +158,16 @@ func (n *node) refusalByAffinity(r *request) *Refusal {
 		return &Refusal{Reason: reasonAffinity}
 	}
 	return nil
+}
+
+// lacksFeatures reports whether a pod asks for what its node must declare to support,
+// and this one does not.
+func (n *node) lacksFeatures(r *request) bool {
+	if r.profile.Off[RuleFeatures] || r.features.IsEmpty() {
+		return false
+	}
+	has, err := r.features.IsSubset(n.features)
+	return err != nil || !has
 }
 
 // refusals are those that follow from what is on the node.
@@ -258,7 +272,7 @@ func (n *node) byStrategy(r *request) float64 {
 		case MostAllocated:
 			sum += float64(res.Weight) * 100 * used
 		case RequestedToCapacityRatio:
-			sum += float64(res.Weight) * shaped(r.profile.Shape, 100*used)
+			sum += float64(res.Weight) * Shaped(r.profile.Shape, 100*used)
 		default:
 			sum += float64(res.Weight) * 100 * (1 - used)
 		}
@@ -269,8 +283,8 @@ func (n *node) byStrategy(r *request) float64 {
 	return sum / float64(weights)
 }
 
-// shaped reads a scoring function, whose scores go to 10, at a utilization.
-func shaped(shape []Point, utilization float64) float64 {
+// Shaped reads a scoring function, whose scores go to 10, at a utilization.
+func Shaped(shape []Point, utilization float64) float64 {
 	for i, p := range shape {
 		if utilization > float64(p.Utilization) {
 			continue
@@ -288,25 +302,36 @@ func shaped(shape []Point, utilization float64) float64 {
 	return 10 * float64(shape[len(shape)-1].Score)
 }
 
-// balance is 100 less the standard deviation of the shares in use.
+// balance is 75, and more the more evenly a node's resources would be in use than
+// they are.
 func (n *node) balance(r *request) float64 {
-	sum, squares, count, asked := 0.0, 0.0, 0.0, false
+	asked := false
 	for _, res := range r.profile.Balanced {
-		total, want := n.allocatable.Of(res.Name), r.amounts.Of(res.Name)
-		asked = asked || want > 0
+		asked = asked || r.amounts.Of(res.Name) > 0
+	}
+	if !asked {
+		return 0 // it does not change the balance
+	}
+	return 75 + 50*(n.unevenness(r, 0)-n.unevenness(r, 1))
+}
+
+// unevenness is the standard deviation of the shares in use, with so many of the pods
+// that ask.
+func (n *node) unevenness(r *request, pods int64) float64 {
+	sum, squares, count := 0.0, 0.0, 0.0
+	for _, res := range r.profile.Balanced {
+		total := n.allocatable.Of(res.Name)
 		if total == 0 {
 			continue
 		}
-		used := share(n.used.Of(res.Name)+want, total)
+		used := share(n.used.Of(res.Name)+pods*r.amounts.Of(res.Name), total)
 		sum, squares, count = sum+used, squares+used*used, count+1
 	}
-	// A pod that asks for nothing does not change the balance; were it scored,
-	// all such pods would go to the one best balanced node.
-	if count == 0 || !asked {
+	if count == 0 {
 		return 0
 	}
 	mean := sum / count
-	return 100 * (1 - math.Sqrt(max(squares/count-mean*mean, 0)))
+	return math.Sqrt(max(squares/count-mean*mean, 0))
 }
 
 func share(used, total int64) float64 {

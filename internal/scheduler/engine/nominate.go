@@ -120,12 +120,13 @@ func (e *Engine) refusalsNow(c *class, ask Ask, n *node, all bool) []Refusal {
 			return out
 		}
 	}
-	if len(c.dims) == 0 {
-		return out
+	if len(c.dims) > 0 {
+		if g := c.describe(&c.slots[n.slot], n); all || !c.allows(g) {
+			out = append(out, c.betweenRefusals(g, n, all)...)
+		}
 	}
-	g := c.describe(&c.slots[n.slot], n)
-	if !all && c.allows(g) {
-		return out
+	if (all || len(out) == 0) && n.lacksFeatures(c.req) {
+		out = append(out, Refusal{Rule: RuleFeatures, Reason: reasonFeatures, Final: true})
 	}
-	return append(out, c.betweenRefusals(g, n, all)...)
+	return out
 }

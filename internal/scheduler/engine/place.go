@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"container/heap"
 	"math"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -74,6 +75,12 @@ func (e *Engine) chooseOneByOne(c *class, ask Ask, open []*group, scores []float
 			order.all = append(order.all, ranked{slot, scores[i] + c.slots[slot].score})
 		}
 	}
+	if scorers := scorersOf(c, ask); len(scorers) > 0 {
+		order.all = slices.DeleteFunc(order.all, func(r ranked) bool { return len(e.refusals(c, ask, e.slots[r.slot], false)) > 0 })
+		for _, s := range scorers {
+			e.scoreBy(c, s, order.all)
+		}
+	}
 	out := Choice{Class: c.key, Feasible: len(order.all)}
 	heap.Init(order)
 	for len(order.all) > 0 {
@@ -90,6 +97,35 @@ func (e *Engine) chooseOneByOne(c *class, ask Ask, open []*group, scores []float
 		return out, true
 	}
 	return Choice{}, false
+}
+
+// scorersOf are the extras that score nodes for a pod.
+func scorersOf(c *class, ask Ask) (out []Scorer) {
+	for _, x := range ask.Extras {
+		if s, ok := x.(Scorer); ok {
+			if rule, _ := s.Scored(); c.req.profile.Weights[rule] != 0 {
+				out = append(out, s)
+			}
+		}
+	}
+	return out
+}
+
+// scoreBy adds what one extra says of the nodes that are left.
+func (e *Engine) scoreBy(c *class, s Scorer, nodes []ranked) {
+	rule, relative := s.Scored()
+	raw, most := make([]float64, len(nodes)), 0.0
+	for i := range nodes {
+		raw[i] = float64(s.Score(NodeView{e, e.slots[nodes[i].slot]}))
+		most = max(most, raw[i])
+	}
+	scale := float64(c.req.profile.Weights[rule])
+	if relative && most > 0 {
+		scale *= 100 / most
+	}
+	for i := range nodes {
+		nodes[i].score += scale * raw[i]
+	}
 }
 
 // second is by how much the second node of a group scores below its first.

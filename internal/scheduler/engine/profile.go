@@ -41,6 +41,7 @@ type Profile struct {
 	Resources             []Weighted // that the strategy looks at
 	Shape                 []Point    // of RequestedToCapacityRatio
 	Balanced              []Weighted // that balance is computed over
+	VolumeShape           []Point    // of the use of storage
 
 	AddedAffinity *corev1.NodeAffinity // every pod's, beside its own
 
@@ -64,9 +65,10 @@ func DefaultProfile() *Profile {
 		Name: corev1.DefaultSchedulerName,
 		Weights: map[Rule]int64{
 			RuleTaints: 3, RuleNodeAffinity: 2, RuleSpread: 2, RuleInterPod: 2,
-			RuleResources: 1, RuleBalanced: 1, RuleImages: 1,
+			RuleResources: 1, RuleBalanced: 1, RuleImages: 1, RuleVolumeBinding: 1, RuleDevices: 2,
 		},
-		Strategy: LeastAllocated, Resources: both, Balanced: both,
+		VolumeShape: []Point{{0, 10}, {100, 0}},
+		Strategy:    LeastAllocated, Resources: both, Balanced: both,
 		DefaultSpread: systemSpread(), SystemSpread: true,
 		HardAffinityWeight:    1,
 		MinCandidatesPercent:  10,

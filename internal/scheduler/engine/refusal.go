@@ -21,6 +21,7 @@ const (
 	RuleSpread          Rule = "PodTopologySpread"
 	RuleInterPod        Rule = "InterPodAffinity"
 	RuleDevices         Rule = "DynamicResources"
+	RuleFeatures        Rule = "NodeDeclaredFeatures"
 	RuleBalanced        Rule = "NodeResourcesBalancedAllocation"
 	RuleImages          Rule = "ImageLocality"
 	RulePreemption      Rule = "DefaultPreemption"
@@ -57,6 +58,7 @@ const (
 	reasonExistingAnti  = "node(s) didn't satisfy existing pods anti-affinity rules"
 	reasonSpread        = "node(s) didn't match pod topology spread constraints"
 	reasonSpreadNoLabel = "node(s) didn't match pod topology spread constraints (missing required label)"
+	reasonFeatures      = "node(s) didn't match Pod's required features"
 	reasonNotHelpful    = "Preemption is not helpful for scheduling"
 	reasonNoVictims     = "No preemption victims found for incoming pod"
 )

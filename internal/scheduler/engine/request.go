@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ndf "k8s.io/component-helpers/nodedeclaredfeatures"
 	corev1helper "k8s.io/component-helpers/scheduling/corev1"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 )
@@ -30,6 +31,14 @@ type Ask struct {
 // as one decision takes, and is asked for nodes that all other rules allow.
 type Extra interface {
 	Refuse(n NodeView) []Refusal
+}
+
+// Scorer is an Extra that scores the nodes which it allows, from 0 to 100.
+type Scorer interface {
+	// Scored is the rule whose weight the score has, "" when it tells no nodes apart.
+	// A relative score counts by how much of the greatest it is.
+	Scored() (rule Rule, relative bool)
+	Score(n NodeView) int64
 }
 
 // NodeView is a node as an Extra sees it. While preemption is weighed, victims
@@ -70,7 +79,8 @@ type request struct {
 	tolerations []corev1.Toleration
 	priority    int32
 
-	images []string // at most maxImages
+	images   []string       // at most maxImages
+	features ndf.FeatureSet // that its node must declare
 
 	terms     podTerms
 	spread    []corev1.TopologySpreadConstraint
@@ -94,6 +104,7 @@ func (e *Engine) compile(ask Ask) *request {
 		priority: corev1helper.PodPriority(ask.Pod), terms: termsOf(ask.Pod), images: imagesOf(spec),
 	}
 	r.others = sortedKeys(r.amounts.Others)
+	r.features = featuresOf(spec)
 	r.spread, r.ownSpread = p.spreadOf(ask)
 	if !r.ownSpread {
 		r.byOwner = ask.Spread
@@ -240,6 +251,10 @@ func (e *Engine) keyOf(r *request) Key {
 	id.b = append(id.b, 0xff)
 	for _, image := range r.images {
 		id.text(image)
+	}
+	id.b = append(id.b, 0xff)
+	if !r.features.IsEmpty() {
+		id.text(r.features.String())
 	}
 	id.b = append(id.b, 0xff)
 	if spec.Affinity != nil {

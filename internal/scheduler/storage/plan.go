@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
@@ -35,8 +36,8 @@ type Plan struct {
 	pod   *corev1.Pod
 	off   map[engine.Rule]bool
 
-	bound     []*corev1.PersistentVolume // of claims that have theirs
-	missing   bool                       // a claim is bound to a volume that is not there
+	shape     []engine.Point             // how the use of storage becomes a score
+	bound     []*corev1.PersistentVolume // of claims that have theirs; nil: it is not there
 	open      []*corev1.PersistentVolumeClaim
 	exclusive []types.NamespacedName // claims that one pod at a time may use
 	attached  map[string][]string    // by driver: what the pod needs attached
@@ -64,7 +65,7 @@ func (d Decision) Empty() bool { return len(d.Bind)+len(d.Provision) == 0 }
 func (w *World) Plan(pod *corev1.Pod, profile *engine.Profile) (*Plan, string) {
 	p := &Plan{world: w, pod: pod, attached: map[string][]string{}}
 	if profile != nil {
-		p.off = profile.Off
+		p.off, p.shape = profile.Off, profile.VolumeShape
 	}
 	any, unbound := false, false
 	for i := range pod.Spec.Volumes {
@@ -120,11 +121,7 @@ func (p *Plan) add(claim *corev1.PersistentVolumeClaim) (unbound bool) {
 	}
 	switch {
 	case Bound(claim):
-		if v := p.world.volumes[claim.Spec.VolumeName]; v != nil {
-			p.bound = append(p.bound, v)
-		} else {
-			p.missing = true
-		}
+		p.bound = append(p.bound, p.world.volumes[claim.Spec.VolumeName])
 	case p.world.waits(claim) && claim.Spec.VolumeName == "":
 		p.open = append(p.open, claim)
 	default:
@@ -153,87 +150,72 @@ func (w *World) attachment(claim *corev1.PersistentVolumeClaim) (driver, handle 
 func (p *Plan) Refuse(n engine.NodeView) []engine.Refusal {
 	for _, rule := range []struct {
 		name  engine.Rule
-		ask   func(engine.NodeView) string
+		ask   func(engine.NodeView) []string
 		final bool
 	}{
 		{engine.RuleVolumeSharing, p.refusalBySharing, false},
 		{engine.RuleVolumeLimits, p.refusalByLimits, false},
-		{engine.RuleVolumeBinding, p.refusalByBinding, true},
+		{engine.RuleVolumeBinding, p.refusalsByBinding, true},
 		{engine.RuleVolumeZone, p.refusalByZone, true},
 	} {
 		if p.off[rule.name] {
 			continue
 		}
-		if reason := rule.ask(n); reason != "" {
-			return []engine.Refusal{{Rule: rule.name, Reason: reason, Final: rule.final}}
+		var out []engine.Refusal
+		for _, reason := range rule.ask(n) {
+			out = append(out, engine.Refusal{Rule: rule.name, Reason: reason, Final: rule.final})
+		}
+		if len(out) > 0 {
+			return out
 		}
 	}
 	return nil
 }
 
-func (p *Plan) refusalBySharing(n engine.NodeView) string {
+func (p *Plan) refusalBySharing(n engine.NodeView) []string {
 	for _, key := range p.exclusive {
 		for uid, other := range p.world.users[key] {
 			if uid != p.pod.UID && n.Placed(other) {
-				return reasonExclusive
+				return []string{reasonExclusive}
 			}
 		}
 	}
 	if p.disks {
 		for other := range n.Pods {
 			if sharesDisk(p.pod, other) {
-				return reasonDisk
+				return []string{reasonDisk}
 			}
 		}
 	}
-	return ""
+	return nil
 }
 
-func (p *Plan) refusalByLimits(n engine.NodeView) string {
-	node := p.world.nodes[n.Object().Name]
-	if node == nil || len(p.attached) == 0 {
-		return ""
+func (p *Plan) refusalsByBinding(n engine.NodeView) (out []string) {
+	there, reachable := p.boundOn(n.Object())
+	if !reachable {
+		out = append(out, reasonNodeOf)
 	}
-	for i := range node.Spec.Drivers {
-		d := &node.Spec.Drivers[i]
-		wanted := p.attached[d.Name]
-		if len(wanted) == 0 || d.Allocatable == nil || d.Allocatable.Count == nil {
-			continue
-		}
-		there := map[string]bool{}
-		for pod := range n.Pods {
-			for _, key := range p.world.uses[pod.UID] {
-				claim := p.world.claims[key]
-				if claim == nil {
-					continue
-				}
-				if driver, handle := p.world.attachment(claim); driver == d.Name {
-					there[handle] = true
-				}
-			}
-		}
-		before := len(there)
-		for _, handle := range wanted {
-			there[handle] = true
-		}
-		if len(there) > before && len(there) > int(*d.Allocatable.Count) {
-			return reasonLimit
-		}
+	if _, reason := p.on(n.Object()); reason != "" {
+		out = append(out, reason)
 	}
-	return ""
+	if !there {
+		out = append(out, reasonNotThere)
+	}
+	return out
 }
 
-func (p *Plan) refusalByBinding(n engine.NodeView) string {
-	if p.missing {
-		return reasonNotThere
-	}
+// boundOn reports whether the volumes that claims have are there, and whether a node
+// reaches those before the first that is not.
+func (p *Plan) boundOn(node *corev1.Node) (there, reachable bool) {
 	for _, v := range p.bound {
-		if volume.CheckNodeAffinity(v, n.Object().Labels) != nil {
-			return reasonNodeOf
+		switch {
+		case v == nil:
+			return false, true
+		case volume.CheckNodeAffinity(v, node.Labels) != nil:
+			return true, false
 		}
 	}
-	_, reason := p.on(n.Object())
-	return reason
+	return true, true
 }
 
 // Decide is what has to be done for the pod's claims on a node that the plan
@@ -264,14 +246,14 @@ func (p *Plan) on(node *corev1.Node) (Decision, string) {
 		// A claim that another pod has begun to bind goes where that one decided.
 		if at := p.world.selectedNode(key, claim); at != "" {
 			if at != node.Name {
-				return d, reasonNodeOf
+				return d, reasonNoVolume
 			}
 			provision = append(provision, claim)
 			continue
 		}
 		if name := p.world.takenFor(key); name != "" {
 			if v := p.world.volumes[name]; v == nil || volume.CheckNodeAffinity(v, node.Labels) != nil {
-				return d, reasonNodeOf
+				return d, reasonNoVolume
 			}
 			d.Bind = append(d.Bind, Binding{name, key})
 			continue
@@ -344,7 +326,7 @@ func (w *World) provisionRefusal(claim *corev1.PersistentVolumeClaim, node *core
 	}) {
 		return reasonNoVolume
 	}
-	if !w.hasCapacity(class, claim, node) {
+	if _, enough := w.capacityFor(class, claim, node); !enough {
 		return reasonCapacity
 	}
 	return ""
@@ -359,15 +341,16 @@ func allows(t corev1.TopologySelectorTerm, set map[string]string) bool {
 	return true
 }
 
-// hasCapacity asks what drivers that report capacity have reported.
-func (w *World) hasCapacity(class *storagev1.StorageClass, claim *corev1.PersistentVolumeClaim, node *corev1.Node) bool {
+// capacityFor asks what drivers that report capacity have reported: what there is of
+// it for a node, if that is known, and whether it is enough.
+func (w *World) capacityFor(class *storagev1.StorageClass, claim *corev1.PersistentVolumeClaim, node *corev1.Node) (most *resource.Quantity, enough bool) {
 	driver := w.drivers[class.Provisioner]
 	if driver == nil || driver.Spec.StorageCapacity == nil || !*driver.Spec.StorageCapacity {
-		return true
+		return nil, true
 	}
 	size, ok := claim.Spec.Resources.Requests[corev1.ResourceStorage]
 	if !ok {
-		return true
+		return nil, true
 	}
 	for _, c := range w.capacities {
 		limit := c.MaximumVolumeSize
@@ -377,9 +360,13 @@ func (w *World) hasCapacity(class *storagev1.StorageClass, claim *corev1.Persist
 		if c.StorageClassName != class.Name || limit == nil || limit.Cmp(size) < 0 || c.NodeTopology == nil {
 			continue
 		}
-		if s, err := metav1.LabelSelectorAsSelector(c.NodeTopology); err == nil && s.Matches(labels.Set(node.Labels)) {
-			return true
+		if s, err := metav1.LabelSelectorAsSelector(c.NodeTopology); err != nil || !s.Matches(labels.Set(node.Labels)) {
+			continue
+		}
+		enough = true
+		if c.Capacity != nil && (most == nil || c.Capacity.Cmp(*most) > 0) {
+			most = c.Capacity
 		}
 	}
-	return false
+	return most, enough
 }

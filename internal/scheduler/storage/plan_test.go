@@ -87,3 +87,107 @@ func TestWhereVolumesLetAPodGo(t *testing.T) {
 		t.Errorf("preemption: %+v, %s", found, why.Message())
 	}
 }
+
+// limited makes a node that can attach one volume of a driver.
+func limited(name string) *storagev1.CSINode {
+	one := int32(1)
+	return &storagev1.CSINode{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: storagev1.CSINodeSpec{Drivers: []storagev1.CSINodeDriver{
+		{Name: "csi.example.com", Allocatable: &storagev1.VolumeNodeResources{Count: &one}}}}}
+}
+
+func TestWhatANodeCanAttach(t *testing.T) {
+	yes, volume := true, "pv-left"
+	for _, tt := range []struct {
+		name, want string
+		set        []any
+	}{
+		{"nothing is known of the node", "", nil},
+		{"the driver need not be there", "", []any{&storagev1.CSIDriver{ObjectMeta: metav1.ObjectMeta{Name: "csi.example.com"}}}},
+		{"the driver must be there", "csi.example.com CSI driver is not installed on the node", []any{
+			&storagev1.CSIDriver{ObjectMeta: metav1.ObjectMeta{Name: "csi.example.com"}, Spec: storagev1.CSIDriverSpec{PreventPodSchedulingIfMissing: &yes}}}},
+		{"the driver must be there, and is", "", []any{limited("n1"),
+			&storagev1.CSIDriver{ObjectMeta: metav1.ObjectMeta{Name: "csi.example.com"}, Spec: storagev1.CSIDriverSpec{PreventPodSchedulingIfMissing: &yes}}}},
+		{"one that no pod uses is still attached", reasonLimit, []any{limited("n1"), &storagev1.VolumeAttachment{ObjectMeta: metav1.ObjectMeta{Name: "a"},
+			Spec: storagev1.VolumeAttachmentSpec{NodeName: "n1", Attacher: "csi.example.com", Source: storagev1.VolumeAttachmentSource{PersistentVolumeName: &volume}}}}},
+	} {
+		w, e := New(), engine.New(func(string) map[string]string { return nil })
+		e.SetNode(node("n1", "a"))
+		w.give("left", corev1.ReadWriteOnce, "")
+		w.give("mine", corev1.ReadWriteOnce, "")
+		for _, obj := range tt.set {
+			w.Set(obj, false)
+		}
+		p := user("p", "mine", 0)
+		plan, _ := w.Plan(p, nil)
+		why := e.Explain(engine.Ask{Pod: p, Extras: []engine.Extra{plan}})
+		got := ""
+		if len(why.Nodes) > 0 {
+			got = why.Nodes[0].Refusals[0].Reason
+		}
+		if got != tt.want {
+			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+// late adds a claim that is bound when its pod has a node.
+func (w *World) late(name, size string) {
+	wait, class := storagev1.VolumeBindingWaitForFirstConsumer, "late"
+	w.Set(&storagev1.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: class}, Provisioner: "csi.example.com", VolumeBindingMode: &wait}, false)
+	claim := &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}}
+	claim.Spec.StorageClassName = &class
+	claim.Spec.Resources.Requests = corev1.ResourceList{corev1.ResourceStorage: resource.MustParse(size)}
+	w.Set(claim, false)
+}
+
+// reports makes a driver say what it has in a zone.
+func (w *World) reports(zone, capacity string) {
+	yes, size := true, resource.MustParse(capacity)
+	w.Set(&storagev1.CSIDriver{ObjectMeta: metav1.ObjectMeta{Name: "csi.example.com"}, Spec: storagev1.CSIDriverSpec{StorageCapacity: &yes}}, false)
+	w.Set(&storagev1.CSIStorageCapacity{ObjectMeta: metav1.ObjectMeta{Name: zone}, StorageClassName: "late", Capacity: &size,
+		NodeTopology: &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelTopologyZone: zone}}}, false)
+}
+
+func TestGoesWhereMoreStorageIsLeft(t *testing.T) {
+	for _, tt := range []struct{ a, b, want string }{
+		{"10Gi", "100Gi", "n2"}, {"100Gi", "10Gi", "n1"}, {"1Gi", "10Gi", "n2"},
+	} {
+		w, e := New(), engine.New(func(string) map[string]string { return nil })
+		e.SetNode(node("n1", "a"))
+		e.SetNode(node("n2", "b"))
+		w.late("claim", "5Gi")
+		w.reports("a", tt.a)
+		w.reports("b", tt.b)
+		p := user("p", "claim", 0)
+		plan, problem := w.Plan(p, engine.DefaultProfile())
+		if problem != "" {
+			t.Fatal(problem)
+		}
+		if got, _ := e.Place(engine.Ask{Pod: p, Extras: []engine.Extra{plan}}); got != tt.want {
+			t.Errorf("%s and %s: got %s, want %s", tt.a, tt.b, got, tt.want)
+		}
+	}
+}
+
+// A node may have more than one thing against a pod's claims.
+func TestAllReasonsOfANode(t *testing.T) {
+	w, e := New(), engine.New(func(string) map[string]string { return nil })
+	e.SetNode(node("n1", "a"))
+	w.give("there", corev1.ReadWriteOnce, "")
+	w.late("late", "5Gi")
+	w.reports("a", "1Gi")
+	v := w.Volume("pv-there").DeepCopy()
+	v.Spec.NodeAffinity = &corev1.VolumeNodeAffinity{Required: &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{
+		MatchExpressions: []corev1.NodeSelectorRequirement{{Key: corev1.LabelTopologyZone, Operator: corev1.NodeSelectorOpIn, Values: []string{"b"}}}}}}}
+	w.Set(v, false)
+	p := user("p", "there", 0)
+	p.Spec.Volumes = append(p.Spec.Volumes, user("q", "late", 0).Spec.Volumes...)
+	plan, problem := w.Plan(p, nil)
+	if problem != "" {
+		t.Fatal(problem)
+	}
+	want := "0/1 nodes are available: 1 node(s) did not have enough free storage, 1 node(s) didn't match PersistentVolume's node affinity."
+	if got := e.Explain(engine.Ask{Pod: p, Extras: []engine.Extra{plan}}).Message(); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}

@@ -17,6 +17,8 @@ type World struct {
 	drivers    map[string]*storagev1.CSIDriver
 	capacities map[types.NamespacedName]*storagev1.CSIStorageCapacity
 
+	attachments map[string]map[string]*storagev1.VolumeAttachment // by node, by name
+
 	users map[types.NamespacedName]map[types.UID]*corev1.Pod // placed pods by claim
 	uses  map[types.UID][]types.NamespacedName
 
@@ -29,18 +31,19 @@ type World struct {
 // New returns a world without volumes.
 func New() *World {
 	return &World{
-		claims:     map[types.NamespacedName]*corev1.PersistentVolumeClaim{},
-		volumes:    map[string]*corev1.PersistentVolume{},
-		classes:    map[string]*storagev1.StorageClass{},
-		nodes:      map[string]*storagev1.CSINode{},
-		drivers:    map[string]*storagev1.CSIDriver{},
-		capacities: map[types.NamespacedName]*storagev1.CSIStorageCapacity{},
-		users:      map[types.NamespacedName]map[types.UID]*corev1.Pod{},
-		uses:       map[types.UID][]types.NamespacedName{},
-		taken:      map[string]types.NamespacedName{},
-		placed:     map[types.NamespacedName]string{},
-		owners:     map[types.UID]Decision{},
-		chosen:     map[types.NamespacedName]types.UID{},
+		claims:      map[types.NamespacedName]*corev1.PersistentVolumeClaim{},
+		volumes:     map[string]*corev1.PersistentVolume{},
+		classes:     map[string]*storagev1.StorageClass{},
+		nodes:       map[string]*storagev1.CSINode{},
+		drivers:     map[string]*storagev1.CSIDriver{},
+		capacities:  map[types.NamespacedName]*storagev1.CSIStorageCapacity{},
+		attachments: map[string]map[string]*storagev1.VolumeAttachment{},
+		users:       map[types.NamespacedName]map[types.UID]*corev1.Pod{},
+		uses:        map[types.UID][]types.NamespacedName{},
+		taken:       map[string]types.NamespacedName{},
+		placed:      map[types.NamespacedName]string{},
+		owners:      map[types.UID]Decision{},
+		chosen:      map[types.NamespacedName]types.UID{},
 	}
 }
 
@@ -60,6 +63,14 @@ func (w *World) Set(obj any, deleted bool) bool {
 		keep(w.drivers, o.Name, o, deleted)
 	case *storagev1.CSIStorageCapacity:
 		keep(w.capacities, types.NamespacedName{Namespace: o.Namespace, Name: o.Name}, o, deleted)
+	case *storagev1.VolumeAttachment:
+		if w.attachments[o.Spec.NodeName] == nil {
+			w.attachments[o.Spec.NodeName] = map[string]*storagev1.VolumeAttachment{}
+		}
+		keep(w.attachments[o.Spec.NodeName], o.Name, o, deleted)
+		if len(w.attachments[o.Spec.NodeName]) == 0 {
+			delete(w.attachments, o.Spec.NodeName)
+		}
 	default:
 		return false
 	}

@@ -21,7 +21,7 @@ var zoneLabels = map[string][]string{
 // severalZones separates the zones of a volume that is in several.
 const severalZones = "__"
 
-func (p *Plan) refusalByZone(n engine.NodeView) string {
+func (p *Plan) refusalByZone(n engine.NodeView) []string {
 	set := n.Object().Labels
 	inZones := false
 	for key := range zoneLabels {
@@ -30,16 +30,19 @@ func (p *Plan) refusalByZone(n engine.NodeView) string {
 		}
 	}
 	if !inZones {
-		return "" // a cluster without zones
+		return nil // a cluster without zones
 	}
 	for _, v := range p.bound {
+		if v == nil {
+			continue
+		}
 		for key, names := range zoneLabels {
 			if zones, ok := v.Labels[key]; ok && !inZone(set, names, strings.Split(zones, severalZones)) {
-				return reasonZone
+				return []string{reasonZone}
 			}
 		}
 	}
-	return ""
+	return nil
 }
 
 func inZone(set map[string]string, names, zones []string) bool {
