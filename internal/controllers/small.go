@@ -11,6 +11,7 @@ import (
 	"github.com/sinawi/sinawi/internal/controllers/policystatus"
 	"github.com/sinawi/sinawi/internal/controllers/resourceclaim"
 	"github.com/sinawi/sinawi/internal/controllers/servicelb"
+	"github.com/sinawi/sinawi/internal/controllers/storagemigration"
 	"github.com/sinawi/sinawi/internal/controllers/tokencleaner"
 )
 
@@ -21,6 +22,9 @@ func (s *Set) small(add adder, opts Options, all generic) {
 	add("resourceclaim", func(d loop.Deps) func(context.Context) error { return resourceclaim.New(d).Run })
 	add("legacy-serviceaccount-token-cleaner", func(d loop.Deps) func(context.Context) error {
 		return tokencleaner.New(d, opts.Now).Run
+	})
+	add("storageversionmigration", func(d loop.Deps) func(context.Context) error {
+		return storagemigration.New(d, all.discovery, all.metadata, all.mapper).Run
 	})
 	add("policystatus", func(d loop.Deps) func(context.Context) error {
 		check := &validating.TypeChecker{
