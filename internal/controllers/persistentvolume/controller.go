@@ -324,14 +324,23 @@ func (c *Controller) volume(ctx context.Context, key loop.Key) (time.Duration, e
 		}
 		v = changed
 	}
-	if plan.phase != "" && v.Status.Phase != plan.phase {
-		changed := v.DeepCopy()
-		changed.Status.Phase, changed.Status.Message = plan.phase, plan.reason
-		if err := c.Client.Status().Update(ctx, changed); err != nil {
-			return 0, fmt.Errorf("write phase of volume %s: %w", v.Name, err)
-		}
+	if plan.erase != "" {
+		return 0, c.erase(ctx, v, plan.erase)
 	}
-	return 0, nil
+	return 0, c.writePhase(ctx, v, plan)
+}
+
+func (c *Controller) writePhase(ctx context.Context, v *corev1.PersistentVolume, plan volumePlan) error {
+	told := plan.phase != corev1.VolumeFailed || v.Status.Message == plan.reason
+	if plan.phase == "" || v.Status.Phase == plan.phase && told {
+		return nil
+	}
+	changed := v.DeepCopy()
+	changed.Status.Phase, changed.Status.Message = plan.phase, plan.reason
+	if err := c.Client.Status().Update(ctx, changed); err != nil {
+		return fmt.Errorf("write phase of volume %s: %w", v.Name, err)
+	}
+	return nil
 }
 
 // claimOf is the claim that a volume names, nil if it is gone. That is asked of the

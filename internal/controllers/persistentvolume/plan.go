@@ -2,6 +2,7 @@ package persistentvolume
 
 import (
 	"fmt"
+	"path"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -181,6 +182,7 @@ type volumePlan struct {
 	reason string                       // why it Failed
 	// unbind takes the claim off; the reference stays if its user wrote it.
 	unbind bool
+	erase  string // the directory below /tmp that goes, and the volume with it
 	event  *event
 }
 
@@ -212,21 +214,52 @@ func planVolume(v *corev1.PersistentVolume, claim *corev1.PersistentVolumeClaim)
 
 // planReleased is for a volume whose claim is gone.
 func planReleased(v *corev1.PersistentVolume) volumePlan {
+	failed := func(reason, message string) volumePlan {
+		if v.Status.Phase == corev1.VolumeFailed && v.Status.Message == message {
+			return volumePlan{}
+		}
+		return volumePlan{phase: corev1.VolumeFailed, reason: message, event: warning(reason, message)}
+	}
 	switch {
-	case v.Status.Phase == corev1.VolumeFailed:
-		return volumePlan{}
-	case v.Status.Phase != corev1.VolumeReleased:
+	case v.Status.Phase != corev1.VolumeReleased && v.Status.Phase != corev1.VolumeFailed:
 		return volumePlan{phase: corev1.VolumeReleased}
 	case v.Spec.PersistentVolumeReclaimPolicy == corev1.PersistentVolumeReclaimRecycle:
-		return volumePlan{phase: corev1.VolumeFailed, reason: "RecyclerNotFound", event: warning("VolumeFailedRecycle", "No recycler plugin found for the volume!")}
+		return failed("VolumeFailedRecycle", "No recycler plugin found for the volume!")
 	case v.Spec.PersistentVolumeReclaimPolicy == corev1.PersistentVolumeReclaimDelete && !external(v):
-		const message = "no volume plugin that deletes it; delete the data and the PersistentVolume by hand"
-		return volumePlan{phase: corev1.VolumeFailed, reason: message, event: warning("VolumeFailedDelete", message)}
+		if problem := undeletable(v); problem != "" {
+			return failed("VolumeFailedDelete", problem)
+		}
+		return volumePlan{erase: v.Spec.HostPath.Path}
 	}
 	return volumePlan{}
 }
 
+// hostPath is the provisioner of directories of the machine, for tests.
+const hostPath = "kubernetes.io/host-path"
+
+// undeletable says why nobody here can delete a volume: only what was put below /tmp
+// for a test can be.
+func undeletable(v *corev1.PersistentVolume) string {
+	s := &v.Spec.PersistentVolumeSource
+	problem := "no volume plugin matched"
+	switch by := v.Annotations[volume.AnnDynamicallyProvisioned]; {
+	case by != "" && by != hostPath:
+		return "no volume plugin matched name: " + by
+	case s.HostPath != nil && temporary(s.HostPath.Path):
+		return ""
+	case s.HostPath != nil:
+		return "host_path deleter only supports /tmp/.+ but received provided " + s.HostPath.Path
+	case s.NFS != nil, s.FC != nil, s.ISCSI != nil:
+		problem = "no deletable volume plugin matched"
+	}
+	return fmt.Sprintf("error getting deleter volume plugin for volume %q: %s", v.Name, problem)
+}
+
+// temporary reports whether a directory is below /tmp.
+func temporary(dir string) bool { return strings.HasPrefix(path.Clean(dir), "/tmp/") }
+
 // external says that a provisioner outside deletes the volume.
 func external(v *corev1.PersistentVolume) bool {
-	return v.Annotations[volume.AnnDynamicallyProvisioned] != "" || v.Annotations[volume.AnnMigratedTo] != "" || v.Spec.CSI != nil
+	by := v.Annotations[volume.AnnDynamicallyProvisioned]
+	return by != "" && !strings.HasPrefix(by, "kubernetes.io/") || v.Annotations[volume.AnnMigratedTo] != "" || v.Spec.CSI != nil
 }

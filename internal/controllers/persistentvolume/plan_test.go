@@ -1,6 +1,7 @@
 package persistentvolume
 
 import (
+	"os"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -173,8 +174,70 @@ func TestPlanVolume(t *testing.T) {
 			}
 		})
 	}
-	if got := planVolume(disk("a", "1Gi", of("1", corev1.VolumeReleased), policy(corev1.PersistentVolumeReclaimDelete)), nil); got.phase != corev1.VolumeFailed || got.event == nil {
-		t.Errorf("what nobody can delete is not said to have failed: %+v", got)
+}
+
+func TestWhoDeletesAReleasedVolume(t *testing.T) {
+	in := func(s corev1.PersistentVolumeSource) func(*corev1.PersistentVolume) {
+		return func(v *corev1.PersistentVolume) { v.Spec.PersistentVolumeSource = s }
+	}
+	host := func(path string) func(*corev1.PersistentVolume) {
+		return in(corev1.PersistentVolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: path}})
+	}
+	by := func(name string) func(*corev1.PersistentVolume) {
+		return func(v *corev1.PersistentVolume) {
+			v.Annotations = map[string]string{volume.AnnDynamicallyProvisioned: name}
+		}
+	}
+	for name, tt := range map[string]struct {
+		change         []func(*corev1.PersistentVolume)
+		erase, problem string
+	}{
+		"a temporary directory":          {[]func(*corev1.PersistentVolume){host("/tmp/a/b")}, "/tmp/a/b", ""},
+		"one that was made for it":       {[]func(*corev1.PersistentVolume){host("/tmp/a"), by(hostPath)}, "/tmp/a", ""},
+		"a directory":                    {[]func(*corev1.PersistentVolume){host("/srv/a")}, "", "host_path deleter only supports /tmp/.+ but received provided /srv/a"},
+		"all temporary directories":      {[]func(*corev1.PersistentVolume){host("/tmp/")}, "", "host_path deleter only supports /tmp/.+ but received provided /tmp/"},
+		"a directory that only looks so": {[]func(*corev1.PersistentVolume){host("/tmp/../a")}, "", "host_path deleter only supports /tmp/.+ but received provided /tmp/../a"},
+		"a share":                        {[]func(*corev1.PersistentVolume){in(corev1.PersistentVolumeSource{NFS: &corev1.NFSVolumeSource{}})}, "", `error getting deleter volume plugin for volume "a": no deletable volume plugin matched`},
+		"a disk":                         {[]func(*corev1.PersistentVolume){in(corev1.PersistentVolumeSource{Local: &corev1.LocalVolumeSource{}})}, "", `error getting deleter volume plugin for volume "a": no volume plugin matched`},
+		"of a provisioner that is gone":  {[]func(*corev1.PersistentVolume){by("kubernetes.io/old")}, "", "no volume plugin matched name: kubernetes.io/old"},
+		"of a provisioner":               {[]func(*corev1.PersistentVolume){host("/tmp/a"), by("example.com/p")}, "", ""},
+		"of a driver":                    {[]func(*corev1.PersistentVolume){in(corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{}})}, "", ""},
+	} {
+		v := disk("a", "1Gi", of("1", corev1.VolumeReleased))
+		v.Spec.PersistentVolumeReclaimPolicy = corev1.PersistentVolumeReclaimDelete
+		for _, change := range tt.change {
+			change(v)
+		}
+		got := planVolume(v, nil)
+		if got.erase != tt.erase || got.reason != tt.problem || (got.event != nil) != (tt.problem != "") {
+			t.Errorf("%s: %+v", name, got)
+		}
+		v.Status.Phase, v.Status.Message = corev1.VolumeFailed, tt.problem
+		if again := planVolume(v, nil); tt.problem != "" && again != (volumePlan{}) {
+			t.Errorf("%s: told twice: %+v", name, again)
+		}
+	}
+}
+
+func TestEraseStaysBelow(t *testing.T) {
+	top, other := t.TempDir(), t.TempDir()
+	for _, dir := range []string{top + "/a/b", top + "/kept"} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink(other, top+"/out"); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{top + "/a", top + "/out", top + "/absent"} {
+		if err := eraseBelow(top, dir); err != nil {
+			t.Errorf("%s: %v", dir, err)
+		}
+	}
+	for dir, there := range map[string]bool{top + "/a": false, top + "/out": false, top + "/kept": true, other: true} {
+		if _, err := os.Lstat(dir); (err == nil) != there {
+			t.Errorf("%s: %v, should be there: %v", dir, err, there)
+		}
 	}
 }
 
