@@ -63,7 +63,7 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 		c.triggers.Forget(key)
 		return 0, c.remove(ctx, have)
 	}
-	if err != nil || service.DeletionTimestamp != nil || len(service.Spec.Selector) == 0 {
+	if err != nil || service.DeletionTimestamp != nil || len(service.Spec.Selector) == 0 || service.Spec.Type == corev1.ServiceTypeExternalName {
 		return 0, err
 	}
 	pods, err := backend.Pods(ctx, c.Cache, service)
@@ -75,17 +75,25 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 		return 0, nil
 	}
 	backend.Stamp(&next.ObjectMeta, since)
-	switch {
-	case have == nil:
+	return 0, c.write(ctx, have, next)
+}
+
+func (c *Controller) write(ctx context.Context, have, next *corev1.Endpoints) (err error) {
+	if have == nil {
 		err = c.Client.Create(ctx, next)
-	default:
+	} else {
 		err = c.Client.Update(ctx, next)
 	}
-	// One that exists but is not in the cache yet brings its own event.
-	if err == nil || apierrors.IsAlreadyExists(err) || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
-		return 0, nil
+	switch {
+	case err == nil, apierrors.IsAlreadyExists(err), apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+		return nil // one that exists but is not in the cache yet brings its own event
+	case apierrors.IsConflict(err):
+	case have == nil:
+		c.Events.Eventf(next, corev1.EventTypeWarning, "FailedToCreateEndpoint", "Failed to create endpoint for service %v/%v: %v", next.Namespace, next.Name, err)
+	default:
+		c.Events.Eventf(next, corev1.EventTypeWarning, "FailedToUpdateEndpoint", "Failed to update endpoint %v/%v: %v", next.Namespace, next.Name, err)
 	}
-	return 0, fmt.Errorf("write endpoints %s: %w", key, err)
+	return fmt.Errorf("write endpoints %s/%s: %w", next.Namespace, next.Name, err)
 }
 
 func (c *Controller) remove(ctx context.Context, have *corev1.Endpoints) error {

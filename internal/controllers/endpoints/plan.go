@@ -4,7 +4,9 @@ package endpoints
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -70,30 +72,56 @@ type member struct {
 	ready   bool
 }
 
-// subsets puts pods with the same ports together.
+// subsets puts addresses together that serve at the same ports, and ports that the
+// same addresses serve.
 func subsets(service *corev1.Service, pods []*corev1.Pod) []corev1.EndpointSubset {
-	byPorts := map[string]*corev1.EndpointSubset{}
+	var members []member
+	at := map[string][]int{} // members by port
+	ports := map[string]corev1.EndpointPort{}
 	for _, pod := range pods {
 		m, ok := memberOf(service, pod)
 		if !ok {
 			continue
 		}
-		id := portsID(m.ports)
-		if byPorts[id] == nil {
-			byPorts[id] = &corev1.EndpointSubset{Ports: m.ports}
+		for _, port := range m.ports {
+			id := portID(port)
+			ports[id], at[id] = port, append(at[id], len(members))
 		}
-		if m.ready {
-			byPorts[id].Addresses = append(byPorts[id].Addresses, m.address)
-		} else {
-			byPorts[id].NotReadyAddresses = append(byPorts[id].NotReadyAddresses, m.address)
+		if len(m.ports) == 0 {
+			at[""] = append(at[""], len(members))
+		}
+		members = append(members, m)
+	}
+	byMembers := map[string]*corev1.EndpointSubset{}
+	for id, who := range at {
+		key := fmt.Sprint(who)
+		if byMembers[key] == nil {
+			byMembers[key] = subsetOf(members, who)
+		}
+		if id != "" {
+			byMembers[key].Ports = append(byMembers[key].Ports, ports[id])
 		}
 	}
 	var out []corev1.EndpointSubset
-	for _, id := range slices.Sorted(maps.Keys(byPorts)) {
-		slices.SortFunc(byPorts[id].Addresses, byIP)
-		slices.SortFunc(byPorts[id].NotReadyAddresses, byIP)
-		out = append(out, *byPorts[id])
+	for _, subset := range byMembers {
+		backend.Sort(subset.Ports)
+		out = append(out, *subset)
 	}
+	backend.Sort(out)
+	return out
+}
+
+func subsetOf(members []member, who []int) *corev1.EndpointSubset {
+	out := &corev1.EndpointSubset{}
+	for _, i := range who {
+		if m := &members[i]; m.ready {
+			out.Addresses = append(out.Addresses, m.address)
+		} else {
+			out.NotReadyAddresses = append(out.NotReadyAddresses, m.address)
+		}
+	}
+	slices.SortFunc(out.Addresses, byIP)
+	slices.SortFunc(out.NotReadyAddresses, byIP)
 	return out
 }
 
@@ -127,9 +155,6 @@ func memberOf(service *corev1.Service, pod *corev1.Pod) (member, bool) {
 			})
 		}
 	}
-	slices.SortFunc(m.ports, func(a, b corev1.EndpointPort) int {
-		return cmp.Or(strings.Compare(a.Name, b.Name), cmp.Compare(a.Port, b.Port), strings.Compare(string(a.Protocol), string(b.Protocol)))
-	})
 	// A service with ports has nothing to offer in a pod that serves none of them.
 	return m, len(m.ports) > 0 || len(service.Spec.Ports) == 0
 }
@@ -144,41 +169,49 @@ func family(service *corev1.Service, pod *corev1.Pod) corev1.IPFamily {
 	return backend.Family(pod.Status.PodIP)
 }
 
-func portsID(ports []corev1.EndpointPort) string {
-	var b strings.Builder
-	for _, p := range ports {
-		b.WriteString(p.Name + "|" + strconv.Itoa(int(p.Port)) + "|" + string(p.Protocol) + ";")
+func portID(p corev1.EndpointPort) string {
+	protocol := ""
+	if p.AppProtocol != nil {
+		protocol = *p.AppProtocol
 	}
-	return b.String()
+	return p.Name + "|" + strconv.Itoa(int(p.Port)) + "|" + string(p.Protocol) + "|" + protocol
 }
 
 func byIP(a, b corev1.EndpointAddress) int {
 	return cmp.Or(strings.Compare(a.IP, b.IP), strings.Compare(string(a.TargetRef.UID), string(b.TargetRef.UID)))
 }
 
-// truncate keeps as many addresses as one object may hold, ready ones first.
+// truncate keeps as many addresses as one object may hold, ready ones first, and of
+// each set its share.
 func truncate(sets []corev1.EndpointSubset) ([]corev1.EndpointSubset, bool) {
-	total := 0
+	ready, other := 0, 0
 	for i := range sets {
-		total += len(sets[i].Addresses) + len(sets[i].NotReadyAddresses)
+		ready += len(sets[i].Addresses)
+		other += len(sets[i].NotReadyAddresses)
 	}
-	if total <= capacity {
+	switch {
+	case ready+other <= capacity:
 		return sets, false
+	case ready > capacity:
+		share(sets, ready, capacity, func(s *corev1.EndpointSubset) *[]corev1.EndpointAddress {
+			s.NotReadyAddresses = nil
+			return &s.Addresses
+		})
+	default:
+		share(sets, other, capacity-ready, func(s *corev1.EndpointSubset) *[]corev1.EndpointAddress { return &s.NotReadyAddresses })
 	}
-	room := capacity
+	return sets, true
+}
+
+// share leaves so many of all addresses, each set its part of that, rounded up as long
+// as there is room.
+func share(sets []corev1.EndpointSubset, all, room int, of func(*corev1.EndpointSubset) *[]corev1.EndpointAddress) {
+	left := room
 	for i := range sets {
-		n := min(room, len(sets[i].Addresses))
-		sets[i].Addresses = sets[i].Addresses[:n]
-		room -= n
+		addresses := of(&sets[i])
+		part := int(math.Ceil(float64(len(*addresses)) / float64(all) * float64(room)))
+		n := min(part, left, len(*addresses))
+		*addresses = (*addresses)[:n]
+		left -= n
 	}
-	var out []corev1.EndpointSubset
-	for _, s := range sets {
-		n := min(room, len(s.NotReadyAddresses))
-		s.NotReadyAddresses = s.NotReadyAddresses[:n]
-		room -= n
-		if len(s.Addresses)+len(s.NotReadyAddresses) > 0 {
-			out = append(out, s)
-		}
-	}
-	return out, true
 }

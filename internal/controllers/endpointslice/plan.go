@@ -134,6 +134,7 @@ func collect(groups map[string]*group, s snapshot, family corev1.IPFamily) {
 		ports := portsOf(s.service, pod)
 		id := groupID(discoveryv1.AddressType(family), ports)
 		if groups[id] == nil {
+			backend.Sort(ports)
 			groups[id] = &group{family: family, ports: ports}
 		}
 		groups[id].endpoints = append(groups[id].endpoints, endpoint(s.service, pod, address, zone))

@@ -3,6 +3,7 @@ package volumeprotection
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -28,15 +29,28 @@ func (c *Controller) noteUse(ctx context.Context, claim *corev1.PersistentVolume
 	for i := range pods {
 		used = used || refers(&pods[i], claim)
 	}
-	changed := claim.DeepCopy()
-	if !setUnused(&changed.Status, used, time.Now()) {
+	// Few looks at a claim find something new: the rest cost no copy.
+	if i := conditionOf(&claim.Status); i >= 0 && claims(&claim.Status.Conditions[i]) == !used {
 		return nil
 	}
+	changed := claim.DeepCopy()
+	setUnused(&changed.Status, used, time.Now())
 	if err := c.Client.Status().Update(ctx, changed); client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("note whether claim %s/%s is used: %w", claim.Namespace, claim.Name, err)
 	}
 	return nil
 }
+
+// conditionOf is the place of the condition, or -1.
+func conditionOf(status *corev1.PersistentVolumeClaimStatus) int {
+	return slices.IndexFunc(status.Conditions, func(c corev1.PersistentVolumeClaimCondition) bool {
+		return c.Type == corev1.PersistentVolumeClaimUnused
+	})
+}
+
+// claims reports whether a condition says that nobody uses the claim. Anything but
+// true is taken for false.
+func claims(c *corev1.PersistentVolumeClaimCondition) bool { return c.Status == corev1.ConditionTrue }
 
 // setUnused reports whether that changed the condition.
 func setUnused(status *corev1.PersistentVolumeClaimStatus, used bool, now time.Time) bool {
@@ -47,16 +61,11 @@ func setUnused(status *corev1.PersistentVolumeClaimStatus, used bool, now time.T
 	if used {
 		next.Status, next.Reason, next.Message = corev1.ConditionFalse, "PodUsingPVC", "A pod is currently referencing this PVC"
 	}
-	for i := range status.Conditions {
-		have := &status.Conditions[i]
-		if have.Type != next.Type {
-			continue
-		}
-		// Anything but true is taken for false.
-		if (have.Status == corev1.ConditionTrue) == !used {
+	if i := conditionOf(status); i >= 0 {
+		if claims(&status.Conditions[i]) == !used {
 			return false
 		}
-		*have = next
+		status.Conditions[i] = next
 		return true
 	}
 	status.Conditions = append(status.Conditions, next)
