@@ -19,12 +19,13 @@ import (
 
 	"github.com/sinawi/sinawi/internal/cli/manifest"
 	"github.com/sinawi/sinawi/internal/cli/sentences"
+	"github.com/sinawi/sinawi/internal/scheduler/engine"
 	"github.com/sinawi/sinawi/internal/scheduler/outlook"
 )
 
 func (a *app) plan() *cobra.Command {
 	var files []string
-	var namespace, drain, output string
+	var namespace, drain, output, rules string
 	cmd := &cobra.Command{
 		Use:   "plan (-f FILE | --drain NODE)",
 		Short: a.say("Say where an application would land, or what a node's loss would do, without doing it", "앱이 어디에 놓일지, 노드를 잃으면 어떻게 될지 실행하지 않고 알려 줍니다"),
@@ -38,13 +39,18 @@ func (a *app) plan() *cobra.Command {
 	cmd.Flags().StringVarP(&namespace, "namespace", "n", corev1.NamespaceDefault, a.say("namespace of objects that name none", "네임스페이스가 없는 객체의 네임스페이스"))
 	cmd.Flags().StringVar(&drain, "drain", "", a.say("a node to plan without", "없다고 가정할 노드"))
 	cmd.Flags().StringVarP(&output, "output", "o", "", a.say("json or yaml", "json 또는 yaml"))
+	a.rulesFlag(cmd, &rules)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if len(files) == 0 && drain == "" {
 			return errors.New("nothing to plan; name manifests with -f FILE, or a node with --drain NODE")
 		}
 		ctx, cancel := context.WithTimeout(cmd.Context(), outlookTimeout)
 		defer cancel()
-		f, err := a.forecast(ctx, files, namespace, drain)
+		profiles, err := readProfiles(rules)
+		if err != nil {
+			return err
+		}
+		f, err := a.forecast(ctx, files, namespace, drain, profiles)
 		if err != nil {
 			return err
 		}
@@ -64,7 +70,7 @@ type forecast struct {
 	Placements []outlook.Placement `json:"placements,omitempty"`
 }
 
-func (a *app) forecast(ctx context.Context, files []string, namespace, drain string) (forecast, error) {
+func (a *app) forecast(ctx context.Context, files []string, namespace, drain string, profiles []*engine.Profile) (forecast, error) {
 	var out forecast
 	workloads, err := manifest.Read(files, a.In, namespace)
 	if err != nil {
@@ -88,6 +94,7 @@ func (a *app) forecast(ctx context.Context, files []string, namespace, drain str
 		workloads[i].Replaces = current(workloads[i], objects)
 	}
 	cluster := outlook.New(objects)
+	cluster.Use(profiles...)
 	if drain != "" {
 		if out.Moves, err = cluster.Drain(drain); err != nil {
 			return out, fmt.Errorf("%w; list them with: sinawi kubectl get nodes", err)

@@ -54,3 +54,31 @@ func TestSchedulerConfigIsGivenOnByItsFullPath(t *testing.T) {
 		t.Errorf("of a file that is not there: %v", err)
 	}
 }
+
+func TestProfilesOfAFile(t *testing.T) {
+	if got, err := readProfiles(""); err != nil || got != nil {
+		t.Errorf("without a file: %v, %v", got, err)
+	}
+	dir := t.TempDir()
+	for name, tt := range map[string]struct {
+		text string
+		want []string
+	}{
+		"two": {"apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\nprofiles: [{schedulerName: a}, {schedulerName: b}]\n", []string{"a", "b"}},
+		"bad": {"kind: Pod\n", nil},
+	} {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte(tt.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		profiles, err := readProfiles(file)
+		if (err != nil) != (tt.want == nil) || len(profiles) != len(tt.want) {
+			t.Fatalf("%s: %v, %v", name, profiles, err)
+		}
+		for i, p := range profiles {
+			if p.Name != tt.want[i] {
+				t.Errorf("%s: profile %q, want %q", name, p.Name, tt.want[i])
+			}
+		}
+	}
+}

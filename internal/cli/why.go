@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -23,6 +24,8 @@ import (
 
 	batchv1 "github.com/sinawi/sinawi/api/scheduling/v1"
 	"github.com/sinawi/sinawi/internal/cli/sentences"
+	"github.com/sinawi/sinawi/internal/scheduler/config"
+	"github.com/sinawi/sinawi/internal/scheduler/engine"
 	"github.com/sinawi/sinawi/internal/scheduler/outlook"
 )
 
@@ -30,7 +33,7 @@ import (
 const outlookTimeout = time.Minute
 
 func (a *app) why() *cobra.Command {
-	var namespace, output string
+	var namespace, output, rules string
 	cmd := &cobra.Command{
 		Use:   "why POD",
 		Short: a.say("Say why a pod runs nowhere, node by node, and what would help", "파드가 왜 실행되지 못하는지, 무엇이 도움이 되는지 노드별로 알려 줍니다"),
@@ -42,9 +45,14 @@ func (a *app) why() *cobra.Command {
 	}
 	cmd.Flags().StringVarP(&namespace, "namespace", "n", corev1.NamespaceDefault, a.say("namespace of the pod", "파드의 네임스페이스"))
 	cmd.Flags().StringVarP(&output, "output", "o", "", a.say("json or yaml", "json 또는 yaml"))
+	a.rulesFlag(cmd, &rules)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ctx, cancel := context.WithTimeout(cmd.Context(), outlookTimeout)
 		defer cancel()
+		profiles, err := readProfiles(rules)
+		if err != nil {
+			return err
+		}
 		name, err := podName(args[0])
 		if err != nil {
 			return err
@@ -64,7 +72,9 @@ func (a *app) why() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		answer := outlook.New(objects).Why(pod)
+		cluster := outlook.New(objects)
+		cluster.Use(profiles...)
+		answer := cluster.Why(pod)
 		if output != "" {
 			return a.write(output, story{Answer: answer, Decisions: past})
 		}
@@ -73,6 +83,33 @@ func (a *app) why() *cobra.Command {
 		return nil
 	}
 	return cmd
+}
+
+// rulesFlag lets profiles be named by which pods are placed.
+func (a *app) rulesFlag(cmd *cobra.Command, file *string) {
+	cmd.Flags().StringVar(file, "scheduler-config", "", a.say(
+		"KubeSchedulerConfiguration file that the cluster was started with, for pods of its profiles",
+		"클러스터를 시작할 때 쓴 KubeSchedulerConfiguration 파일 (그 프로필을 쓰는 파드용)"))
+}
+
+// readProfiles reads the profiles of a file; without one there are none but the default.
+func readProfiles(file string) ([]*engine.Profile, error) {
+	if file == "" {
+		return nil, nil
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("--scheduler-config: %w", err)
+	}
+	c, err := config.Parse(data)
+	if err != nil {
+		return nil, fmt.Errorf("--scheduler-config %s: %w", file, err)
+	}
+	out := make([]*engine.Profile, 0, len(c.Profiles))
+	for i := range c.Profiles {
+		out = append(out, c.Profiles[i].Profile)
+	}
+	return out, nil
 }
 
 // podName takes "web-1", "pod/web-1" and kubectl's other names of the kind.
@@ -107,6 +144,7 @@ func picture(ctx context.Context, c client.Client) ([]client.Object, error) {
 		&corev1.NodeList{}, &corev1.PodList{}, &corev1.NamespaceList{}, &policyv1.PodDisruptionBudgetList{},
 		&appsv1.ReplicaSetList{}, &corev1.PersistentVolumeClaimList{}, &corev1.PersistentVolumeList{},
 		&storagev1.StorageClassList{}, &storagev1.CSINodeList{}, &storagev1.CSIDriverList{}, &storagev1.CSIStorageCapacityList{},
+		&storagev1.VolumeAttachmentList{},
 		&resourcev1.ResourceClaimList{}, &resourcev1.DeviceClassList{}, &resourcev1.ResourceSliceList{}, &resourcev1.DeviceTaintRuleList{},
 	} {
 		if err := c.List(ctx, list, &client.ListOptions{}); err != nil {

@@ -24,7 +24,8 @@ type Cluster struct {
 	engine  *engine.Engine
 	storage *storage.World
 	devices *devices.World
-	profile *engine.Profile
+	profile *engine.Profile            // of pods whose scheduler is not known
+	known   map[string]*engine.Profile // by spec.schedulerName
 
 	nodes      map[string]*corev1.Node
 	pods       map[types.UID]*corev1.Pod
@@ -39,7 +40,8 @@ type Cluster struct {
 // whatever volumes and devices are made of. What placement does not look at is left out.
 func New(objects []client.Object) *Cluster {
 	c := &Cluster{
-		storage: storage.New(), devices: devices.New(), profile: engine.DefaultProfile(),
+		storage: storage.New(), devices: devices.New(),
+		profile: engine.DefaultProfile(), known: map[string]*engine.Profile{},
 		nodes: map[string]*corev1.Node{}, pods: map[types.UID]*corev1.Pod{}, namespaces: map[string]map[string]string{},
 		groups: map[types.NamespacedName]*schedulingv1beta1.PodGroup{}, book: fair.NewBook(), takes: map[string]labels.Selector{},
 	}
@@ -110,10 +112,26 @@ type question struct {
 	rule    engine.Rule
 }
 
+// Use makes pods be placed by the profile that they name.
+func (c *Cluster) Use(profiles ...*engine.Profile) {
+	for _, p := range profiles {
+		c.known[p.Name] = p
+	}
+}
+
+// profileOf is how a pod is placed: by the default where nobody knows better.
+func (c *Cluster) profileOf(pod *corev1.Pod) *engine.Profile {
+	if p := c.known[cmp.Or(pod.Spec.SchedulerName, corev1.DefaultSchedulerName)]; p != nil {
+		return p
+	}
+	return c.profile
+}
+
 func (c *Cluster) ask(pod *corev1.Pod) question {
-	q := question{Ask: engine.Ask{Pod: pod, Profile: c.profile}}
+	profile := c.profileOf(pod)
+	q := question{Ask: engine.Ask{Pod: pod, Profile: profile}}
 	if len(pod.Spec.Volumes) > 0 {
-		if q.volumes, q.problem = c.storage.Plan(pod, c.profile); q.problem != "" {
+		if q.volumes, q.problem = c.storage.Plan(pod, profile); q.problem != "" {
 			q.rule = engine.RuleVolumeBinding
 			return q
 		}
@@ -121,7 +139,7 @@ func (c *Cluster) ask(pod *corev1.Pod) question {
 			q.Extras = append(q.Extras, q.volumes)
 		}
 	}
-	if len(pod.Spec.ResourceClaims) > 0 {
+	if len(pod.Spec.ResourceClaims) > 0 && !profile.Off[engine.RuleDevices] {
 		if q.devices, q.problem = c.devices.Plan(pod); q.problem != "" {
 			q.rule = engine.RuleDevices
 			return q

@@ -174,3 +174,18 @@ func TestDrain(t *testing.T) {
 		t.Error("a node that is not there is drained")
 	}
 }
+
+// A pod is asked about by the profile that it names, where that is known.
+func TestWhyByProfile(t *testing.T) {
+	p := pod("web", "1", func(p *corev1.Pod) { p.Spec.SchedulerName = "careless" })
+	c := New([]client.Object{node("n1", "4", tainted("dedicated")), p})
+	if a := c.Why(p); len(a.Fits()) != 0 || a.Scheduler != "careless" {
+		t.Errorf("by the default: %+v", a)
+	}
+	careless := engine.DefaultProfile()
+	careless.Name, careless.Off = "careless", map[engine.Rule]bool{engine.RuleTaints: true}
+	c.Use(engine.DefaultProfile(), careless)
+	if a := c.Why(p); !slices.Equal(a.Fits(), []string{"n1"}) || a.Scheduler != "" {
+		t.Errorf("by its own: %+v", a)
+	}
+}

@@ -99,7 +99,7 @@ func (c *Cluster) Why(pod *corev1.Pod) Answer {
 	for _, g := range pod.Spec.SchedulingGates {
 		out.Gates = append(out.Gates, g.Name)
 	}
-	if s := pod.Spec.SchedulerName; s != "" && s != corev1.DefaultSchedulerName {
+	if s := pod.Spec.SchedulerName; s != "" && s != corev1.DefaultSchedulerName && c.known[s] == nil {
 		out.Scheduler = s
 	}
 	out.Held = c.heldBack(pod)
