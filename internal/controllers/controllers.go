@@ -74,7 +74,7 @@ type Options struct {
 	// secrets empty.
 	AccountToken accounttoken.Issue
 	// NodeGrace is how long a node may be silent or missing before it counts as
-	// lost; default 40 s.
+	// lost; default 50 s and 40 s.
 	NodeGrace time.Duration
 	// Recorder returns the event recorder of one controller, named as events
 	// name their source. Nil: all share that of the dependencies.
@@ -148,12 +148,16 @@ func source(name string) string {
 		return "endpoint-slice-mirroring-controller"
 	case "horizontalpodautoscaler":
 		return "horizontal-pod-autoscaler"
+	case "nodeipam":
+		return "cidrAllocator"
 	case "nodelifecycle":
 		return "node-controller"
 	case "replicationcontroller":
 		return "replication-controller"
 	case "tainteviction":
 		return "taint-eviction-controller"
+	case "volumeexpand":
+		return "volume_expand"
 	}
 	return name + "-controller"
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -19,12 +20,16 @@ import (
 	"github.com/sinawi/sinawi/internal/controllers/workload"
 )
 
-// defaultGrace is how long a node may be silent.
-const defaultGrace = 40 * time.Second
+const (
+	// defaultGrace is how long a node may be silent.
+	defaultGrace = 50 * time.Second
+	// startup is how much longer one may be that has not said anything yet.
+	startup = 10 * time.Second
+)
 
 // Options vary the controller.
 type Options struct {
-	// Grace is how long a node may be silent; default 40 s.
+	// Grace is how long a node may be silent; default 50 s.
 	Grace time.Duration
 }
 
@@ -109,7 +114,7 @@ func (c *Controller) nodeChanged(before, after client.Object) []loop.Key {
 		c.hear(node.Name, sign{status: node.CreationTimestamp.Time})
 	}
 	keys := selves(c.census.note(node))
-	if old, _ := before.(*corev1.Node); old != nil && equality.Semantic.DeepEqual(old.Spec, node.Spec) && sameStates(old, node) {
+	if old, _ := before.(*corev1.Node); old != nil && len(relabel(node.Labels)) == 0 && equality.Semantic.DeepEqual(old.Spec, node.Spec) && sameStates(old, node) {
 		return keys
 	}
 	return append(keys, loop.Self(node)...)
@@ -154,6 +159,9 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 		}
 		again = 0 // its next sign of life comes with a change of the node
 	}
+	if err := c.relabel(ctx, node); err != nil {
+		return 0, err
+	}
 	wait, err := c.taint(ctx, node, now)
 	if err != nil {
 		return 0, err
@@ -168,7 +176,26 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 func (c *Controller) silentIn(node *corev1.Node, now time.Time) time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.heard[node.Name].at.Add(c.grace).Sub(now)
+	left := c.heard[node.Name].at.Add(c.grace).Sub(now)
+	if condition(node, corev1.NodeReady) == nil {
+		left += startup
+	}
+	return left
+}
+
+// relabel writes the old names of labels that a node has by their new names.
+func (c *Controller) relabel(ctx context.Context, node *corev1.Node) error {
+	more := relabel(node.Labels)
+	if len(more) == 0 {
+		return nil
+	}
+	changed := node.DeepCopy()
+	maps.Copy(changed.Labels, more)
+	if err := c.Client.Patch(ctx, changed, client.MergeFrom(node)); err != nil {
+		return client.IgnoreNotFound(fmt.Errorf("label node %s: %w", node.Name, err))
+	}
+	*node = *changed
+	return nil
 }
 
 func (c *Controller) markSilent(ctx context.Context, node *corev1.Node, now time.Time) error {

@@ -8,6 +8,19 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
+// relabel returns the labels that a node shall have beside its own: what it is called
+// by now, under the names that were used before.
+func relabel(have map[string]string) map[string]string {
+	out := map[string]string{}
+	for name, old := range map[string]string{corev1.LabelOSStable: "beta.kubernetes.io/os", corev1.LabelArchStable: "beta.kubernetes.io/arch"} {
+		value, known := have[name]
+		if was, there := have[old]; known && (!there || was != value) {
+			out[old] = value
+		}
+	}
+	return out
+}
+
 // condition returns the node's condition of that type, or nil.
 func condition(node *corev1.Node, kind corev1.NodeConditionType) *corev1.NodeCondition {
 	for i := range node.Status.Conditions {

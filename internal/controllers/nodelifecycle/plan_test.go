@@ -1,6 +1,7 @@
 package nodelifecycle
 
 import (
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -59,6 +60,24 @@ func TestSilenceIsNotedOnce(t *testing.T) {
 	for _, c := range silence(node, first.Add(time.Hour)) {
 		if c.Status != corev1.ConditionUnknown || !c.LastTransitionTime.Time.Equal(first) {
 			t.Errorf("%s is %s since %v", c.Type, c.Status, c.LastTransitionTime)
+		}
+	}
+}
+
+func TestRelabel(t *testing.T) {
+	for _, tt := range []struct {
+		name       string
+		have, want map[string]string
+	}{
+		{"nothing is known", nil, map[string]string{}},
+		{"the old names are missing", map[string]string{corev1.LabelOSStable: "linux", corev1.LabelArchStable: "arm64"},
+			map[string]string{"beta.kubernetes.io/os": "linux", "beta.kubernetes.io/arch": "arm64"}},
+		{"an old name differs", map[string]string{corev1.LabelOSStable: "linux", "beta.kubernetes.io/os": "windows"}, map[string]string{"beta.kubernetes.io/os": "linux"}},
+		{"all is well", map[string]string{corev1.LabelOSStable: "linux", "beta.kubernetes.io/os": "linux"}, map[string]string{}},
+		{"only old names", map[string]string{"beta.kubernetes.io/os": "linux"}, map[string]string{}},
+	} {
+		if got := relabel(tt.have); !maps.Equal(got, tt.want) {
+			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
 		}
 	}
 }

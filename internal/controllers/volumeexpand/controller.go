@@ -1,10 +1,9 @@
-// Package volumeexpand hands claims that ask for more than their volume has to the
-// resizer that makes it larger: the CSI driver's, outside. It resizes nothing itself.
+// Package volumeexpand tells of claims that ask for more than their volume has that
+// somebody outside makes it larger: the CSI driver's resizer. It resizes nothing itself.
 package volumeexpand
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -12,9 +11,6 @@ import (
 
 	"github.com/sinawi/sinawi/internal/controllers/loop"
 )
-
-// resizer names who is asked, in an annotation of the claim, as upstream does.
-const resizer = "volume.kubernetes.io/storage-resizer"
 
 // Controller reconciles claims.
 type Controller struct {
@@ -26,11 +22,12 @@ type Controller struct {
 func New(deps loop.Deps) *Controller {
 	c := &Controller{Deps: deps}
 	c.loop = loop.New("volumeexpand", 1, deps, c.reconcile)
-	c.loop.WatchChanges(&corev1.PersistentVolumeClaim{}, func(_, after client.Object) []loop.Key {
-		if after == nil || !wants(after.(*corev1.PersistentVolumeClaim)) {
-			return nil
+	c.loop.WatchChanges(&corev1.PersistentVolumeClaim{}, func(before, after client.Object) []loop.Key {
+		old, _ := before.(*corev1.PersistentVolumeClaim)
+		if next, ok := after.(*corev1.PersistentVolumeClaim); ok && wants(next) && (old == nil || grew(old, next)) {
+			return loop.Self(next)
 		}
-		return loop.Self(after)
+		return nil
 	})
 	return c
 }
@@ -41,7 +38,14 @@ func (c *Controller) Run(ctx context.Context) error { return c.loop.Run(ctx) }
 // wants says whether a claim asks for more than it has.
 func wants(claim *corev1.PersistentVolumeClaim) bool {
 	want, have := claim.Spec.Resources.Requests[corev1.ResourceStorage], claim.Status.Capacity[corev1.ResourceStorage]
-	return claim.Status.Phase == corev1.ClaimBound && claim.DeletionTimestamp == nil && want.Cmp(have) > 0
+	return claim.Status.Phase == corev1.ClaimBound && want.Cmp(have) > 0
+}
+
+// grew says whether a claim asks for more than before, or got more.
+func grew(before, after *corev1.PersistentVolumeClaim) bool {
+	wanted, wants := before.Spec.Resources.Requests[corev1.ResourceStorage], after.Spec.Resources.Requests[corev1.ResourceStorage]
+	had, has := before.Status.Capacity[corev1.ResourceStorage], after.Status.Capacity[corev1.ResourceStorage]
+	return wants.Cmp(wanted) > 0 || has.Cmp(had) > 0
 }
 
 func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration, error) {
@@ -53,24 +57,8 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 	if err := c.Cache.Get(ctx, loop.Key{Name: claim.Spec.VolumeName}, v, client.UnsafeDisableDeepCopy); err != nil {
 		return 0, client.IgnoreNotFound(err)
 	}
-	if !wants(claim) || v.Spec.ClaimRef == nil || v.Spec.ClaimRef.UID != claim.UID {
-		return 0, nil
-	}
-	if v.Spec.CSI == nil {
-		c.Events.Event(claim, corev1.EventTypeWarning, "ExternalExpanding",
-			"Ignoring the PVC: didn't find a plugin capable of expanding the volume; waiting for an external controller to process this PVC.")
-		return 0, nil
-	}
-	if claim.Annotations[resizer] == v.Spec.CSI.Driver {
-		return 0, nil
-	}
-	changed := claim.DeepCopy()
-	if changed.Annotations == nil {
-		changed.Annotations = map[string]string{}
-	}
-	changed.Annotations[resizer] = v.Spec.CSI.Driver
-	if err := c.Client.Update(ctx, changed); err != nil {
-		return 0, fmt.Errorf("hand claim %s to resizer %s: %w", key, v.Spec.CSI.Driver, err)
+	if wants(claim) && v.Spec.ClaimRef != nil && v.Spec.ClaimRef.UID == claim.UID {
+		c.Events.Event(claim, corev1.EventTypeNormal, "ExternalExpanding", "waiting for an external controller to expand this PVC")
 	}
 	return 0, nil
 }
