@@ -46,7 +46,7 @@ func (s *Scheduler) unschedulable(w *backlog.Waiting, ask engine.Ask, problem st
 }
 
 // unfit parks a pod that no node can take, after it has tried to make room.
-func (s *Scheduler) unfit(w *backlog.Waiting, ask engine.Ask, profile *config.Profile, _ plans, now time.Time) {
+func (s *Scheduler) unfit(w *backlog.Waiting, ask engine.Ask, profile *config.Profile, p plans, now time.Time) {
 	x := s.engine.Explain(ask)
 	s.measured.refused(x.Rules(), profile.Name)
 	s.measured.attempt("unschedulable", profile.Name, now)
@@ -56,12 +56,19 @@ func (s *Scheduler) unfit(w *backlog.Waiting, ask engine.Ask, profile *config.Pr
 		s.queue.ParkApart(w, s.engine.KeyOf(ask), backlog.Helpful(x.Rules()), now)
 	}
 	message := x.Message()
+	freed := s.giveBack(p, x)
+	if freed {
+		message += " deallocation of ResourceClaim completed"
+	}
 	if profile.NoPreemption || s.engine.Nodes() == 0 {
 		s.say(w, message, x, nil)
 		s.sayAlike(w, message, x, func(*backlog.Waiting) string { return "" })
 		return
 	}
 	note, nominated := s.preempt(w, ask)
+	if freed {
+		message += ","
+	}
 	s.say(w, message+" preemption: "+note, x, nominated)
 	if polite(w.Pod) || s.awaitsRoom(w) {
 		s.queue.Follow(w) // the next may find more than this one

@@ -8,6 +8,7 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 )
 
@@ -180,4 +181,28 @@ func TestAllocatesDevices(t *testing.T) {
 	}
 	r.addPod("infer", "1", wants("second"))
 	r.awaitUnschedulable("infer", "cannot allocate all claims")
+	r.movesAnIdleClaim(claim, slice, wants("first"))
+}
+
+// movesAnIdleClaim takes the node of a claim out of service that nobody uses any more:
+// it gets other devices where its next pod can be.
+func (r *rig) movesAnIdleClaim(claim *resourcev1.ResourceClaim, slice *resourcev1.ResourceSlice, wants func(*corev1.Pod)) {
+	r.Helper()
+	claim.Status.ReservedFor = nil
+	if _, err := r.ResourceV1().ResourceClaims("default").UpdateStatus(r.ctx, claim, metav1.UpdateOptions{}); err != nil {
+		r.Fatal(err)
+	}
+	cordon := []byte(`{"spec":{"unschedulable":true}}`)
+	if _, err := r.CoreV1().Nodes().Patch(r.ctx, "n2", types.MergePatchType, cordon, metav1.PatchOptions{}); err != nil {
+		r.Fatal(err)
+	}
+	other := slice.DeepCopy()
+	node := "n1"
+	other.Spec.Devices = append(other.Spec.Devices, resourcev1.Device{Name: "gpu1"}) // another pod waits for one
+	other.ObjectMeta, other.Spec.NodeName, other.Spec.Pool.Name = metav1.ObjectMeta{Name: "n1-gpus"}, &node, "n1"
+	if _, err := r.ResourceV1().ResourceSlices().Create(r.ctx, other, metav1.CreateOptions{}); err != nil {
+		r.Fatal(err)
+	}
+	r.addPod("again", "1", wants)
+	r.awaitNode("again", "n1")
 }

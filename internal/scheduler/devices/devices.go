@@ -118,9 +118,15 @@ type Plan struct {
 	world    *World
 	pod      *corev1.Pod
 	claims   []*resourcev1.ResourceClaim
-	reaches  []*nodeaffinity.NodeSelector // of claims that are allocated
+	reaches  []reach // of claims that are allocated
 	open     []*resourcev1.ResourceClaim
 	allocate structured.Allocator
+}
+
+// reach is the nodes from which what a claim has can be used.
+type reach struct {
+	claim *resourcev1.ResourceClaim
+	nodes *nodeaffinity.NodeSelector
 }
 
 // Missing is why a pod is not even tried: a claim of its is not there yet, or not
@@ -194,7 +200,7 @@ func (p *Plan) add(key types.NamespacedName) string {
 		if err != nil {
 			return err.Error()
 		}
-		p.reaches = append(p.reaches, s)
+		p.reaches = append(p.reaches, reach{claim, s})
 	}
 	return ""
 }
@@ -271,8 +277,8 @@ func (w *World) taken() structured.AllocatedState {
 
 // Refuse is the engine's question about one node.
 func (p *Plan) Refuse(n engine.NodeView) []engine.Refusal {
-	for _, s := range p.reaches {
-		if !s.Match(n.Object()) {
+	for _, r := range p.reaches {
+		if !r.nodes.Match(n.Object()) {
 			return []engine.Refusal{{Rule: engine.RuleDevices, Reason: reasonElsewhere, Final: true}}
 		}
 	}
@@ -285,6 +291,28 @@ func (p *Plan) Refuse(n engine.NodeView) []engine.Refusal {
 		return []engine.Refusal{{Rule: engine.RuleDevices, Reason: problem, Final: true}}
 	}
 	return nil
+}
+
+// Idle returns a claim whose devices keep the pod off one of the nodes though nobody
+// uses them, or nil: were they given back, it could get others.
+func (p *Plan) Idle(nodes []*corev1.Node) *resourcev1.ResourceClaim {
+	for _, r := range p.reaches {
+		if r.claim.Status.Allocation == nil || !idle(r.claim, p.pod) {
+			continue
+		}
+		for _, n := range nodes {
+			if !r.nodes.Match(n) {
+				return r.claim
+			}
+		}
+	}
+	return nil
+}
+
+// idle reports whether no other pod has reserved a claim.
+func idle(claim *resourcev1.ResourceClaim, pod *corev1.Pod) bool {
+	by := claim.Status.ReservedFor
+	return len(by) == 0 || len(by) == 1 && by[0].UID == pod.UID
 }
 
 func (p *Plan) on(node *corev1.Node) ([]resourcev1.AllocationResult, string) {

@@ -1,0 +1,42 @@
+package scheduler
+
+import (
+	"context"
+	"log/slog"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sinawi/sinawi/internal/scheduler/engine"
+)
+
+// giveBack frees the devices of a claim that keep its pod from nodes and that nobody
+// uses, so that the claim may get others there. It reports whether there is one.
+func (s *Scheduler) giveBack(p plans, x engine.Explanation) bool {
+	if p.devices == nil {
+		return false
+	}
+	var nodes []*corev1.Node
+	for i := range x.Nodes {
+		if n := s.engine.Node(x.Nodes[i].Node); n != nil && x.Nodes[i].Refusals[0].Rule == engine.RuleDevices {
+			nodes = append(nodes, n)
+		}
+	}
+	claim := p.devices.Idle(nodes)
+	if claim == nil {
+		return false
+	}
+	changed := claim.DeepCopy()
+	changed.Status.ReservedFor, changed.Status.Allocation, changed.Status.Devices = nil, nil, nil
+	s.errands.give(func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+		defer cancel()
+		// One that was changed meanwhile brings the pod back by itself.
+		err := s.client.Status().Update(ctx, changed)
+		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) && ctx.Err() == nil {
+			slog.Warn("idle devices not given back", "claim", client.ObjectKeyFromObject(claim), "err", err)
+		}
+	})
+	return true
+}
