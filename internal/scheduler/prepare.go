@@ -158,6 +158,9 @@ func (s *Scheduler) check(p *preparation, now time.Time) {
 		return
 	}
 	done, err := s.volumesBound(p)
+	if err == nil && done {
+		done, err = s.devicesReady(p)
+	}
 	switch {
 	case err != nil:
 		s.giveUp(p, err, now)
@@ -202,6 +205,24 @@ func (s *Scheduler) volumesBound(p *preparation) (bool, error) {
 		}
 	}
 	return done, nil
+}
+
+// devicesReady reports whether what the claims got is prepared, where it has to be
+// before the pod is bound.
+func (s *Scheduler) devicesReady(p *preparation) (bool, error) {
+	for _, c := range p.work.devices.Claims {
+		if !devices.Waits(c.Allocation) {
+			continue
+		}
+		claim := s.devices.Claim(client.ObjectKeyFromObject(c.Object))
+		if claim == nil {
+			return false, fmt.Errorf("resourceclaim %q is gone", c.Object.Name)
+		}
+		if ready, err := devices.Ready(claim); err != nil || !ready {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 func keysOf(d storage.Decision) []types.NamespacedName {

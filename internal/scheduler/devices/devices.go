@@ -41,6 +41,7 @@ type World struct {
 
 	pending map[types.UID]Decision // by pod
 	given   map[types.UID]*resourcev1.AllocationResult
+	now     func() time.Time
 }
 
 // New returns a world without devices.
@@ -53,6 +54,7 @@ func New() *World {
 		cache:   cel.NewCache(expressions, cel.Features{EnableConsumableCapacity: true}),
 		pending: map[types.UID]Decision{},
 		given:   map[types.UID]*resourcev1.AllocationResult{},
+		now:     time.Now,
 	}
 }
 
@@ -126,8 +128,10 @@ type Plan struct {
 // reach is the nodes from which what a claim has can be used.
 type reach struct {
 	claim *resourcev1.ResourceClaim
-	nodes *nodeaffinity.NodeSelector
+	nodes *nodeaffinity.NodeSelector // nil: none, for its devices could not be prepared
 }
+
+func (r *reach) has(node *corev1.Node) bool { return r.nodes != nil && r.nodes.Match(node) }
 
 // Missing is why a pod is not even tried: a claim of its is not there yet, or not
 // for it. Until then users hear nothing of it; claims of templates come at once.
@@ -195,6 +199,10 @@ func (p *Plan) add(key types.NamespacedName) string {
 	if len(claim.Status.ReservedFor) >= resourcev1.ResourceClaimReservedForMaxSize && !resourceclaim.IsReservedForPod(p.pod, claim, false) {
 		return "resourceclaim in use"
 	}
+	if p.world.failed(claim) {
+		p.reaches = append(p.reaches, reach{claim, nil})
+		return ""
+	}
 	if allocation.NodeSelector != nil {
 		s, err := nodeaffinity.NewNodeSelector(allocation.NodeSelector)
 		if err != nil {
@@ -237,7 +245,8 @@ func (w *World) classProblem(claim *resourcev1.ResourceClaim) string {
 
 // prepare makes the allocator over all that is not taken.
 func (p *Plan) prepare() string {
-	features := structured.Features{AdminAccess: true, PrioritizedList: true, PartitionableDevices: true, DeviceTaints: true, ConsumableCapacity: true}
+	features := structured.Features{AdminAccess: true, PrioritizedList: true, PartitionableDevices: true, DeviceTaints: true, ConsumableCapacity: true,
+		DeviceBindingAndStatus: true}
 	a, err := structured.NewAllocator(context.Background(), features, p.world.taken(), p.world, p.world.offer(), p.world.cache)
 	if err != nil {
 		return err.Error()
@@ -278,7 +287,7 @@ func (w *World) taken() structured.AllocatedState {
 // Refuse is the engine's question about one node.
 func (p *Plan) Refuse(n engine.NodeView) []engine.Refusal {
 	for _, r := range p.reaches {
-		if !r.nodes.Match(n.Object()) {
+		if !r.has(n.Object()) {
 			return []engine.Refusal{{Rule: engine.RuleDevices, Reason: reasonElsewhere, Final: true}}
 		}
 	}
@@ -301,7 +310,7 @@ func (p *Plan) Idle(nodes []*corev1.Node) *resourcev1.ResourceClaim {
 			continue
 		}
 		for _, n := range nodes {
-			if !r.nodes.Match(n) {
+			if !r.has(n) {
 				return r.claim
 			}
 		}
@@ -341,7 +350,8 @@ func (p *Plan) Decide(node *corev1.Node) (Decision, error) {
 		}
 	}
 	for _, claim := range p.claims {
-		if p.world.allocation(claim) != nil && !resourceclaim.IsReservedForPod(p.pod, claim, false) {
+		ready, _ := Ready(claim)
+		if p.world.allocation(claim) != nil && (!resourceclaim.IsReservedForPod(p.pod, claim, false) || !ready) {
 			out.Claims = append(out.Claims, Claim{claim, p.world.allocation(claim)})
 		}
 	}
