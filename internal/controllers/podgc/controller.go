@@ -210,7 +210,19 @@ func (c *Controller) found(name string) {
 	delete(c.missing, name)
 }
 
-// trim removes the oldest finished pods beyond the limit.
+// sooner orders finished pods by who goes first: those that were evicted, then the
+// oldest.
+func sooner(a, b *corev1.Pod) int {
+	evicted := func(p *corev1.Pod) int {
+		if p.Status.Phase == corev1.PodFailed && p.Status.Reason == "Evicted" {
+			return 0
+		}
+		return 1
+	}
+	return cmp.Or(evicted(a)-evicted(b), a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
+}
+
+// trim removes the finished pods beyond the limit.
 func (c *Controller) trim(ctx context.Context) error {
 	var list corev1.PodList
 	if err := c.Cache.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
@@ -222,9 +234,7 @@ func (c *Controller) trim(ctx context.Context) error {
 			finished = append(finished, &list.Items[i])
 		}
 	}
-	slices.SortFunc(finished, func(a, b *corev1.Pod) int {
-		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
-	})
+	slices.SortFunc(finished, sooner)
 	var errs []error
 	for _, pod := range finished[:max(len(finished)-c.limit, 0)] {
 		errs = append(errs, c.remove(ctx, pod))
