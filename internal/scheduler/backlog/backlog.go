@@ -61,7 +61,6 @@ type lot struct {
 	trying *Waiting
 
 	helps    engine.NodeChange // what may let the class fit where others make room for it
-	stale    bool              // such a change came: one after the other tries once more
 	tried    time.Time         // when one of them found no place last
 	until    time.Time         // before which none tries for being stale
 	failures int               // that lengthen the pause to that
@@ -73,6 +72,7 @@ type Queue struct {
 	active  byTurn
 	backoff byUntil
 	lots    map[engine.Key]*lot
+	stale   map[*lot]bool          // lots whose pods try once more, one after the other: nodes have changed
 	apart   map[types.UID]*Waiting // parked for reasons that are a pod's alone
 	gated   map[types.UID]bool
 	next    uint64
@@ -84,7 +84,7 @@ type Queue struct {
 // New returns an empty queue. Pauses grow from the first to the second.
 func New(initialPause, maxPause time.Duration) *Queue {
 	return &Queue{
-		pods: map[types.UID]*Waiting{}, lots: map[engine.Key]*lot{}, apart: map[types.UID]*Waiting{}, gated: map[types.UID]bool{},
+		pods: map[types.UID]*Waiting{}, lots: map[engine.Key]*lot{}, stale: map[*lot]bool{}, apart: map[types.UID]*Waiting{}, gated: map[types.UID]bool{},
 		initialPause: initialPause, maxPause: maxPause,
 	}
 }
@@ -183,7 +183,7 @@ func (q *Queue) Park(w *Waiting, key engine.Key, helps engine.NodeChange, now ti
 // changed, and is parked again.
 func (q *Queue) Follow(w *Waiting) {
 	l := w.lot
-	if !w.parked || l == nil || !l.stale || l.trying != nil {
+	if !w.parked || l == nil || !q.stale[l] || l.trying != nil {
 		return
 	}
 	q.follow(l, w)
@@ -197,7 +197,7 @@ func (q *Queue) follow(l *lot, w *Waiting) {
 		}
 	}
 	if next < 0 {
-		l.stale = false
+		delete(q.stale, l)
 		return
 	}
 	q.try(l, heap.Remove(&l.pods, next).(*Waiting))
@@ -207,10 +207,10 @@ func (q *Queue) follow(l *lot, w *Waiting) {
 // have changed: what it found is true of all of them, so they need not try.
 func (q *Queue) Settle(w *Waiting) []*Waiting {
 	l := w.lot
-	if !w.parked || l == nil || !l.stale {
+	if !w.parked || l == nil || !q.stale[l] {
 		return nil
 	}
-	l.stale = false
+	delete(q.stale, l)
 	return slices.Clone(l.pods)
 }
 
@@ -237,6 +237,7 @@ func (q *Queue) takeOut(w *Waiting) {
 func (q *Queue) dropLot(l *lot) {
 	if len(l.pods) == 0 && l.trying == nil {
 		delete(q.lots, l.key)
+		delete(q.stale, l)
 	}
 }
 
@@ -263,7 +264,9 @@ func (q *Queue) unpark(w *Waiting) {
 // that; but for the first after their pause.
 func (q *Queue) Wake(what Cause, nodes engine.NodeChange, feasible func(engine.Key) bool, now time.Time) {
 	for key, l := range q.lots {
-		l.stale = l.stale || l.helps&nodes != 0
+		if l.helps&nodes != 0 {
+			q.stale[l] = true
+		}
 		if l.trying == nil && feasible(key) {
 			q.lead(l)
 		}
@@ -309,7 +312,7 @@ func (q *Queue) Fitted(w *Waiting, feasible func(engine.Key) bool) {
 	switch {
 	case feasible(l.key):
 		q.lead(l)
-	case l.stale:
+	case q.stale[l]:
 		q.follow(l, w)
 	}
 }
@@ -362,9 +365,9 @@ func sooner(all ...time.Duration) (out time.Duration) {
 }
 
 func (q *Queue) dueLots(now time.Time) (left time.Duration) {
-	for _, l := range q.lots {
+	for l := range q.stale {
 		switch {
-		case !l.stale || l.trying != nil:
+		case l.trying != nil:
 		case l.until.After(now):
 			left = sooner(left, l.until.Sub(now))
 		default:
@@ -389,7 +392,7 @@ func (q *Queue) dueAgain(now time.Time) time.Duration {
 	q.look = now.Add(lookEvery)
 	for _, l := range q.lots {
 		if l.trying == nil && now.Sub(l.tried) >= LongestWait {
-			l.stale = true
+			q.stale[l] = true
 			q.lead(l)
 		}
 	}
