@@ -170,3 +170,34 @@ func TestALineForgetsWhoIsPlaced(t *testing.T) {
 		t.Errorf("%d units are remembered of a line that is empty", n)
 	}
 }
+
+// A unit whose class stays infeasible tries again when a node has changed in a way
+// that helps, since others may make room for it there, and once in a while anyway.
+func TestAUnitTriesAgain(t *testing.T) {
+	never := func(engine.Key) bool { return false }
+	now := time.Unix(1000, 0)
+	for _, tt := range []struct {
+		name  string
+		nodes engine.NodeChange
+		after time.Duration
+		want  bool
+	}{
+		{"nothing came", 0, time.Minute, false},
+		{"what does not help", engine.NodeImages, time.Minute, false},
+		{"what helps", engine.NodeLabels, time.Minute, true},
+		{"nothing for long", 0, time.Hour, true},
+	} {
+		w := newWorld()
+		w.addQueue("q", "10")
+		w.add("p", "", "q")
+		w.Known(Queues)
+		u := w.next()
+		u.Helps = engine.AnyNodeChange
+		w.Park(u, now)
+		w.Wake(tt.nodes, never)
+		w.Due(now.Add(tt.after))
+		if got := w.next() != nil; got != tt.want {
+			t.Errorf("%s: tries %v", tt.name, got)
+		}
+	}
+}
