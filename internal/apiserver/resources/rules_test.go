@@ -309,11 +309,6 @@ func TestUpdateRules(t *testing.T) {
 			[]string{`spec: Forbidden: spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims`}},
 		"pod network of a node": {"apiVersion: v1\nkind: Node\nspec: {podCIDR: 10.0.0.0/24}", "apiVersion: v1\nkind: Node\nspec: {podCIDR: 10.0.1.0/24}", []string{`spec.podCIDRs: Forbidden: node updates may not change podCIDR except from "" to valid`}},
 		"revision without data": {revision + "data: null", revision + "data: null", nil},
-		"attributes of a claim that has none yet": {
-			strings.Replace(bound, "volumeName: v", "volumeName: v, volumeAttributesClassName: c", 1) + "status: {phase: Bound}", bound + "status: {phase: Bound}", nil},
-		"attributes of a claim that has some": {
-			strings.Replace(bound, "volumeName: v", "volumeName: v, volumeAttributesClassName: c", 1) + "status: {phase: Bound, currentVolumeAttributesClassName: c}", bound + "status: {phase: Bound}",
-			[]string{`spec.volumeAttributesClassName: Forbidden: update to nil is forbidden when status.currentVolumeAttributesClassName is not nil`}},
 		"value of a priority": {"apiVersion: scheduling.k8s.io/v1\nkind: PriorityClass\nvalue: 1", "apiVersion: scheduling.k8s.io/v1\nkind: PriorityClass\nvalue: 2", []string{`value: Forbidden: may not be changed in an update.`}},
 	} {
 		t.Run(name, func(t *testing.T) {
