@@ -309,7 +309,7 @@ func TestUpdateRules(t *testing.T) {
 			[]string{`spec: Forbidden: spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims`}},
 		"pod network of a node": {"apiVersion: v1\nkind: Node\nspec: {podCIDR: 10.0.0.0/24}", "apiVersion: v1\nkind: Node\nspec: {podCIDR: 10.0.1.0/24}", []string{`spec.podCIDRs: Forbidden: node updates may not change podCIDR except from "" to valid`}},
 		"revision without data": {revision + "data: null", revision + "data: null", nil},
-		"value of a priority": {"apiVersion: scheduling.k8s.io/v1\nkind: PriorityClass\nvalue: 1", "apiVersion: scheduling.k8s.io/v1\nkind: PriorityClass\nvalue: 2", []string{`value: Forbidden: may not be changed in an update.`}},
+		"value of a priority":   {"apiVersion: scheduling.k8s.io/v1\nkind: PriorityClass\nvalue: 1", "apiVersion: scheduling.k8s.io/v1\nkind: PriorityClass\nvalue: 2", []string{`value: Forbidden: may not be changed in an update.`}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if diff := cmp.Diff(tc.want, r.update(t, tc.old, tc.text)); diff != "" {
