@@ -240,6 +240,32 @@ func TestVolumesAreAttached(t *testing.T) {
 	})
 }
 
+// TestVolumeOfALateClaim: a volume is attached too if its claim is bound only when the
+// pod has a node.
+func TestVolumeOfALateClaim(t *testing.T) {
+	e := start(t)
+	claim := claimOf("late", "1Gi", "csi")
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "early"},
+		Spec: corev1.PodSpec{
+			NodeName: "n1", Containers: []corev1.Container{{Name: "c", Image: "i"}},
+			Volumes: []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{
+				PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "late"}}}},
+		},
+	}
+	e.create(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}, claim, pod)
+	v := volumeOf("late", "1Gi", "csi")
+	v.Spec.PersistentVolumeSource = corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{Driver: "disk.example.com", VolumeHandle: "h2"}}
+	e.create(v)
+	e.until("it is asked to be attached", func() bool {
+		var list storagev1.VolumeAttachmentList
+		if err := e.List(e.ctx, &list); err != nil {
+			t.Fatal(err)
+		}
+		return len(list.Items) == 1 && list.Items[0].Spec.NodeName == "n1"
+	})
+}
+
 // until waits until something is so.
 func (e *env) until(what string, so func() bool) {
 	e.Helper()

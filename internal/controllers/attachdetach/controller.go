@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -75,6 +76,20 @@ func New(deps loop.Deps) *Controller {
 		return loop.Self(after)
 	})
 	c.loop.Watch(&storagev1.VolumeAttachment{}, c.nodesOf)
+	// A pod may be seen on its node before its claim is seen to be bound, or the volume
+	// is seen at all: the caches of kinds do not wait for each other.
+	c.loop.WatchChanges(&corev1.PersistentVolumeClaim{}, func(before, after client.Object) []loop.Key {
+		if after == nil || before != nil && before.(*corev1.PersistentVolumeClaim).Spec.VolumeName == after.(*corev1.PersistentVolumeClaim).Spec.VolumeName {
+			return nil
+		}
+		return c.nodesUsing(after.(*corev1.PersistentVolumeClaim))
+	})
+	c.loop.WatchChanges(&corev1.PersistentVolume{}, func(before, after client.Object) []loop.Key {
+		if before != nil || after == nil {
+			return nil // where its data lies never changes
+		}
+		return c.nodesUsing(claimOf(after.(*corev1.PersistentVolume)))
+	})
 	return c
 }
 
@@ -96,18 +111,36 @@ func (c *Controller) nodesOf(obj client.Object) []loop.Key {
 		return keys
 	}
 	var v corev1.PersistentVolume
-	ctx := context.Background()
-	if c.Cache.Get(ctx, loop.Key{Name: *name}, &v, client.UnsafeDisableDeepCopy) != nil || v.Spec.ClaimRef == nil {
+	if c.Cache.Get(context.Background(), loop.Key{Name: *name}, &v, client.UnsafeDisableDeepCopy) != nil {
 		return keys
 	}
-	claim := &corev1.PersistentVolumeClaim{}
-	claim.Namespace, claim.Name = v.Spec.ClaimRef.Namespace, v.Spec.ClaimRef.Name
-	pods, err := persistentvolume.Users(ctx, c.Cache, claim)
+	for _, key := range c.nodesUsing(claimOf(&v)) {
+		if key != keys[0] {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// claimOf is the claim that a volume is for, by name, or nil.
+func claimOf(v *corev1.PersistentVolume) *corev1.PersistentVolumeClaim {
+	if v.Spec.ClaimRef == nil {
+		return nil
+	}
+	return &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Namespace: v.Spec.ClaimRef.Namespace, Name: v.Spec.ClaimRef.Name}}
+}
+
+// nodesUsing are the nodes of the pods that use a claim.
+func (c *Controller) nodesUsing(claim *corev1.PersistentVolumeClaim) (keys []loop.Key) {
+	if claim == nil {
+		return nil
+	}
+	pods, err := persistentvolume.Users(context.Background(), c.Cache, claim)
 	if err != nil {
-		c.Log.Warn("pods of a volume not read", "volume", *name, "err", err)
+		c.Log.Warn("pods of a claim not read", "namespace", claim.Namespace, "claim", claim.Name, "err", err)
 	}
 	for i := range pods {
-		if node := pods[i].Spec.NodeName; node != "" && node != a.Spec.NodeName {
+		if node := pods[i].Spec.NodeName; node != "" {
 			keys = append(keys, loop.Key{Name: node})
 		}
 	}
