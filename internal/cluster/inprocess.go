@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"fmt"
 
 	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -11,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	crclient "sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sinawi/sinawi/internal/controllers/events"
 	"github.com/sinawi/sinawi/internal/client"
 )
 
@@ -47,20 +47,20 @@ type eventSink struct{ client crclient.Client }
 // Create writes a new event.
 func (s eventSink) Create(ctx context.Context, event *eventsv1.Event) (*eventsv1.Event, error) {
 	out := event.DeepCopy()
-	return out, s.client.Create(ctx, out)
+	return out, events.Answer(s.client.Create(ctx, out))
 }
 
 // Update replaces an event.
 func (s eventSink) Update(ctx context.Context, event *eventsv1.Event) (*eventsv1.Event, error) {
 	out := event.DeepCopy()
-	return out, s.client.Update(ctx, out)
+	return out, events.Answer(s.client.Update(ctx, out))
 }
 
 // Patch changes an event, such as the count of its series.
 func (s eventSink) Patch(ctx context.Context, event *eventsv1.Event, data []byte) (*eventsv1.Event, error) {
 	out := event.DeepCopy()
 	if err := s.client.Patch(ctx, out, crclient.RawPatch(types.StrategicMergePatchType, data)); err != nil {
-		return nil, fmt.Errorf("patch event %s: %w", event.Name, err)
+		return nil, events.Answer(err)
 	}
 	return out, nil
 }

@@ -8,11 +8,13 @@ package events
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"log/slog"
+	"time"
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/klog/v2"
@@ -40,19 +42,40 @@ type sink struct {
 }
 
 func (s sink) Create(event *corev1.Event) (*corev1.Event, error) {
-	out := event.DeepCopy()
-	return out, s.client.Create(s.ctx, out)
+	return write(s.ctx, event, func(ctx context.Context, out *corev1.Event) error { return s.client.Create(ctx, out) })
 }
 
 func (s sink) Update(event *corev1.Event) (*corev1.Event, error) {
-	out := event.DeepCopy()
-	return out, s.client.Update(s.ctx, out)
+	return write(s.ctx, event, func(ctx context.Context, out *corev1.Event) error { return s.client.Update(ctx, out) })
 }
 
 func (s sink) Patch(event *corev1.Event, data []byte) (*corev1.Event, error) {
+	return write(s.ctx, event, func(ctx context.Context, out *corev1.Event) error {
+		return s.client.Patch(ctx, out, client.RawPatch(types.StrategicMergePatchType, data))
+	})
+}
+
+// writeTimeout bounds a write: all events wait for it.
+const writeTimeout = 10 * time.Second
+
+func write(ctx context.Context, event *corev1.Event, do func(context.Context, *corev1.Event) error) (*corev1.Event, error) {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
 	out := event.DeepCopy()
-	if err := s.client.Patch(s.ctx, out, client.RawPatch(types.StrategicMergePatchType, data)); err != nil {
-		return nil, fmt.Errorf("patch event %s: %w", event.Name, err)
+	if err := do(ctx, out); err != nil {
+		return nil, Answer(err)
 	}
 	return out, nil
+}
+
+// Answer is the server's answer inside of an error, or the error itself without one. A
+// broadcaster looks at an error's own type: for one in words of ours it would hold all
+// events back for minutes, as if the server were not there, where the server has said
+// that an event is gone.
+func Answer(err error) error {
+	var status *apierrors.StatusError
+	if errors.As(err, &status) {
+		return status
+	}
+	return err
 }
