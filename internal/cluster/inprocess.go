@@ -10,8 +10,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	crclient "sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/sinawi/sinawi/internal/controllers/events"
 	"github.com/sinawi/sinawi/internal/client"
+	"github.com/sinawi/sinawi/internal/controllers/events"
 )
 
 // inProcess returns what scheduler and controllers read and write with: the API
