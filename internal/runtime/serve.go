@@ -84,6 +84,7 @@ func Serve(ctx context.Context, c Config, ready func()) error {
 		return err
 	}
 	revive()
+	slog.Info("container runtime serves", "socket", c.Socket, "snapshotter", snapshotter)
 	ready()
 	// What starting took is given back; at rest the runtime is small.
 	debug.FreeOSMemory()
