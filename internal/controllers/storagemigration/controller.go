@@ -102,14 +102,9 @@ func (c *Controller) tell(ctx context.Context, m *svmv1.StorageVersionMigration,
 
 // mark notes the revision up to which objects are to be touched.
 func (c *Controller) mark(ctx context.Context, m *svmv1.StorageVersionMigration) (time.Duration, error) {
-	resource, err := c.resource(m)
-	switch {
-	case err != nil:
-		return 0, err
-	case resource.Empty() && m.CreationTimestamp.Add(patience).After(time.Now()):
-		return again, nil
-	case resource.Empty():
-		return 0, c.tell(ctx, m, failed("resource does not exist in discovery"))
+	resource, pause, err := c.await(ctx, m, "resource does not exist in discovery")
+	if err != nil || resource.Empty() {
+		return pause, err
 	}
 	verbs := []string{"update", "patch", "list"}
 	can, err := c.can(resource, verbs)
@@ -125,6 +120,19 @@ func (c *Controller) mark(ctx context.Context, m *svmv1.StorageVersionMigration)
 	}
 	m.Status.ResourceVersion = list.ResourceVersion
 	return 0, c.tell(ctx, m)
+}
+
+// await is resource, with how long to wait where it is empty. A migration of what
+// stays missing has failed, and is told so.
+func (c *Controller) await(ctx context.Context, m *svmv1.StorageVersionMigration, missing string) (schema.GroupVersionResource, time.Duration, error) {
+	resource, err := c.resource(m)
+	switch {
+	case err != nil || !resource.Empty():
+		return resource, 0, err
+	case m.CreationTimestamp.Add(patience).After(time.Now()):
+		return resource, again, nil
+	}
+	return resource, 0, c.tell(ctx, m, failed(missing))
 }
 
 // resource is what a migration is of, in the version that is asked for by default;

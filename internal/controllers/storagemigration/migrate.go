@@ -22,14 +22,9 @@ const page = 500
 
 // migrate touches all objects that are no younger than the migration.
 func (c *Controller) migrate(ctx context.Context, m *svmv1.StorageVersionMigration) (time.Duration, error) {
-	resource, err := c.resource(m)
-	switch {
-	case err != nil:
-		return 0, err
-	case resource.Empty() && m.CreationTimestamp.Add(patience).After(time.Now()):
-		return again, nil
-	case resource.Empty():
-		return 0, c.tell(ctx, m, failed("migration encountered unhandled error: unable to obtain GVR from discovery"))
+	resource, pause, err := c.await(ctx, m, "migration encountered unhandled error: unable to obtain GVR from discovery")
+	if err != nil || resource.Empty() {
+		return pause, err
 	}
 	kind, err := c.mapper.KindFor(resource)
 	if err != nil {
