@@ -15,18 +15,25 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
+// definitions is a client of the definitions of custom kinds.
+func (e *env) definitions() client.Client {
+	e.Helper()
+	scheme := runtime.NewScheme()
+	if err := apiextensionsv1.AddToScheme(scheme); err != nil {
+		e.Fatal(err)
+	}
+	c, err := client.New(e.server.Config, client.Options{Scheme: scheme})
+	if err != nil {
+		e.Fatal(err)
+	}
+	return c
+}
+
 // TestCustomKindsOwnAndAreOwned defines a kind while everything runs: its
 // objects take part in collection like any other.
 func TestCustomKindsOwnAndAreOwned(t *testing.T) {
 	e := start(t)
-	scheme := runtime.NewScheme()
-	if err := apiextensionsv1.AddToScheme(scheme); err != nil {
-		t.Fatal(err)
-	}
-	definitions, err := client.New(e.server.Config, client.Options{Scheme: scheme})
-	if err != nil {
-		t.Fatal(err)
-	}
+	definitions := e.definitions()
 	definition := &apiextensionsv1.CustomResourceDefinition{
 		ObjectMeta: metav1.ObjectMeta{Name: "widgets.example.com"},
 		Spec: apiextensionsv1.CustomResourceDefinitionSpec{

@@ -11,7 +11,6 @@ import (
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -26,14 +25,7 @@ func migrationOf(name, group, resource string) *svmv1.StorageVersionMigration {
 // version, after which its definition names that alone.
 func TestMigratesStoredVersions(t *testing.T) {
 	e := start(t)
-	own := runtime.NewScheme()
-	if err := apiextensionsv1.AddToScheme(own); err != nil {
-		t.Fatal(err)
-	}
-	definitions, err := client.New(e.server.Config, client.Options{Scheme: own})
-	if err != nil {
-		t.Fatal(err)
-	}
+	definitions := e.definitions()
 	version := func(name string, storage bool) apiextensionsv1.CustomResourceDefinitionVersion {
 		return apiextensionsv1.CustomResourceDefinitionVersion{Name: name, Served: true, Storage: storage,
 			Schema: &apiextensionsv1.CustomResourceValidation{OpenAPIV3Schema: &apiextensionsv1.JSONSchemaProps{Type: "object"}}}
