@@ -9,14 +9,20 @@ import (
 )
 
 // relabel returns the labels that a node shall have beside its own: what it is called
-// by now, under the names that were used before.
-func relabel(have map[string]string) map[string]string {
-	out := map[string]string{}
-	for name, old := range map[string]string{corev1.LabelOSStable: "beta.kubernetes.io/os", corev1.LabelArchStable: "beta.kubernetes.io/arch"} {
-		value, known := have[name]
-		if was, there := have[old]; known && (!there || was != value) {
-			out[old] = value
+// by now, under the names that were used before. It is asked with every heartbeat, and
+// makes nothing where nothing is missing.
+func relabel(have map[string]string) (out map[string]string) {
+	for _, label := range [...]struct{ name, old string }{
+		{corev1.LabelOSStable, "beta.kubernetes.io/os"}, {corev1.LabelArchStable, "beta.kubernetes.io/arch"},
+	} {
+		value, known := have[label.name]
+		if was, there := have[label.old]; !known || there && was == value {
+			continue
 		}
+		if out == nil {
+			out = map[string]string{}
+		}
+		out[label.old] = value
 	}
 	return out
 }
