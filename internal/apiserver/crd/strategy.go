@@ -2,6 +2,7 @@ package crd
 
 import (
 	"context"
+	"slices"
 
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
 	structuralschema "k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
@@ -43,7 +44,7 @@ func (s change) ValidateUpdate(ctx context.Context, obj, old runtime.Object) fie
 // check panics on them: the client would see its connection break.
 func selectable(obj runtime.Object) (runtime.Object, field.ErrorList) {
 	definition, ok := obj.(*apiextensions.CustomResourceDefinition)
-	if !ok {
+	if !ok || !selects(&definition.Spec) {
 		return obj, nil
 	}
 	var errs field.ErrorList
@@ -67,4 +68,12 @@ func selectable(obj runtime.Object) (runtime.Object, field.ErrorList) {
 		clear(&v.SelectableFields, v.Schema, path.Child("versions").Index(i).Child("schema"))
 	}
 	return checked, errs
+}
+
+// selects tells whether there are any selectable fields: few definitions have some,
+// and the others need no copy.
+func selects(s *apiextensions.CustomResourceDefinitionSpec) bool {
+	return len(s.SelectableFields) > 0 || slices.ContainsFunc(s.Versions, func(v apiextensions.CustomResourceDefinitionVersion) bool {
+		return len(v.SelectableFields) > 0
+	})
 }
