@@ -196,8 +196,7 @@ func RequestStatusUpdate(c, old *certificatesv1.CertificateSigningRequest) field
 // RequestApprovalUpdate checks a verdict: it stays once it is spoken, though its
 // reason may be put in other words.
 func RequestApprovalUpdate(c, old *certificatesv1.CertificateSigningRequest) field.ErrorList {
-	l := changed(c, old)
-	return l.Errors
+	return changed(c, old).Errors
 }
 
 // changed checks what holds whoever writes.
