@@ -169,11 +169,16 @@ type report struct {
 	sent  int
 }
 
+// What may differ between requests that show the same difference.
+var (
+	number = regexp.MustCompile(`\d+`)
+	quoted = regexp.MustCompile(`"[^"]*"`)
+)
+
 func newReport() *report { return &report{found: map[string]*finding{}} }
 
 func (r *report) add(k kind, operation, request string, body object, differences []difference) {
 	r.sent++
-	number, quoted := regexp.MustCompile(`\d+`), regexp.MustCompile(`"[^"]*"`)
 	shape := func(s string) string { return number.ReplaceAllString(quoted.ReplaceAllString(s, `""`), "0") }
 	for _, d := range differences {
 		// A cause is quoted all over: its words are what tells it from others.

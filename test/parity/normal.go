@@ -64,9 +64,15 @@ func normalText(text string) string {
 	if at, err := time.Parse(time.RFC3339, text); err == nil && time.Since(at).Abs() < 24*time.Hour {
 		return "now"
 	}
-	text = regexp.MustCompile(`kube-api-access-\w{5}`).ReplaceAllString(text, "kube-api-access-")
-	return regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`).ReplaceAllString(text, "a uid")
+	return uid.ReplaceAllString(tokenVolume.ReplaceAllString(text, "kube-api-access-"), "a uid")
 }
+
+// What texts have that servers make up, and how a message shows an object.
+var (
+	tokenVolume = regexp.MustCompile(`kube-api-access-\w{5}`)
+	uid         = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
+	printed     = regexp.MustCompile(`(?s)^((?:Invalid|Duplicate|Unsupported) value): (?:[\[{].*[\]}]|null)(: |$)`)
+)
 
 func normalMeta(value any) any {
 	meta, ok := value.(object)
@@ -97,7 +103,6 @@ func normalStatus(status object) object {
 	if len(causes) == 0 {
 		return status
 	}
-	printed := regexp.MustCompile(`(?s)^((?:Invalid|Duplicate|Unsupported) value): (?:[\[{].*[\]}]|null)(: |$)`)
 	causes = slices.Clone(causes)
 	for i, c := range causes {
 		c, _ := c.(object)

@@ -69,6 +69,9 @@ func bare(o object) object {
 	return out
 }
 
+// moment begins a text that is a time, which stays one.
+var moment = regexp.MustCompile(`^\d{4}-\d\d-\d\dT`)
+
 // value is another one for a field.
 func (v varier) value(name string, now any) any {
 	switch now := now.(type) {
@@ -79,7 +82,7 @@ func (v varier) value(name string, now any) any {
 	case string:
 		words := v.words[name]
 		switch {
-		case regexp.MustCompile(`^\d{4}-\d\d-\d\dT`).MatchString(now):
+		case moment.MatchString(now):
 			return now
 		case slices.Contains([]string{"name", "key", "claimName", "serviceName", "secretName"}, name) && v.chance(0.6):
 			return pick(v, []string{"a", "b", "abc", "a.b", "http"})
