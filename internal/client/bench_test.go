@@ -95,7 +95,7 @@ func BenchmarkPod(b *testing.B) {
 		})
 		b.Run("tell/"+w.name, func(b *testing.B) {
 			each(b, func(i int) error {
-				return c.Create(b.Context(), placed(i, "bench"))
+				return c.Create(b.Context(), placed(i, fmt.Sprintf("bench%d", b.N)))
 			})
 		})
 		s.Stop()

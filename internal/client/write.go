@@ -10,7 +10,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/admission"
-	"k8s.io/apiserver/pkg/endpoints/handlers/fieldmanager"
 	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/apiserver/pkg/util/dryrun"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -112,7 +111,7 @@ func (e *Endpoint) gate() admission.Interface {
 	if e.Admission == nil {
 		return nil
 	}
-	return fieldmanager.NewManagedFieldsValidatingAdmissionController(admission.WithAudit(e.Admission))
+	return gate{admission.WithAudit(e.Admission).(plugins)}
 }
 
 func (c *Client) manager(asked string) string {

@@ -65,27 +65,40 @@ func pods() Resource {
 	r := coreRow[corev1.Pod, corev1.PodList]("Pod", "pods", "po")
 	r.Categories = []string{"all"}
 	table(&r, columns.Pod(), columns.PodCells)
-	r.SelectableFields = selectable(func(p *corev1.Pod) fields.Set {
-		ip := ""
-		if len(p.Status.PodIPs) > 0 {
-			ip = p.Status.PodIPs[0].IP
-		}
-		return fields.Set{
-			"spec.nodeName":            p.Spec.NodeName,
-			"spec.restartPolicy":       string(p.Spec.RestartPolicy),
-			"spec.schedulerName":       p.Spec.SchedulerName,
-			"spec.serviceAccountName":  p.Spec.ServiceAccountName,
-			"spec.hostNetwork":         strconv.FormatBool(p.Spec.HostNetwork),
-			"status.phase":             string(p.Status.Phase),
-			"status.podIP":             ip,
-			"status.podIPs":            ip,
-			"status.nominatedNodeName": p.Status.NominatedNodeName,
-		}
-	})
+	r.SelectableFields = selectable(podFields)
+	r.SparseFields = []string{"spec.nodeName", "status.nominatedNodeName", "status.podIP", "status.podIPs"}
 	r.IndexedField = "spec.nodeName" // every node watches its own
+	r.IndexedValue = func(obj runtime.Object) string { return obj.(*corev1.Pod).Spec.NodeName }
 	r.ReturnsDeleted = true
 	r.Strategy, r.Status = podStrategy(), podStatusStrategy()
 	return r
+}
+
+// podFields are the fields that pods are selected by. The watch cache keeps a set
+// for each pod and for each change that it remembers, and a map of up to eight
+// keys takes a third of what a larger one does: so those that are often empty are
+// left out where they are (SparseFields).
+func podFields(p *corev1.Pod) fields.Set {
+	size := 8
+	if len(p.Status.PodIPs) > 0 {
+		size = 10 // those of a name and a namespace are added
+	}
+	set := make(fields.Set, size)
+	set["spec.restartPolicy"] = string(p.Spec.RestartPolicy)
+	set["spec.schedulerName"] = p.Spec.SchedulerName
+	set["spec.serviceAccountName"] = p.Spec.ServiceAccountName
+	set["spec.hostNetwork"] = strconv.FormatBool(p.Spec.HostNetwork)
+	set["status.phase"] = string(p.Status.Phase)
+	if p.Spec.NodeName != "" {
+		set["spec.nodeName"] = p.Spec.NodeName
+	}
+	if p.Status.NominatedNodeName != "" {
+		set["status.nominatedNodeName"] = p.Status.NominatedNodeName
+	}
+	if len(p.Status.PodIPs) > 0 {
+		set["status.podIP"], set["status.podIPs"] = p.Status.PodIPs[0].IP, p.Status.PodIPs[0].IP
+	}
+	return set
 }
 
 func podTemplates() Resource {

@@ -62,9 +62,15 @@ type Resource struct {
 	// without metadata.name and metadata.namespace, which every kind has.
 	SelectableFields func(obj runtime.Object) fields.Set
 
+	// SparseFields names the fields that SelectableFields leaves out where an
+	// object has nothing in them, which selectors cannot tell from empty.
+	SparseFields []string
+
 	// IndexedField is the selectable field by which watchers most often
 	// select one value (spec.nodeName of pods); the watch cache keeps an index.
+	// IndexedValue reads it, at every change of every object.
 	IndexedField string
+	IndexedValue func(obj runtime.Object) string
 
 	// ReturnsDeleted makes a deletion answer with the object instead of a status.
 	ReturnsDeleted bool

@@ -172,11 +172,10 @@ func attrFunc(row resources.Resource) apistorage.AttrFunc {
 // indexes returns the watch cache's index over the row's indexed field, so
 // that a watch that selects one value wakes up for that value alone.
 func indexes(row resources.Resource) (apistorage.IndexerFuncs, *cache.Indexers, []string) {
-	field := row.IndexedField
-	if field == "" || row.SelectableFields == nil {
+	field, value := row.IndexedField, row.IndexedValue
+	if field == "" {
 		return nil, nil, nil
 	}
-	value := func(obj runtime.Object) string { return row.SelectableFields(obj)[field] }
 	indexers := cache.Indexers{
 		apistorage.FieldIndex(field): func(obj any) ([]string, error) {
 			o, ok := obj.(runtime.Object)

@@ -142,6 +142,9 @@ func addFieldLabels(s *runtime.Scheme, rows []resources.Resource) error {
 		for label := range r.SelectableFields(r.New()) {
 			own[label] = label
 		}
+		for _, label := range r.SparseFields {
+			own[label] = label
+		}
 		for _, gv := range append([]schema.GroupVersion{r.GroupVersion}, r.ServedAs...) {
 			gvk := gv.WithKind(r.Kind)
 			if err := s.AddFieldLabelConversionFunc(gvk, fieldLabels(gvk, own)); err != nil {

@@ -106,6 +106,8 @@ func WatchPods(l *loop.Loop, deps loop.Deps) {
 // before or after may be nil.
 func affected(ctx context.Context, r client.Reader, before, after *corev1.Pod) ([]types.NamespacedName, error) {
 	switch {
+	case (before == nil || !Present(before)) && (after == nil || !Present(after)):
+		return nil, nil // most changes of a new pod come before it has an address
 	case before == nil:
 		return Services(ctx, r, after.Namespace, after.Labels)
 	case after == nil:

@@ -92,6 +92,63 @@ const (
 	scoringMemory   = 200 * 1024 * 1024
 )
 
+// uses is what a pod takes of its node, and what it is scored by. Both are asked
+// for at every change of every pod, so pods whose containers simply add up, which
+// are nearly all, are added up without a list in between.
+func uses(pod *corev1.Pod) (amounts, scoring Amounts) {
+	if !addsUp(pod) {
+		return AmountsOf(Requests(pod)), scoringRequests(pod)
+	}
+	for i := range pod.Spec.Containers {
+		requests := pod.Spec.Containers[i].Resources.Requests
+		own := AmountsOf(requests)
+		amounts.add(&own, 1)
+		if _, ok := requests[corev1.ResourceCPU]; !ok {
+			own.MilliCPU = scoringMilliCPU
+		}
+		if _, ok := requests[corev1.ResourceMemory]; !ok {
+			own.Memory = scoringMemory
+		}
+		scoring.add(&own, 1)
+	}
+	return amounts, scoring
+}
+
+// addsUp says that a pod has nothing but containers to ask for it, in amounts that
+// round to themselves, and that its node has not told what it granted them.
+func addsUp(pod *corev1.Pod) bool {
+	if len(pod.Spec.InitContainers) > 0 || pod.Spec.Resources != nil || len(pod.Spec.Overhead) > 0 ||
+		pod.Status.Resources != nil || pod.Status.AllocatedResources != nil || len(pod.Status.NodeAllocatableResourceClaimStatuses) > 0 {
+		return false
+	}
+	for i := range pod.Status.ContainerStatuses {
+		if s := &pod.Status.ContainerStatuses[i]; s.Resources != nil || s.AllocatedResources != nil {
+			return false
+		}
+	}
+	for i := range pod.Spec.Containers {
+		if !round(pod.Spec.Containers[i].Resources.Requests) {
+			return false
+		}
+	}
+	return true
+}
+
+// round says that no amount has a fraction: a sum is rounded up once, not in each
+// of its parts.
+func round(list corev1.ResourceList) bool {
+	for name, q := range list {
+		whole := resource.NewQuantity(q.Value(), q.Format)
+		if name == corev1.ResourceCPU {
+			whole = resource.NewMilliQuantity(q.MilliValue(), q.Format)
+		}
+		if whole.Cmp(q) != 0 {
+			return false
+		}
+	}
+	return true
+}
+
 func scoringRequests(pod *corev1.Pod) Amounts {
 	options := resourceOptions()
 	options.NonMissingContainerRequests = corev1.ResourceList{

@@ -162,8 +162,9 @@ func (e *Engine) prepare(pod *corev1.Pod) *placed {
 		e.prepared = nil
 		return p
 	}
+	amounts, scoring := uses(pod)
 	return &placed{
-		pod: pod, amounts: AmountsOf(Requests(pod)), scoring: scoringRequests(pod),
+		pod: pod, amounts: amounts, scoring: scoring,
 		ports: hostPorts(&pod.Spec), priority: corev1helper.PodPriority(pod),
 	}
 }

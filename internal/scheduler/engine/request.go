@@ -97,9 +97,10 @@ func (e *Engine) compile(ask Ask) *request {
 		p = e.profile
 	}
 	spec := &ask.Pod.Spec
+	amounts, scoring := uses(ask.Pod)
 	r := &request{
 		pod: ask.Pod, profile: p,
-		amounts: AmountsOf(Requests(ask.Pod)), scoring: scoringRequests(ask.Pod), ports: hostPorts(spec),
+		amounts: amounts, scoring: scoring, ports: hostPorts(spec),
 		required: nodeaffinity.GetRequiredNodeAffinity(ask.Pod), tolerations: spec.Tolerations,
 		priority: corev1helper.PodPriority(ask.Pod), terms: termsOf(ask.Pod), images: imagesOf(spec),
 	}
