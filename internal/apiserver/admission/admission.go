@@ -52,6 +52,7 @@ import (
 	"github.com/sinawi/sinawi/internal/apiserver/admission/volumes"
 	"github.com/sinawi/sinawi/internal/apiserver/authz/rbac"
 	"github.com/sinawi/sinawi/internal/apiserver/plug"
+	"github.com/sinawi/sinawi/internal/apiserver/rows"
 	"github.com/sinawi/sinawi/internal/apiserver/serviceurl"
 	"github.com/sinawi/sinawi/internal/quota"
 	"github.com/sinawi/sinawi/internal/store/feed"
@@ -112,22 +113,12 @@ func New(h *plug.Host, roles *rbac.Authorizer, o Options) (*Chain, error) {
 
 // last returns the plugins that come when the others have filled in theirs.
 func last(policies *policies, settings func(string) (io.Reader, error)) ([]named, error) {
-	config, err := settings(mutatingwebhook.PluginName)
+	mutating, validating, err := hooks(policies.host, settings)
 	if err != nil {
 		return nil, err
 	}
-	mutating, err := mutatingwebhook.NewMutatingWebhook(config)
+	config, err := settings(resourcequota.PluginName)
 	if err != nil {
-		return nil, fmt.Errorf("mutating webhooks: %w", err)
-	}
-	if config, err = settings(validatingwebhook.PluginName); err != nil {
-		return nil, err
-	}
-	validating, err := validatingwebhook.NewValidatingAdmissionWebhook(config)
-	if err != nil {
-		return nil, fmt.Errorf("validating webhooks: %w", err)
-	}
-	if config, err = settings(resourcequota.PluginName); err != nil {
 		return nil, err
 	}
 	limited, err := resourcequota.LoadConfiguration(config)
@@ -229,12 +220,15 @@ func Source(h *plug.Host) lookup.Source {
 	}
 }
 
-// shared is a storage with the feed that knows what its watch cache holds. Most reads
-// are of one object and need no log, so that one is looked for only by those that do.
+// shared is a storage with the feed that knows what its watch cache holds.
 type shared struct {
-	lookup.Storage
+	*rows.Store
 	feed     *feed.Feed
 	resource schema.GroupResource
+}
+
+func (s shared) Peek(namespace, name string) runtime.Object {
+	return s.feed.Log(s.resource).Get(s.Key(namespace, name))
 }
 
 func (s shared) Each(f func(runtime.Object)) { s.feed.Log(s.resource).Each(f) }

@@ -51,6 +51,15 @@ func (s *Store) ShortNames() []string { return s.row.ShortNames }
 // Categories are the groups of kinds that it belongs to, such as "all".
 func (s *Store) Categories() []string { return s.row.Categories }
 
+// Key is the place of an object in the store, by which the change feed knows it.
+// The namespace of a cluster's objects is empty.
+func (s *Store) Key(namespace, name string) string {
+	if s.row.ClusterScoped {
+		return "/" + s.row.StoragePrefix + "/" + name
+	}
+	return "/" + s.row.StoragePrefix + "/" + namespace + "/" + name
+}
+
 // Create stores a new object.
 func (s *Store) Create(ctx context.Context, obj runtime.Object, validate rest.ValidateObjectFunc, options *metav1.CreateOptions) (runtime.Object, error) {
 	stack.Grow()

@@ -32,6 +32,8 @@ type Storage interface {
 type Shared interface {
 	// Each calls f with every object, in no order.
 	Each(f func(runtime.Object))
+	// Peek returns one object, nil when it is not known.
+	Peek(namespace, name string) runtime.Object
 }
 
 // Source finds the storage of resources. It is asked at the time of a read, for
@@ -48,6 +50,13 @@ func (s Source) storage(resource schema.GroupResource) (Storage, error) {
 // Get returns one object; one that is missing in the cache is looked up in the
 // store before it is called missing.
 func Get[T runtime.Object](ctx context.Context, s Source, resource schema.GroupResource, namespace, name string) (T, error) {
+	if st, ok := s(resource); ok {
+		if all, ok := st.(Shared); ok {
+			if obj, ok := all.Peek(namespace, name).(T); ok {
+				return obj, nil
+			}
+		}
+	}
 	obj, err := get[T](ctx, s, resource, namespace, name, "0")
 	if apierrors.IsNotFound(err) {
 		return get[T](ctx, s, resource, namespace, name, "")

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metainternal "k8s.io/apimachinery/pkg/apis/meta/internalversion"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -31,6 +32,39 @@ func (t told) List(context.Context, *metainternal.ListOptions) (runtime.Object, 
 func (t told) Each(f func(runtime.Object)) {
 	for i := range t.ranges {
 		f(&t.ranges[i])
+	}
+}
+
+func (t told) Peek(namespace, name string) runtime.Object {
+	for i := range t.ranges {
+		if r := &t.ranges[i]; r.Namespace == namespace && r.Name == name {
+			return r
+		}
+	}
+	return nil
+}
+
+// Get finds in the store what Peek does not know yet.
+func (t told) Get(_ context.Context, name string, o *metav1.GetOptions) (runtime.Object, error) {
+	if name != "late" || o.ResourceVersion == "0" {
+		return nil, apierrors.NewNotFound(Core("limitranges"), name)
+	}
+	late := limitRange("a", name)
+	return &late, nil
+}
+
+// TestGet: what is known is shown as it is, what is not is asked of the store.
+func TestGet(t *testing.T) {
+	known := told{listed{ranges: []corev1.LimitRange{limitRange("a", "1")}}}
+	source := func(schema.GroupResource) (Storage, bool) { return known, true }
+	for name, found := range map[string]bool{"1": true, "late": true, "none": false, "..": false} {
+		got, err := Get[*corev1.LimitRange](t.Context(), source, Core("limitranges"), "a", name)
+		if (err == nil) != found || !found && !apierrors.IsNotFound(err) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if shared := got == &known.ranges[0]; shared != (name == "1") {
+			t.Errorf("%s: shared is %t", name, shared)
+		}
 	}
 }
 
