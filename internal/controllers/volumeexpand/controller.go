@@ -4,6 +4,7 @@ package volumeexpand
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -55,7 +56,8 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 	}
 	v := &corev1.PersistentVolume{}
 	if err := c.Cache.Get(ctx, loop.Key{Name: claim.Spec.VolumeName}, v, client.UnsafeDisableDeepCopy); err != nil {
-		return 0, client.IgnoreNotFound(err)
+		// It may be seen later than the claim: tried again.
+		return 0, fmt.Errorf("read the volume of claim %s: %w", key, err)
 	}
 	if wants(claim) && v.Spec.ClaimRef != nil && v.Spec.ClaimRef.UID == claim.UID {
 		c.Events.Event(claim, corev1.EventTypeNormal, "ExternalExpanding", "waiting for an external controller to expand this PVC")
