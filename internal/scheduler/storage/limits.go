@@ -9,7 +9,9 @@ import (
 )
 
 // refusalByLimits says that a node cannot attach what the pod wants: because it does
-// not have the driver, or has as many volumes of it as it can.
+// not have the driver, or has as many volumes of it as it can. What is attached there
+// already takes no more room; kube-scheduler counts such a volume twice as long as no
+// pod there uses it, so that a pod that comes back to a full node finds no place.
 func (p *Plan) refusalByLimits(n engine.NodeView) []string {
 	node := p.world.nodes[n.Object().Name]
 	for name := range p.attached {

@@ -39,6 +39,7 @@ type Plan struct {
 	shape     []engine.Point             // how the use of storage becomes a score
 	bound     []*corev1.PersistentVolume // of claims that have theirs; nil: it is not there
 	open      []*corev1.PersistentVolumeClaim
+	lost      string                 // a volume that is not there, of a claim that the pod names
 	exclusive []types.NamespacedName // claims that one pod at a time may use
 	attached  map[string][]string    // by driver: what the pod needs attached
 	disks     bool                   // the pod mounts disks without a claim
@@ -81,9 +82,15 @@ func (w *World) Plan(pod *corev1.Pod, profile *engine.Profile) (*Plan, string) {
 			return nil, problem
 		}
 		unbound = p.add(claim) || unbound
+		if Bound(claim) && w.volumes[claim.Spec.VolumeName] == nil && v.Ephemeral == nil && p.lost == "" {
+			p.lost = claim.Spec.VolumeName
+		}
 	}
 	if unbound && !p.off[engine.RuleVolumeBinding] {
 		return nil, reasonUnbound
+	}
+	if p.lost != "" && !p.off[engine.RuleVolumeZone] {
+		return nil, fmt.Sprintf("persistentvolume %q not found", p.lost)
 	}
 	if !any && !p.disks {
 		return nil, ""

@@ -191,3 +191,26 @@ func TestAllReasonsOfANode(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
+
+// A claim whose volume is gone keeps its pod from every node, unless nobody asks for
+// its zone; then each node says so.
+func TestAVolumeThatIsGone(t *testing.T) {
+	w, e := New(), engine.New(func(string) map[string]string { return nil })
+	e.SetNode(node("n1", "a"))
+	w.give("lost", corev1.ReadWriteOnce, "")
+	w.Set(w.Volume("pv-lost"), true)
+	p := user("p", "lost", 0)
+	profile := engine.DefaultProfile()
+	if _, problem := w.Plan(p, profile); problem != `persistentvolume "pv-lost" not found` {
+		t.Errorf("got %q", problem)
+	}
+	profile.Off = map[engine.Rule]bool{engine.RuleVolumeZone: true}
+	plan, problem := w.Plan(p, profile)
+	if problem != "" {
+		t.Fatal(problem)
+	}
+	want := "0/1 nodes are available: 1 " + reasonNotThere + "."
+	if got := e.Explain(engine.Ask{Pod: p, Profile: profile, Extras: []engine.Extra{plan}}).Message(); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
