@@ -36,6 +36,10 @@ func (s *Scheduler) ask(ctx context.Context, pod *corev1.Pod, profile *config.Pr
 	if len(pod.Spec.TopologySpreadConstraints) == 0 && len(profile.DefaultSpread) > 0 {
 		out.Spread = s.spreading.selector(pod)
 	}
+	if !profile.Off[engine.RuleNodeAffinity] && engine.NamesNoNode(pod) {
+		p.failed = engine.RuleNodeAffinity
+		return out, p, engine.NamesConflict
+	}
 	if len(pod.Spec.Volumes) > 0 {
 		if len(storage.Claims(pod)) > 0 {
 			if err := s.watchAlso(ctx, watchStorage); err != nil {

@@ -54,6 +54,15 @@ func TestNodeSelector(t *testing.T) {
 		}}}
 	})
 	r.awaitUnschedulable("named", "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) didn't satisfy plugin(s) [NodeAffinity].")
+	r.addPod("torn", "100m", func(p *corev1.Pod) {
+		named := func(node string) corev1.NodeSelectorRequirement {
+			return corev1.NodeSelectorRequirement{Key: metav1.ObjectNameField, Operator: corev1.NodeSelectorOpIn, Values: []string{node}}
+		}
+		p.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
+			NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchFields: []corev1.NodeSelectorRequirement{named("n1"), named("n2")}}},
+		}}}
+	})
+	r.awaitUnschedulable("torn", "0/2 nodes are available: pod affinity terms conflict. not found")
 }
 
 // Conformance: [sig-scheduling] SchedulerPredicates [Serial] validates that there exists conflict between pods with same hostPort and protocol but one using 0.0.0.0 hostIP

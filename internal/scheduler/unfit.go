@@ -27,7 +27,7 @@ func (s *Scheduler) unschedulable(w *backlog.Waiting, ask engine.Ask, problem st
 	nodes := s.engine.Nodes()
 	message := fmt.Sprintf("0/%d nodes are available: %s. preemption: 0/%d nodes are available: %d Preemption is not helpful for scheduling.", nodes, problem, nodes, nodes)
 	helps := backlog.CauseNode | backlog.CauseStorage
-	if p.failed == engine.RuleVolumeBinding && !ask.Profile.Off[engine.RuleDevices] {
+	if p.failed != engine.RuleDevices && !ask.Profile.Off[engine.RuleDevices] {
 		// What kube-scheduler says when its plugin for devices, which comes before
 		// preemption, did not get to see the pod.
 		message = fmt.Sprintf("0/%d nodes are available: %s. not found", nodes, problem)

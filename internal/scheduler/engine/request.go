@@ -126,6 +126,20 @@ func (e *Engine) compile(ask Ask) *request {
 	return r
 }
 
+// NamesConflict is why a pod has no place of which NamesNoNode is true, in
+// kube-scheduler's words.
+const NamesConflict = "pod affinity terms conflict"
+
+// NamesNoNode reports whether every required term of a pod names nodes, and none of
+// them one that it allows.
+func NamesNoNode(pod *corev1.Pod) bool {
+	if pod.Spec.Affinity == nil || pod.Spec.Affinity.NodeAffinity == nil {
+		return false
+	}
+	names := named(pod.Spec.Affinity.NodeAffinity)
+	return names != nil && len(names) == 0
+}
+
 // named are the nodes that every required term names, or nil if some names none.
 func named(a *corev1.NodeAffinity) map[string]bool {
 	required := a.RequiredDuringSchedulingIgnoredDuringExecution

@@ -130,6 +130,10 @@ func (c *Cluster) profileOf(pod *corev1.Pod) *engine.Profile {
 func (c *Cluster) ask(pod *corev1.Pod) question {
 	profile := c.profileOf(pod)
 	q := question{Ask: engine.Ask{Pod: pod, Profile: profile}}
+	if !profile.Off[engine.RuleNodeAffinity] && engine.NamesNoNode(pod) {
+		q.problem, q.rule = engine.NamesConflict, engine.RuleNodeAffinity
+		return q
+	}
 	if len(pod.Spec.Volumes) > 0 {
 		if q.volumes, q.problem = c.storage.Plan(pod, profile); q.problem != "" {
 			q.rule = engine.RuleVolumeBinding
