@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"container/heap"
 	"math"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -38,10 +37,10 @@ func (e *Engine) Choose(ask Ask) (Choice, bool) {
 	if len(open) == 0 {
 		return Choice{}, false
 	}
-	scores := e.scoreGroups(c, open)
 	if len(ask.Extras) > 0 || e.mustYield(c.req.priority, ask) {
-		return e.chooseOneByOne(c, ask, open, scores)
+		return e.chooseOneByOne(c, ask, open)
 	}
+	scores := e.scoreGroups(c, open)
 	best, out := -1, Choice{Class: c.key, RunnerUp: math.Inf(-1)}
 	var from *group
 	for i, g := range open {
@@ -68,18 +67,18 @@ func (e *Engine) Choose(ask Ask) (Choice, bool) {
 
 // chooseOneByOne asks node by node, the best first, for rules that are not the
 // class's alone.
-func (e *Engine) chooseOneByOne(c *class, ask Ask, open []*group, scores []float64) (Choice, bool) {
+func (e *Engine) chooseOneByOne(c *class, ask Ask, open []*group) (Choice, bool) {
+	scorers := scorersOf(c, ask)
+	open = e.narrow(c, ask, open, len(scorers) > 0)
+	scores := e.scoreGroups(c, open)
 	order := &ranking{}
 	for i, g := range open {
 		for _, slot := range g.heap {
 			order.all = append(order.all, ranked{slot, scores[i] + c.slots[slot].score})
 		}
 	}
-	if scorers := scorersOf(c, ask); len(scorers) > 0 {
-		order.all = slices.DeleteFunc(order.all, func(r ranked) bool { return len(e.refusals(c, ask, e.slots[r.slot], false)) > 0 })
-		for _, s := range scorers {
-			e.scoreBy(c, s, order.all)
-		}
+	for _, s := range scorers {
+		e.scoreBy(c, s, order.all)
 	}
 	out := Choice{Class: c.key, Feasible: len(order.all)}
 	heap.Init(order)
@@ -97,6 +96,37 @@ func (e *Engine) chooseOneByOne(c *class, ask Ask, open []*group, scores []float
 		return out, true
 	}
 	return Choice{}, false
+}
+
+// maxAsked is how many nodes are asked for their extras before any is scored.
+const maxAsked = 100
+
+// narrow leaves out what is known to be refused by rules that are not the class's
+// alone, for scores are relative to those of the nodes that are left. Of more nodes
+// than maxAsked extras are asked only as far as need be, unless all must be: then
+// scores are relative to nodes that may yet refuse. kube-scheduler, too, scores no
+// more than a sample of so many.
+func (e *Engine) narrow(c *class, ask Ask, open []*group, all bool) []*group {
+	nodes := 0
+	for _, g := range open {
+		nodes += len(g.heap)
+	}
+	all = all || (len(ask.Extras) > 0 && nodes <= maxAsked)
+	var out []*group
+	for _, g := range open {
+		left := *g
+		left.heap = nil
+		for _, slot := range g.heap {
+			n := e.slots[slot]
+			if (!all && len(n.nominated) == 0) || len(e.refusals(c, ask, n, false)) == 0 {
+				left.heap = append(left.heap, slot)
+			}
+		}
+		if len(left.heap) > 0 {
+			out = append(out, &left)
+		}
+	}
+	return out
 }
 
 // scorersOf are the extras that score nodes for a pod.
