@@ -92,12 +92,13 @@ const (
 	scoringMemory   = 200 * 1024 * 1024
 )
 
-// uses is what a pod takes of its node, and what it is scored by. Both are asked
-// for at every change of every pod, so pods whose containers simply add up, which
-// are nearly all, are added up without a list in between.
-func uses(pod *corev1.Pod) (amounts, scoring Amounts) {
+// uses is what a pod takes of its node, and what it counts as in scores, which
+// score says. Both are asked for at every change of every pod, so pods whose
+// containers simply add up, which are nearly all, are added up without a list in
+// between.
+func uses(pod *corev1.Pod, score func(*corev1.Pod) Amounts) (amounts, scoring Amounts) {
 	if !addsUp(pod) {
-		return AmountsOf(Requests(pod)), scoringRequests(pod)
+		return AmountsOf(Requests(pod)), score(pod)
 	}
 	for i := range pod.Spec.Containers {
 		requests := pod.Spec.Containers[i].Resources.Requests
@@ -149,11 +150,34 @@ func round(list corev1.ResourceList) bool {
 	return true
 }
 
-func scoringRequests(pod *corev1.Pod) Amounts {
-	options := resourceOptions()
-	options.NonMissingContainerRequests = corev1.ResourceList{
+func scoringFloor() corev1.ResourceList {
+	return corev1.ResourceList{
 		corev1.ResourceCPU:    *resource.NewMilliQuantity(scoringMilliCPU, resource.DecimalSI),
 		corev1.ResourceMemory: *resource.NewQuantity(scoringMemory, resource.BinarySI),
+	}
+}
+
+// scoringRequests is what a pod to be placed counts as in the score of a node's
+// resources. What it asks for as a whole does not count there, as kube-scheduler
+// has it; once it is placed that does.
+func scoringRequests(pod *corev1.Pod) Amounts {
+	options := resourceOptions()
+	options.NonMissingContainerRequests = scoringFloor()
+	options.SkipPodLevelResources = true
+	return AmountsOf(resourcehelper.PodRequests(pod, options))
+}
+
+// scoringUse is what a placed pod counts as. Where a pod asks for an amount as a
+// whole there is a floor only for what it does not speak of at all.
+func scoringUse(pod *corev1.Pod) Amounts {
+	options := resourceOptions()
+	options.NonMissingContainerRequests = scoringFloor()
+	if resourcehelper.IsPodLevelRequestsSet(pod) {
+		asked := resourcehelper.PodRequests(pod, resourceOptions())
+		maps.DeleteFunc(options.NonMissingContainerRequests, func(name corev1.ResourceName, _ resource.Quantity) bool {
+			_, ok := asked[name]
+			return ok
+		})
 	}
 	return AmountsOf(resourcehelper.PodRequests(pod, options))
 }

@@ -62,12 +62,14 @@ func TestUses(t *testing.T) {
 		if addsUp(pod) {
 			quick++
 		}
-		amounts, scoring := uses(pod)
-		if want := AmountsOf(Requests(pod)); !amounts.equal(&want) {
-			t.Fatalf("pod %d: takes %+v, want %+v: %+v", i, amounts, want, pod.Spec)
-		}
-		if want := scoringRequests(pod); !scoring.equal(&want) {
-			t.Fatalf("pod %d: is scored by %+v, want %+v: %+v", i, scoring, want, pod.Spec)
+		for _, score := range []func(*corev1.Pod) Amounts{scoringRequests, scoringUse} {
+			amounts, scoring := uses(pod, score)
+			if want := AmountsOf(Requests(pod)); !amounts.equal(&want) {
+				t.Fatalf("pod %d: takes %+v, want %+v: %+v", i, amounts, want, pod.Spec)
+			}
+			if want := score(pod); !scoring.equal(&want) {
+				t.Fatalf("pod %d: is scored by %+v, want %+v: %+v", i, scoring, want, pod.Spec)
+			}
 		}
 	}
 	if quick < 100 {

@@ -141,12 +141,14 @@ func (e *Engine) addSpreads(b *between, r *request, self *labelSet, take func(bo
 		s := &spreadRule{
 			key: c.TopologyKey, hard: hard, maxSkew: int(c.MaxSkew), minDomains: 1,
 			honorAffinity: isHonor(c.NodeAffinityPolicy, true), honorTaints: isHonor(c.NodeTaintsPolicy, false),
-			tally: take(true, spreadMatcher(r.pod, c, r.byOwner)), domains: newDomains(),
+			domains: newDomains(),
 		}
+		selects := spreadMatcher(r.pod, c, r.byOwner)
+		s.tally = take(true, selects.counted())
 		if c.MinDomains != nil {
 			s.minDomains = int(*c.MinDomains)
 		}
-		if s.tally.matches(self, e.namespaces) {
+		if selects.matches(self.namespace, self.labels, e.namespaces) {
 			s.self = 1
 		}
 		s.byNode = !hard && c.TopologyKey == corev1.LabelHostname
@@ -220,7 +222,7 @@ func (c *class) betweenRefusals(g *group, n *node, all bool) []Refusal {
 		}
 		if g.values[s.dim] == 0 {
 			refuse(RuleSpread, reasonSpreadNoLabel, s.key, true)
-		} else if skew := c.skew(g, s); skew > s.maxSkew {
+		} else if skew := c.skewOn(g, s, n); skew > s.maxSkew {
 			x := refuse(RuleSpread, reasonSpread, s.key, false)
 			x.Count, x.Limit = skew, s.maxSkew
 		}

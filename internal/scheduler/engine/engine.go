@@ -162,7 +162,7 @@ func (e *Engine) prepare(pod *corev1.Pod) *placed {
 		e.prepared = nil
 		return p
 	}
-	amounts, scoring := uses(pod)
+	amounts, scoring := uses(pod, scoringUse)
 	return &placed{
 		pod: pod, amounts: amounts, scoring: scoring,
 		ports: hostPorts(&pod.Spec), priority: corev1helper.PodPriority(pod),
@@ -274,6 +274,9 @@ func (e *Engine) class(ask Ask) *class {
 	c.used = e.clock
 	e.catchUp(c)
 	e.prepared = &placed{pod: ask.Pod, amounts: req.amounts, scoring: req.scoring, ports: req.ports, priority: req.priority}
+	if ask.Pod.Spec.Resources != nil {
+		e.prepared.scoring = scoringUse(ask.Pod)
+	}
 	return c
 }
 

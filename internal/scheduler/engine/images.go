@@ -18,13 +18,22 @@ type imageSpread struct {
 	nodes int64
 }
 
+// imagesOf are the images of a pod's containers, and those that it mounts.
 func imagesOf(spec *corev1.PodSpec) []string {
 	var out []string
+	add := func(image string) {
+		if len(out) < maxImages && image != "" {
+			out = append(out, withTag(image))
+		}
+	}
 	for _, list := range [][]corev1.Container{spec.InitContainers, spec.Containers} {
 		for i := range list {
-			if len(out) < maxImages && list[i].Image != "" {
-				out = append(out, withTag(list[i].Image))
-			}
+			add(list[i].Image)
+		}
+	}
+	for i := range spec.Volumes {
+		if v := spec.Volumes[i].Image; v != nil {
+			add(v.Reference)
 		}
 	}
 	return out

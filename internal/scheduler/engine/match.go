@@ -169,3 +169,13 @@ func spreadMatcher(pod *corev1.Pod, c *corev1.TopologySpreadConstraint, byOwner 
 	}
 	return m
 }
+
+// counted is what a spread constraint counts of the pods that are there. One that
+// selects every pod counts none of them, as kube-scheduler has it, though it does
+// count the pod itself.
+func (m matcher) counted() matcher {
+	if m.selector.Empty() {
+		m.selector = labels.Nothing()
+	}
+	return m
+}

@@ -222,7 +222,7 @@ func (n *node) insufficient(r *request) []Refusal {
 	var out []Refusal
 	if int64(len(n.pods))+1 > n.maxPods {
 		out = append(out, Refusal{
-			Rule: RuleResources, Reason: reasonTooManyPods, Final: n.maxPods == 0,
+			Rule: RuleResources, Reason: reasonTooManyPods,
 			Resource: corev1.ResourcePods, Wanted: 1, Used: int64(len(n.pods)), Total: n.maxPods,
 		})
 	}
@@ -263,24 +263,31 @@ func (n *node) byStrategy(r *request) float64 {
 	sum, weights := 0.0, int64(0)
 	for _, res := range r.profile.Resources {
 		total, want := n.allocatable.Of(res.Name), r.scoring.Of(res.Name)
-		if total == 0 || (want == 0 && res.Name != corev1.ResourceCPU && res.Name != corev1.ResourceMemory) {
+		if total == 0 || (want == 0 && isScalar(res.Name)) {
 			continue
 		}
 		used := share(n.scoring.Of(res.Name)+want, total)
-		weights += res.Weight
+		score := 100 * (1 - used)
 		switch r.profile.Strategy {
 		case MostAllocated:
-			sum += float64(res.Weight) * 100 * used
+			score = 100 * used
 		case RequestedToCapacityRatio:
-			sum += float64(res.Weight) * Shaped(r.profile.Shape, 100*used)
-		default:
-			sum += float64(res.Weight) * 100 * (1 - used)
+			if score = Shaped(r.profile.Shape, math.Trunc(100*used)); score < 1 {
+				continue // it does not count at all
+			}
 		}
+		sum += float64(res.Weight) * score
+		weights += res.Weight
 	}
 	if weights == 0 {
 		return 0
 	}
 	return sum / float64(weights)
+}
+
+// isScalar reports whether a resource counts in a score only for pods that ask for it.
+func isScalar(name corev1.ResourceName) bool {
+	return name != corev1.ResourceCPU && name != corev1.ResourceMemory && name != corev1.ResourceEphemeralStorage
 }
 
 // Shaped reads a scoring function, whose scores go to 10, at a utilization.
@@ -321,7 +328,7 @@ func (n *node) unevenness(r *request, pods int64) float64 {
 	sum, squares, count := 0.0, 0.0, 0.0
 	for _, res := range r.profile.Balanced {
 		total := n.allocatable.Of(res.Name)
-		if total == 0 {
+		if total == 0 || (isScalar(res.Name) && r.amounts.Of(res.Name) == 0) {
 			continue
 		}
 		used := share(n.used.Of(res.Name)+pods*r.amounts.Of(res.Name), total)

@@ -70,7 +70,9 @@ func (e *Engine) mustYield(priority int32, ask Ask) bool {
 }
 
 // refusals says why a pod cannot go to a node, by every kind of rule, those that
-// nominated pods cause included. With all unset the first rule is enough.
+// nominated pods cause included. With all unset the first rule is enough. The
+// anti-affinity of nominated pods always counts; kube-scheduler forgets it for a pod
+// that neither has such terms nor is spoken of by those of pods that are placed.
 func (e *Engine) refusals(c *class, ask Ask, n *node, all bool) []Refusal {
 	var guests []*placed
 	for uid, p := range n.nominated {

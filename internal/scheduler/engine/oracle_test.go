@@ -246,6 +246,8 @@ func (w *world) fitsSpread(pod *corev1.Pod, n *corev1.Node) bool {
 			}
 			return p.Namespace == pod.Namespace && selector.Matches(labels.Set(p.Labels))
 		}
+		// A constraint that selects every pod counts none that is there.
+		everybody := selector.Empty() && !slices.ContainsFunc(c.MatchLabelKeys, func(k string) bool { _, ok := pod.Labels[k]; return ok })
 		count := map[string]int{}
 		for _, m := range w.nodes {
 			if !w.counts(pod, c, m) {
@@ -254,7 +256,7 @@ func (w *world) fitsSpread(pod *corev1.Pod, n *corev1.Node) bool {
 			value := m.Labels[c.TopologyKey]
 			count[value] += 0
 			for uid, where := range w.where {
-				if p := w.pods[uid]; where == m.Name && p.DeletionTimestamp == nil && matches(p) {
+				if p := w.pods[uid]; where == m.Name && p.DeletionTimestamp == nil && !everybody && matches(p) {
 					count[value]++
 				}
 			}
@@ -326,6 +328,7 @@ func (w *world) victims(pod *corev1.Pod, n *corev1.Node, budgets []Budget) (out 
 			if b.Namespace == p.Namespace && b.Selector.Matches(labels.Set(p.Labels)) {
 				if left[i]--; left[i] < 0 {
 					breaks[p.UID] = true
+					break
 				}
 			}
 		}

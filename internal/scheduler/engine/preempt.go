@@ -182,10 +182,10 @@ func splitByBudgets(pods []*placed, budgets []Budget) (protected, free []*placed
 	}
 	for _, p := range pods {
 		breaks := false
-		for i := range budgets {
+		for i := 0; i < len(budgets) && !breaks; i++ { // one that breaks a budget is not counted against the next
 			if budgets[i].covers(p.pod) {
 				allowed[i]--
-				breaks = breaks || allowed[i] < 0
+				breaks = allowed[i] < 0
 			}
 		}
 		if breaks {
@@ -236,10 +236,10 @@ func (a *candidate) earliestOfHighest() metav1.Time {
 	return out
 }
 
-// startOf is when a pod started; one that has not is counted from its creation.
+// startOf is when a pod started; one that has not is younger than all that have.
 func startOf(pod *corev1.Pod) metav1.Time {
 	if pod.Status.StartTime != nil {
 		return *pod.Status.StartTime
 	}
-	return pod.CreationTimestamp
+	return metav1.Unix(math.MaxInt32<<8, 0)
 }

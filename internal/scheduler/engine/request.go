@@ -97,7 +97,7 @@ func (e *Engine) compile(ask Ask) *request {
 		p = e.profile
 	}
 	spec := &ask.Pod.Spec
-	amounts, scoring := uses(ask.Pod)
+	amounts, scoring := uses(ask.Pod, scoringRequests)
 	r := &request{
 		pod: ask.Pod, profile: p,
 		amounts: amounts, scoring: scoring, ports: hostPorts(spec),

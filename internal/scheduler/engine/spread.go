@@ -85,6 +85,16 @@ func (c *class) skew(g *group, s *spreadRule) int {
 	return int(c.inDomain(g, s)) + s.self - s.least()
 }
 
+// skewOn is skew for a node of the group, whose own pods do not count where the node
+// itself does not. Such a node is always refused; this is for the words.
+func (c *class) skewOn(g *group, s *spreadRule, n *node) int {
+	out := c.skew(g, s)
+	if c.dims[s.dim].byNode && !c.eligible(s, n) {
+		out -= int(c.inDomain(g, s))
+	}
+	return out
+}
+
 // eligible says whether a node counts for a spread rule: it has the labels of
 // all constraints of the kind, and passes the constraint's node policies.
 func (c *class) eligible(s *spreadRule, n *node) bool {

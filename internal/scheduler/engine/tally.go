@@ -58,10 +58,12 @@ func (c *counter) view(key string) *view {
 // tally counts the pods that all of its matchers accept.
 type tally struct {
 	counter
-	id     string
-	all    []matcher
-	living bool // pods that are being deleted do not count
-	refs   int  // classes that read it
+	id  string
+	all []matcher
+	// living: pods that are being deleted do not count, not even as victims, which
+	// kube-scheduler takes from its counts though they are not in them.
+	living bool
+	refs   int // classes that read it
 	dead   bool
 }
 
