@@ -22,5 +22,6 @@
 //
 // The rules, scores and wording are kube-scheduler's
 // (https://kubernetes.io/docs/reference/scheduling/config/#scheduling-plugins).
-// Scores of resources are not rounded, so that nodes differ more finely.
+// Of nodes that score the same, the one is taken whose resources would be used
+// better by less than a point.
 package engine

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"math"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -243,109 +242,6 @@ func (n *node) insufficient(r *request) []Refusal {
 		short(name)
 	}
 	return out
-}
-
-// score is the part of a node's score that follows from the node alone: how
-// well its resources would be used.
-func (n *node) score(r *request) float64 {
-	p := r.profile
-	total := 0.0
-	if w := p.Weights[RuleResources]; w != 0 {
-		total += float64(w) * n.byStrategy(r)
-	}
-	if w := p.Weights[RuleBalanced]; w != 0 {
-		total += float64(w) * n.balance(r)
-	}
-	return total
-}
-
-func (n *node) byStrategy(r *request) float64 {
-	sum, weights := 0.0, int64(0)
-	for _, res := range r.profile.Resources {
-		total, want := n.allocatable.Of(res.Name), r.scoring.Of(res.Name)
-		if total == 0 || (want == 0 && isScalar(res.Name)) {
-			continue
-		}
-		used := share(n.scoring.Of(res.Name)+want, total)
-		score := 100 * (1 - used)
-		switch r.profile.Strategy {
-		case MostAllocated:
-			score = 100 * used
-		case RequestedToCapacityRatio:
-			if score = Shaped(r.profile.Shape, math.Trunc(100*used)); score < 1 {
-				continue // it does not count at all
-			}
-		}
-		sum += float64(res.Weight) * score
-		weights += res.Weight
-	}
-	if weights == 0 {
-		return 0
-	}
-	return sum / float64(weights)
-}
-
-// isScalar reports whether a resource counts in a score only for pods that ask for it.
-func isScalar(name corev1.ResourceName) bool {
-	return name != corev1.ResourceCPU && name != corev1.ResourceMemory && name != corev1.ResourceEphemeralStorage
-}
-
-// Shaped reads a scoring function, whose scores go to 10, at a utilization.
-func Shaped(shape []Point, utilization float64) float64 {
-	for i, p := range shape {
-		if utilization > float64(p.Utilization) {
-			continue
-		}
-		if i == 0 {
-			return 10 * float64(p.Score)
-		}
-		before := shape[i-1]
-		part := (utilization - float64(before.Utilization)) / float64(p.Utilization-before.Utilization)
-		return 10 * (float64(before.Score) + part*float64(p.Score-before.Score))
-	}
-	if len(shape) == 0 {
-		return 0
-	}
-	return 10 * float64(shape[len(shape)-1].Score)
-}
-
-// balance is 75, and more the more evenly a node's resources would be in use than
-// they are.
-func (n *node) balance(r *request) float64 {
-	asked := false
-	for _, res := range r.profile.Balanced {
-		asked = asked || r.amounts.Of(res.Name) > 0
-	}
-	if !asked {
-		return 0 // it does not change the balance
-	}
-	return 75 + 50*(n.unevenness(r, 0)-n.unevenness(r, 1))
-}
-
-// unevenness is the standard deviation of the shares in use, with so many of the pods
-// that ask.
-func (n *node) unevenness(r *request, pods int64) float64 {
-	sum, squares, count := 0.0, 0.0, 0.0
-	for _, res := range r.profile.Balanced {
-		total := n.allocatable.Of(res.Name)
-		if total == 0 || (isScalar(res.Name) && r.amounts.Of(res.Name) == 0) {
-			continue
-		}
-		used := share(n.used.Of(res.Name)+pods*r.amounts.Of(res.Name), total)
-		sum, squares, count = sum+used, squares+used*used, count+1
-	}
-	if count == 0 {
-		return 0
-	}
-	mean := sum / count
-	return math.Sqrt(max(squares/count-mean*mean, 0))
-}
-
-func share(used, total int64) float64 {
-	if used >= total {
-		return 1
-	}
-	return float64(used) / float64(total)
 }
 
 func (n *node) intolerablePreferences(r *request) int16 {

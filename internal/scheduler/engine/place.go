@@ -144,17 +144,16 @@ func scorersOf(c *class, ask Ask) (out []Scorer) {
 // scoreBy adds what one extra says of the nodes that are left.
 func (e *Engine) scoreBy(c *class, s Scorer, nodes []ranked) {
 	rule, relative := s.Scored()
-	raw, most := make([]float64, len(nodes)), 0.0
+	raw, most := make([]int64, len(nodes)), int64(0)
 	for i := range nodes {
-		raw[i] = float64(s.Score(NodeView{e, e.slots[nodes[i].slot]}))
+		raw[i] = s.Score(NodeView{e, e.slots[nodes[i].slot]})
 		most = max(most, raw[i])
 	}
-	scale := float64(c.req.profile.Weights[rule])
-	if relative && most > 0 {
-		scale *= 100 / most
-	}
 	for i := range nodes {
-		nodes[i].score += scale * raw[i]
+		if relative && most > 0 {
+			raw[i] = 100 * raw[i] / most
+		}
+		nodes[i].score += float64(c.req.profile.Weights[rule] * raw[i])
 	}
 }
 
@@ -212,23 +211,23 @@ func (b *bounds) include(x float64) { b.least, b.most = min(b.least, x), max(b.m
 
 // scoreGroups returns what every group's nodes score beside their own resources.
 // Scores are normalised over the feasible nodes, as kube-scheduler does; nodes of
-// a group score the same, so groups are enough.
+// a group score the same, so groups are enough. All is in whole points.
 func (e *Engine) scoreGroups(c *class, open []*group) []float64 {
 	out := make([]float64, len(open))
 	if len(open) == 1 {
 		return out // nothing to tell apart
 	}
 	w := c.req.profile.Weights
-	taints, prefer := 0.0, 0.0
+	taints, prefer := int64(0), int64(0)
 	for _, g := range open {
-		taints, prefer = max(taints, float64(g.intolerable)), max(prefer, float64(g.prefer))
+		taints, prefer = max(taints, int64(g.intolerable)), max(prefer, int64(g.prefer))
 	}
 	for i, g := range open {
 		if taints > 0 {
-			out[i] += float64(w[RuleTaints]) * 100 * (1 - float64(g.intolerable)/taints)
+			out[i] += float64(w[RuleTaints] * (100 - 100*int64(g.intolerable)/taints))
 		}
 		if prefer > 0 {
-			out[i] += float64(w[RuleNodeAffinity]) * 100 * float64(g.prefer) / prefer
+			out[i] += float64(w[RuleNodeAffinity] * (100 * int64(g.prefer) / prefer))
 		}
 		if g.images != 0 {
 			out[i] += float64(w[RuleImages] * e.imageScore(c.req, g.images))
@@ -256,7 +255,7 @@ func (c *class) scorePleasures(open []*group, out []float64, weight float64) {
 		return
 	}
 	for i := range open {
-		out[i] += weight * 100 * (raw[i] - b.least) / (b.most - b.least)
+		out[i] += weight * math.Trunc(100*((raw[i]-b.least)/(b.most-b.least)))
 	}
 }
 
@@ -313,7 +312,7 @@ func (c *class) scoreSpread(open []*group, out []float64, weight float64) {
 		case b.most == 0:
 			out[i] += weight * 100
 		default:
-			out[i] += weight * 100 * (b.most + b.least - raw[i]) / b.most
+			out[i] += weight * math.Trunc(100*(b.most+b.least-raw[i])/b.most)
 		}
 	}
 }

@@ -47,12 +47,13 @@ func TestStrategiesOverOtherResources(t *testing.T) {
 		n.Status.Allocatable[corev1.ResourceEphemeralStorage] = resource.MustParse("10Gi")
 		n.Status.Allocatable["example.com/gpu"] = resource.MustParse("4")
 	})
-	score := func(change func(*Profile), pod *corev1.Pod) float64 {
+	score := func(change func(*Profile), pod *corev1.Pod) int64 {
 		e := New(noNamespaces)
 		e.SetNode(node)
 		p := DefaultProfile()
 		change(p)
-		return math.Round(e.slots[0].byStrategy(e.compile(Ask{Pod: pod, Profile: p})))
+		points, _ := e.slots[0].byStrategy(e.compile(Ask{Pod: pod, Profile: p}))
+		return points
 	}
 	storage := func(p *Profile) { p.Resources = []Weighted{{corev1.ResourceEphemeralStorage, 1}} }
 	if got := score(storage, makePod("p", "1")); got != 100 {
@@ -75,9 +76,9 @@ func TestBalanceCountsDevicesOnlyOfPodsThatAsk(t *testing.T) {
 	e := New(noNamespaces)
 	e.SetNode(makeNode("n1", "4", "4Gi", func(n *corev1.Node) { n.Status.Allocatable["example.com/gpu"] = resource.MustParse("4") }))
 	p := DefaultProfile()
-	both := e.slots[0].balance(e.compile(Ask{Pod: makePod("p", "1"), Profile: p}))
+	both, _ := e.slots[0].balance(e.compile(Ask{Pod: makePod("p", "1"), Profile: p}))
 	p.Balanced = append(p.Balanced, Weighted{"example.com/gpu", 1})
-	if got := e.slots[0].balance(e.compile(Ask{Pod: makePod("p", "1"), Profile: p})); got != both {
+	if got, _ := e.slots[0].balance(e.compile(Ask{Pod: makePod("p", "1"), Profile: p})); got != both {
 		t.Errorf("scores %v with devices, %v without", got, both)
 	}
 }
@@ -220,5 +221,45 @@ func TestScoresAreRelativeToNodesThatRemain(t *testing.T) {
 	e.Nominate(guest, "best")
 	if c, ok := e.Choose(Ask{Pod: pod}); !ok || c.Node != "good" || c.Feasible != 2 {
 		t.Errorf("the best is kept for another: %+v", c)
+	}
+}
+
+// TestScoresAreInWholePoints: what is lost in rounding decides only between nodes that
+// score the same.
+func TestScoresAreInWholePoints(t *testing.T) {
+	prefers := func(p *corev1.Pod) {
+		term := func(value string, weight int32) corev1.PreferredSchedulingTerm {
+			return corev1.PreferredSchedulingTerm{Weight: weight, Preference: corev1.NodeSelectorTerm{MatchExpressions: []corev1.NodeSelectorRequirement{
+				{Key: "tier", Operator: corev1.NodeSelectorOpIn, Values: []string{value}}}}}
+		}
+		p.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{
+			PreferredDuringSchedulingIgnoredDuringExecution: []corev1.PreferredSchedulingTerm{term("1", 3), term("2", 1)}}}
+	}
+	e := New(noNamespaces)
+	e.SetNode(makeNode("a", "4", "4Gi", label("tier", "1")))
+	e.SetNode(makeNode("b", "4", "4Gi", label("tier", "2")))
+	c, _ := e.Choose(Ask{Pod: makePod("p", "1", prefers)})
+	if got := math.Round(c.Score - c.RunnerUp); got != 200-66 {
+		t.Errorf("a third of what the best has is %v less", got)
+	}
+	e = New(noNamespaces)
+	e.SetNode(makeNode("a", "4000m", "4Gi"))
+	e.SetNode(makeNode("b", "4001m", "4Gi"))
+	if got := place(e, makePod("p", "1")); got != "b" {
+		t.Errorf("of two that score the same the one with less room: %s", got)
+	}
+	e = New(noNamespaces)
+	e.SetNode(makeNode("a", "4", "4Gi"))
+	n := e.slots[0]
+	for _, tt := range []struct {
+		cpu              string
+		points, balanced int64
+	}{{"1", 85, 68}, {"1001m", 84, 68}, {"4", 47, 50}} {
+		req := e.compile(Ask{Pod: makePod("p", tt.cpu)})
+		points, _ := n.byStrategy(req)
+		balanced, _ := n.balance(req)
+		if points != tt.points || balanced != tt.balanced {
+			t.Errorf("%s cpu: %d and %d points, want %d and %d", tt.cpu, points, balanced, tt.points, tt.balanced)
+		}
 	}
 }

@@ -64,13 +64,13 @@ func (p *Plan) mean(uses map[string]*use) int64 {
 	if len(uses) == 0 {
 		return 0
 	}
-	sum := 0.0
+	sum := int64(0)
 	for _, u := range uses {
 		percent := int64(100)
 		if u.total > 0 && u.wanted <= u.total {
 			percent = u.wanted * 100 / u.total
 		}
-		sum += math.Trunc(engine.Shaped(p.shape, float64(percent)))
+		sum += engine.Shaped(p.shape, percent)
 	}
-	return int64(math.Round(sum / float64(len(uses))))
+	return int64(math.Round(float64(sum) / float64(len(uses))))
 }
