@@ -59,7 +59,7 @@ func (w *World) mustHave(name string) bool {
 func (w *World) attachedTo(n engine.NodeView, driver string) map[string]bool {
 	out := map[string]bool{}
 	for pod := range n.Pods {
-		for _, key := range w.uses[pod.UID] {
+		for _, key := range w.claimsOf(pod) {
 			if claim := w.claims[key]; claim != nil {
 				if d, handle := w.attachment(claim); d == driver {
 					out[handle] = true

@@ -68,6 +68,9 @@ func (w *World) Plan(pod *corev1.Pod, profile *engine.Profile) (*Plan, string) {
 	if profile != nil {
 		p.off, p.shape = profile.Off, profile.VolumeShape
 	}
+	if name := w.absent(pod); name != "" && !p.off[engine.RuleVolumeSharing] {
+		return nil, fmt.Sprintf("persistentvolumeclaim %q not found", name)
+	}
 	any, unbound := false, false
 	for i := range pod.Spec.Volumes {
 		v := &pod.Spec.Volumes[i]
@@ -96,6 +99,16 @@ func (w *World) Plan(pod *corev1.Pod, profile *engine.Profile) (*Plan, string) {
 		return nil, ""
 	}
 	return p, ""
+}
+
+// absent is the first claim that a pod names and that is not there, or "".
+func (w *World) absent(pod *corev1.Pod) string {
+	for i := range pod.Spec.Volumes {
+		if c := pod.Spec.Volumes[i].PersistentVolumeClaim; c != nil && w.claims[types.NamespacedName{Namespace: pod.Namespace, Name: c.ClaimName}] == nil {
+			return c.ClaimName
+		}
+	}
+	return ""
 }
 
 func claimProblem(pod *corev1.Pod, v *corev1.Volume, claim *corev1.PersistentVolumeClaim, name string) string {
@@ -179,18 +192,20 @@ func (p *Plan) Refuse(n engine.NodeView) []engine.Refusal {
 	return nil
 }
 
+// refusalBySharing says that another pod has what the pod must have alone. One whose
+// node is not known any more still has its claims; kube-scheduler lets go of these.
 func (p *Plan) refusalBySharing(n engine.NodeView) []string {
-	for _, key := range p.exclusive {
-		for uid, other := range p.world.users[key] {
-			if uid != p.pod.UID && n.Placed(other) {
-				return []string{reasonExclusive}
-			}
-		}
-	}
 	if p.disks {
 		for other := range n.Pods {
 			if sharesDisk(p.pod, other) {
 				return []string{reasonDisk}
+			}
+		}
+	}
+	for _, key := range p.exclusive {
+		for uid, other := range p.world.users[key] {
+			if uid != p.pod.UID && n.Placed(other) {
+				return []string{reasonExclusive}
 			}
 		}
 	}

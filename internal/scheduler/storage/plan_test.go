@@ -214,3 +214,61 @@ func TestAVolumeThatIsGone(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
+
+// A claim that is missing is told of before one that is still to be made.
+func TestAMissingClaimIsToldFirst(t *testing.T) {
+	p := user("p", "missing", 0)
+	p.Spec.Volumes = append([]corev1.Volume{{Name: "scratch", VolumeSource: corev1.VolumeSource{Ephemeral: &corev1.EphemeralVolumeSource{}}}}, p.Spec.Volumes...)
+	if _, problem := New().Plan(p, nil); problem != `persistentvolumeclaim "missing" not found` {
+		t.Errorf("got %q", problem)
+	}
+}
+
+// What pods use that wait for room on a node counts there.
+func TestClaimsOfNominatedPods(t *testing.T) {
+	w, e := New(), engine.New(func(string) map[string]string { return nil })
+	e.SetNode(node("n1", "a"))
+	w.Set(limited("n1"), false)
+	w.give("theirs", corev1.ReadWriteOnce, "")
+	w.give("mine", corev1.ReadWriteOnce, "")
+	place := func(p *corev1.Pod) string {
+		plan, problem := w.Plan(p, nil)
+		if problem != "" {
+			return problem
+		}
+		ask := engine.Ask{Pod: p, Extras: []engine.Extra{plan}}
+		if n, ok := e.Place(ask); ok {
+			return n
+		}
+		return e.Explain(ask).Message()
+	}
+	e.Nominate(user("guest", "theirs", 1), "n1")
+	if got, want := place(user("p", "mine", 0)), "0/1 nodes are available: 1 "+reasonLimit+"."; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got := place(user("q", "theirs", 0)); got != "n1" {
+		t.Errorf("what the guest has too: %s", got)
+	}
+}
+
+// A disk that another pod writes to is told of before a claim that another pod has.
+func TestADiskIsToldBeforeAClaim(t *testing.T) {
+	w, e := New(), engine.New(func(string) map[string]string { return nil })
+	e.SetNode(node("n1", "a"))
+	w.give("alone", corev1.ReadWriteOncePod, "")
+	both := func(name string) *corev1.Pod {
+		p := user(name, "alone", 0)
+		p.Spec.Volumes = append(p.Spec.Volumes, corev1.Volume{Name: "d", VolumeSource: corev1.VolumeSource{
+			GCEPersistentDisk: &corev1.GCEPersistentDiskVolumeSource{PDName: "d"}}})
+		return p
+	}
+	there := both("there")
+	e.SetPod(there, "n1")
+	w.SetPod(there)
+	p := both("p")
+	plan, _ := w.Plan(p, nil)
+	want := "0/1 nodes are available: 1 " + reasonDisk + "."
+	if got := e.Explain(engine.Ask{Pod: p, Extras: []engine.Extra{plan}}).Message(); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}

@@ -117,6 +117,14 @@ func (w *World) RemovePod(uid types.UID) {
 	delete(w.uses, uid)
 }
 
+// claimsOf are the claims of a pod that is on a node, or waits for room there.
+func (w *World) claimsOf(pod *corev1.Pod) []types.NamespacedName {
+	if keys, placed := w.uses[pod.UID]; placed || len(pod.Spec.Volumes) == 0 {
+		return keys
+	}
+	return Claims(pod)
+}
+
 // Claims returns the claims that a pod names or that are made for it.
 func Claims(pod *corev1.Pod) []types.NamespacedName {
 	var out []types.NamespacedName
