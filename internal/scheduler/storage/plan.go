@@ -193,7 +193,9 @@ func (p *Plan) Refuse(n engine.NodeView) []engine.Refusal {
 }
 
 // refusalBySharing says that another pod has what the pod must have alone. One whose
-// node is not known any more still has its claims; kube-scheduler lets go of these.
+// node is not known any more still has its claims, which kube-scheduler lets go of.
+// One that waits for room on the node has them too; kube-scheduler looks at these
+// only for a pod that mounts disks, or whose claims placed pods have.
 func (p *Plan) refusalBySharing(n engine.NodeView) []string {
 	if p.disks {
 		for other := range n.Pods {
@@ -205,6 +207,11 @@ func (p *Plan) refusalBySharing(n engine.NodeView) []string {
 	for _, key := range p.exclusive {
 		for uid, other := range p.world.users[key] {
 			if uid != p.pod.UID && n.Placed(other) {
+				return []string{reasonExclusive}
+			}
+		}
+		for other := range n.Pods {
+			if other.UID != p.pod.UID && slices.Contains(p.world.claimsOf(other), key) {
 				return []string{reasonExclusive}
 			}
 		}

@@ -249,6 +249,12 @@ func TestClaimsOfNominatedPods(t *testing.T) {
 	if got := place(user("q", "theirs", 0)); got != "n1" {
 		t.Errorf("what the guest has too: %s", got)
 	}
+	e.RemoveNomination("guest")
+	w.give("alone", corev1.ReadWriteOncePod, "")
+	e.Nominate(user("first", "alone", 1), "n1")
+	if got, want := place(user("r", "alone", 0)), "0/1 nodes are available: 1 "+reasonExclusive+"."; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
 }
 
 // A disk that another pod writes to is told of before a claim that another pod has.
