@@ -56,7 +56,7 @@ func (s *Scheduler) ask(ctx context.Context, pod *corev1.Pod, profile *config.Pr
 			out.Extras = append(out.Extras, plan)
 		}
 	}
-	if len(pod.Spec.ResourceClaims) > 0 && !profile.Off[engine.RuleDevices] {
+	if devices.Asks(pod) && !profile.Off[engine.RuleDevices] {
 		if err := s.watchAlso(ctx, watchDevices); err != nil {
 			return out, p, fmt.Sprintf("devices cannot be read: %v", err)
 		}
@@ -67,7 +67,7 @@ func (s *Scheduler) ask(ctx context.Context, pod *corev1.Pod, profile *config.Pr
 		}
 		if plan != nil {
 			p.devices = plan
-			out.Extras = append(out.Extras, plan)
+			out.Extras, out.Delegated = append(out.Extras, plan), plan.Delegated()
 		}
 	}
 	return out, p, ""

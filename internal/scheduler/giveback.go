@@ -12,10 +12,15 @@ import (
 )
 
 // giveBack frees the devices of a claim that keep its pod from nodes and that nobody
-// uses, so that the claim may get others there. It reports whether there is one.
-func (s *Scheduler) giveBack(p plans, x engine.Explanation) bool {
+// uses, so that the claim may get others there. It says so, or nothing when there is
+// none.
+func (s *Scheduler) giveBack(p plans, x engine.Explanation) string {
 	if p.devices == nil {
-		return false
+		return ""
+	}
+	if left := p.devices.Leftover(); left != nil {
+		s.unmake(left)
+		return " deletion of ResourceClaim completed"
 	}
 	var nodes []*corev1.Node
 	for i := range x.Nodes {
@@ -25,7 +30,7 @@ func (s *Scheduler) giveBack(p plans, x engine.Explanation) bool {
 	}
 	claim := p.devices.Idle(nodes)
 	if claim == nil {
-		return false
+		return ""
 	}
 	changed := claim.DeepCopy()
 	changed.Status.ReservedFor, changed.Status.Allocation, changed.Status.Devices = nil, nil, nil
@@ -38,5 +43,5 @@ func (s *Scheduler) giveBack(p plans, x engine.Explanation) bool {
 			slog.Warn("idle devices not given back", "claim", client.ObjectKeyFromObject(claim), "err", err)
 		}
 	})
-	return true
+	return " deallocation of ResourceClaim completed"
 }

@@ -28,6 +28,7 @@ func (s *Scheduler) readOutcome(o outcome) bool {
 	slog.Warn("pod could not be bound, trying again", "pod", client.ObjectKeyFromObject(o.pod), "node", o.node, "err", o.err)
 	s.engine.RemovePod(o.pod.UID)
 	s.storage.RemovePod(o.pod.UID)
+	s.unmakeFor(o.pod)
 	s.tryAgain(o.pod.UID, time.Now())
 	return true
 }

@@ -95,6 +95,12 @@ func (s *Scheduler) write(ctx context.Context, pod *corev1.Pod, volumes []client
 		}
 	}
 	for _, c := range d.Claims {
+		if c.Uses != nil {
+			if err := s.makeClaim(ctx, pod, c); err != nil {
+				return err
+			}
+			continue
+		}
 		if err := s.writeClaim(ctx, pod, c); err != nil {
 			return fmt.Errorf("reserve resourceclaim %s: %w", c.Object.Name, err)
 		}
@@ -211,10 +217,16 @@ func (s *Scheduler) volumesBound(p *preparation) (bool, error) {
 // before the pod is bound.
 func (s *Scheduler) devicesReady(p *preparation) (bool, error) {
 	for _, c := range p.work.devices.Claims {
+		claim := s.devices.Claim(client.ObjectKeyFromObject(c.Object))
+		if c.Uses != nil {
+			// Its devices count as taken for the pod only until the pod is bound.
+			if claim = s.devices.Made(p.waiting.Pod.UID); claim == nil || claim.Status.Allocation == nil {
+				return false, nil
+			}
+		}
 		if !devices.Waits(c.Allocation) {
 			continue
 		}
-		claim := s.devices.Claim(client.ObjectKeyFromObject(c.Object))
 		if claim == nil {
 			return false, fmt.Errorf("resourceclaim %q is gone", c.Object.Name)
 		}
@@ -239,6 +251,7 @@ func (s *Scheduler) giveUp(p *preparation, err error, now time.Time) {
 	s.forgetPreparation(pod.UID)
 	s.engine.RemovePod(pod.UID)
 	s.storage.RemovePod(pod.UID)
+	s.unmakeFor(pod)
 	s.tryAgain(pod.UID, now)
 	nowhere := ""
 	s.tell.unschedulable(pod, "", &nowhere)

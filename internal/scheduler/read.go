@@ -137,6 +137,11 @@ func (s *Scheduler) read(letters []mailbox.Change, now time.Time) {
 	if what&(backlog.CauseStorage|backlog.CauseDevices) != 0 {
 		s.checkPreparations(now)
 	}
+	if asks := s.devices.Renamed(); asks != nil {
+		// Whether nodes refuse these pods at all for what they ask for is new.
+		s.queue.Renew(asks, now)
+		s.batch.Renew(asks)
+	}
 	if what != 0 {
 		s.queue.Wake(what, nodes, s.engine.Feasible, now)
 		s.batch.Wake(nodes, s.engine.Feasible)

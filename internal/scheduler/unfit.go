@@ -57,16 +57,14 @@ func (s *Scheduler) unfit(w *backlog.Waiting, ask engine.Ask, profile *config.Pr
 	}
 	message := x.Message()
 	freed := s.giveBack(p, x)
-	if freed {
-		message += " deallocation of ResourceClaim completed"
-	}
+	message += freed
 	if profile.NoPreemption || s.engine.Nodes() == 0 {
 		s.say(w, message, x, nil)
 		s.sayAlike(w, message, x, func(*backlog.Waiting) string { return "" })
 		return
 	}
 	note, nominated := s.preempt(w, ask)
-	if freed {
+	if freed != "" {
 		message += ","
 	}
 	s.say(w, message+" preemption: "+note, x, nominated)

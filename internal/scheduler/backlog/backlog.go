@@ -278,6 +278,24 @@ func (q *Queue) Wake(what Cause, nodes engine.NodeChange, feasible func(engine.K
 	}
 }
 
+// Renew lets pods try again whose class is another now: nothing that is known of the one
+// that they were parked by holds for them.
+func (q *Queue) Renew(pods func(*corev1.Pod) bool, now time.Time) {
+	for _, l := range q.lots {
+		for _, w := range slices.Clone(l.pods) { // all alike
+			if !pods(w.Pod) {
+				break
+			}
+			q.unpark(w)
+		}
+	}
+	for _, w := range q.apart {
+		if pods(w.Pod) {
+			q.wake(w, now)
+		}
+	}
+}
+
 // wake lets a pod that is parked apart try after its pause.
 func (q *Queue) wake(w *Waiting, now time.Time) {
 	q.takeOut(w)

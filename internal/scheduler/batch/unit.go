@@ -169,6 +169,18 @@ func (b *Batch) Wake(nodes engine.NodeChange, feasible func(engine.Key) bool) {
 	}
 }
 
+// Renew lets parked units try again, after their pause, that have a pod whose class is
+// another now.
+func (b *Batch) Renew(pods func(*corev1.Pod) bool) {
+	for u := range b.parked {
+		for _, m := range u.members {
+			if !u.barred && pods(m.Pod) {
+				u.woken = true
+			}
+		}
+	}
+}
+
 // line is the units of one queue that may be tried.
 type line struct {
 	queue string

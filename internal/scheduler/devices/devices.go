@@ -3,6 +3,7 @@ package devices
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -39,6 +40,10 @@ type World struct {
 	offered []*resourcev1.ResourceSlice // slices with the taints of rules; nil: to be made
 	cache   *cel.Cache
 
+	offers  map[corev1.ResourceName]*resourcev1.DeviceClass // by the resources that they offer; nil: to be made
+	renamed []corev1.ResourceName                           // that other classes may offer than when it was asked last
+	made    map[types.UID]types.NamespacedName              // claims for resources, by the pods that ask for them
+
 	pending map[types.UID]Decision // by pod
 	given   map[types.UID]*resourcev1.AllocationResult
 	now     func() time.Time
@@ -52,6 +57,7 @@ func New() *World {
 		slices:  map[string]*resourcev1.ResourceSlice{},
 		rules:   map[string]*resourcev1.DeviceTaintRule{},
 		cache:   cel.NewCache(expressions, cel.Features{EnableConsumableCapacity: true}),
+		made:    map[types.UID]types.NamespacedName{},
 		pending: map[types.UID]Decision{},
 		given:   map[types.UID]*resourcev1.AllocationResult{},
 		now:     time.Now,
@@ -63,9 +69,9 @@ func New() *World {
 func (w *World) Set(obj any, deleted bool) bool {
 	switch o := obj.(type) {
 	case *resourcev1.ResourceClaim:
-		keep(w.claims, types.NamespacedName{Namespace: o.Namespace, Name: o.Name}, o, deleted)
+		w.setClaim(o, deleted)
 	case *resourcev1.DeviceClass:
-		keep(w.classes, o.Name, o, deleted)
+		w.setClass(o, deleted)
 	case *resourcev1.ResourceSlice:
 		keep(w.slices, o.Name, o, deleted)
 		w.offered = nil
@@ -113,6 +119,9 @@ type Decision struct {
 type Claim struct {
 	Object     *resourcev1.ResourceClaim
 	Allocation *resourcev1.AllocationResult // what it gets, or has
+	// Uses says which container uses what of a claim that is still to be made, for the
+	// resources that the pod asks for; nil of a claim that is there.
+	Uses []corev1.ContainerExtendedResourceRequest
 }
 
 // Plan says on which nodes a pod's claims can be had.
@@ -122,6 +131,7 @@ type Plan struct {
 	claims   []*resourcev1.ResourceClaim
 	reaches  []reach // of claims that are allocated
 	open     []*resourcev1.ResourceClaim
+	extended *extended // nil: no class offers a resource that it asks for
 	allocate structured.Allocator
 }
 
@@ -163,10 +173,10 @@ func (w *World) Missing(pod *corev1.Pod) string {
 // Plan makes a pod's plan. A problem is why it can go nowhere yet; a nil plan
 // without a problem is a pod that claims nothing.
 func (w *World) Plan(pod *corev1.Pod) (*Plan, string) {
-	if problem := w.Missing(pod); problem != "" || len(pod.Spec.ResourceClaims) == 0 {
+	if problem := w.Missing(pod); problem != "" {
 		return nil, problem
 	}
-	p := &Plan{world: w, pod: pod}
+	p := &Plan{world: w, pod: pod, extended: w.extended(pod)}
 	for i := range pod.Spec.ResourceClaims {
 		name, _, err := resourceclaim.Name(pod, &pod.Spec.ResourceClaims[i])
 		if err != nil || name == nil {
@@ -176,10 +186,10 @@ func (w *World) Plan(pod *corev1.Pod) (*Plan, string) {
 			return nil, problem
 		}
 	}
-	if len(p.claims) == 0 {
+	if len(p.claims) == 0 && p.extended == nil {
 		return nil, ""
 	}
-	if len(p.open) > 0 {
+	if len(p.open) > 0 || p.extended != nil {
 		if problem := p.prepare(); problem != "" {
 			return nil, problem
 		}
@@ -263,43 +273,84 @@ func (w *World) taken() structured.AllocatedState {
 		AggregatedCapacity:       structured.NewConsumedCapacityCollection(),
 	}
 	for _, claim := range w.claims {
-		a := w.allocation(claim)
-		if a == nil {
-			continue
-		}
-		for i := range a.Devices.Results {
-			r := &a.Devices.Results[i]
-			if r.AdminAccess != nil && *r.AdminAccess {
-				continue // sees the device beside whoever has it
+		take(&out, w.allocation(claim))
+	}
+	for uid, d := range w.pending {
+		for _, c := range d.Claims {
+			if made := w.Made(uid); c.Uses != nil && (made == nil || made.Status.Allocation == nil) {
+				take(&out, c.Allocation)
 			}
-			id := structured.MakeDeviceID(r.Driver, r.Pool, r.Device)
-			if r.ShareID == nil {
-				out.AllocatedDevices.Insert(id)
-				continue
-			}
-			out.AllocatedSharedDeviceIDs.Insert(structured.MakeSharedDeviceID(id, r.ShareID))
-			out.AggregatedCapacity.Insert(structured.NewDeviceConsumedCapacity(id, r.ConsumedCapacity))
 		}
 	}
 	return out
 }
 
+// take counts the devices of an allocation, if there is one.
+func take(out *structured.AllocatedState, a *resourcev1.AllocationResult) {
+	if a == nil {
+		return
+	}
+	for i := range a.Devices.Results {
+		r := &a.Devices.Results[i]
+		if r.AdminAccess != nil && *r.AdminAccess {
+			continue // sees the device beside whoever has it
+		}
+		id := structured.MakeDeviceID(r.Driver, r.Pool, r.Device)
+		if r.ShareID == nil {
+			out.AllocatedDevices.Insert(id)
+			continue
+		}
+		out.AllocatedSharedDeviceIDs.Insert(structured.MakeSharedDeviceID(id, r.ShareID))
+		out.AggregatedCapacity.Insert(structured.NewDeviceConsumedCapacity(id, r.ConsumedCapacity))
+	}
+}
+
 // Refuse is the engine's question about one node.
 func (p *Plan) Refuse(n engine.NodeView) []engine.Refusal {
-	for _, r := range p.reaches {
-		if !r.has(n.Object()) {
-			return []engine.Refusal{{Rule: engine.RuleDevices, Reason: reasonElsewhere, Final: true}}
-		}
-	}
-	if len(p.open) == 0 {
-		return nil
-	}
-	if _, problem := p.on(n.Object()); problem != "" {
+	if reason := p.refuse(n.Object()); reason != "" {
 		// Evicting a pod frees no device before its claim is deallocated, which
 		// the engine cannot foresee.
-		return []engine.Refusal{{Rule: engine.RuleDevices, Reason: problem, Final: true}}
+		return []engine.Refusal{{Rule: engine.RuleDevices, Reason: reason, Final: true}}
 	}
 	return nil
+}
+
+func (p *Plan) refuse(node *corev1.Node) string {
+	made, _, problem := p.extended.on(node)
+	if problem != "" {
+		return problem
+	}
+	for _, r := range p.reaches {
+		if !r.has(node) {
+			return reasonElsewhere
+		}
+	}
+	if len(p.open) == 0 && made == nil {
+		return ""
+	}
+	_, problem = p.on(node)
+	return problem
+}
+
+// Delegated are the resources of which a node that has none may get devices.
+func (p *Plan) Delegated() map[corev1.ResourceName]bool {
+	if p.extended == nil {
+		return nil
+	}
+	out := map[corev1.ResourceName]bool{}
+	for name := range p.extended.classes {
+		out[name] = true
+	}
+	return out
+}
+
+// Leftover returns a claim that an attempt which failed has made for the pod, or nil:
+// it must go before the pod can be placed.
+func (p *Plan) Leftover() *resourcev1.ResourceClaim {
+	if p.extended == nil {
+		return nil
+	}
+	return p.extended.left
 }
 
 // Idle returns a claim whose devices keep the pod off one of the nodes though nobody
@@ -324,35 +375,50 @@ func idle(claim *resourcev1.ResourceClaim, pod *corev1.Pod) bool {
 	return len(by) == 0 || len(by) == 1 && by[0].UID == pod.UID
 }
 
-func (p *Plan) on(node *corev1.Node) ([]resourcev1.AllocationResult, string) {
+// on is what the claims get on a node that have nothing yet, that last which is made
+// for the resources that the pod asks for.
+func (p *Plan) on(node *corev1.Node) ([]Claim, string) {
+	made, uses, problem := p.extended.on(node)
+	if problem != "" {
+		return nil, problem
+	}
+	open := p.open
+	if made != nil {
+		open = append(slices.Clone(open), made)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), searchTimeout)
 	defer cancel()
-	results, err := p.allocate.Allocate(ctx, node, p.open)
+	results, err := p.allocate.Allocate(ctx, node, open)
 	switch {
 	case err != nil:
 		return nil, err.Error()
-	case len(results) != len(p.open):
+	case len(results) != len(open):
 		return nil, reasonNone
 	}
-	return results, ""
+	out := make([]Claim, len(open))
+	for i, claim := range open {
+		out[i] = Claim{Object: claim, Allocation: &results[i]}
+	}
+	if made != nil {
+		out[len(p.open)].Uses = uses
+	}
+	return out, ""
 }
 
 // Decide is what the claims get on a node that the plan does not refuse.
 func (p *Plan) Decide(node *corev1.Node) (Decision, error) {
 	var out Decision
-	if len(p.open) > 0 {
-		results, problem := p.on(node)
+	if p.allocate != nil {
+		given, problem := p.on(node)
 		if problem != "" {
 			return out, fmt.Errorf("allocate devices on node %s: %s", node.Name, problem)
 		}
-		for i, claim := range p.open {
-			out.Claims = append(out.Claims, Claim{claim, &results[i]})
-		}
+		out.Claims = given
 	}
 	for _, claim := range p.claims {
 		ready, _ := Ready(claim)
 		if p.world.allocation(claim) != nil && (!resourceclaim.IsReservedForPod(p.pod, claim, false) || !ready) {
-			out.Claims = append(out.Claims, Claim{claim, p.world.allocation(claim)})
+			out.Claims = append(out.Claims, Claim{Object: claim, Allocation: p.world.allocation(claim)})
 		}
 	}
 	return out, nil
@@ -366,7 +432,7 @@ func (w *World) Assume(pod *corev1.Pod, d Decision) {
 	}
 	w.pending[pod.UID] = d
 	for _, c := range d.Claims {
-		if c.Allocation != nil {
+		if c.Allocation != nil && c.Uses == nil {
 			w.given[c.Object.UID] = c.Allocation
 		}
 	}

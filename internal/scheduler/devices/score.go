@@ -22,7 +22,7 @@ func (p *Plan) Scored() (rule engine.Rule, relative bool) {
 // Score is higher the nearer to the front of their lists the alternatives are that
 // the claims would get.
 func (p *Plan) Score(n engine.NodeView) int64 {
-	results, problem := p.on(n.Object())
+	given, problem := p.on(n.Object())
 	if problem != "" {
 		return 0
 	}
@@ -32,8 +32,8 @@ func (p *Plan) Score(n engine.NodeView) int64 {
 			score += rank(claim, a)
 		}
 	}
-	for i, claim := range p.open {
-		score += rank(claim, &results[i])
+	for _, c := range given {
+		score += rank(c.Object, c.Allocation)
 	}
 	return score
 }

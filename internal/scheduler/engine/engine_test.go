@@ -303,7 +303,7 @@ func TestBalance(t *testing.T) {
 		cpu, memory string
 		want        float64
 	}{{"0", "2Gi", 87.5}, {"2", "0", 62.5}, {"1", "1Gi", 75}} {
-		if _, got := e.slots[0].balance(e.compile(Ask{Pod: use("p", tt.cpu, tt.memory)})); got != tt.want {
+		if _, got := e.slots[0].balance(e.compile(Ask{Pod: use("p", tt.cpu, tt.memory)}), nil); got != tt.want {
 			t.Errorf("%s cpu, %s: got %v, want %v", tt.cpu, tt.memory, got, tt.want)
 		}
 	}

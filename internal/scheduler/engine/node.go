@@ -210,11 +210,17 @@ func (n *node) roomFor(r *request) bool {
 		return len(r.profile.IgnoredResources)+len(r.profile.IgnoredResourceGroups) > 0 && len(n.insufficient(r)) == 0
 	}
 	for _, name := range r.others {
-		if want := a.Others[name]; want > 0 && want > t.Others[name]-u.Others[name] && !r.profile.ignores(name, groupOf(name)) {
+		if want := a.Others[name]; want > 0 && want > t.Others[name]-u.Others[name] && !n.leaves(r, name) {
 			return false
 		}
 	}
 	return true
+}
+
+// leaves reports whether it is not for the node to say whether it has enough of a
+// resource.
+func (n *node) leaves(r *request, name corev1.ResourceName) bool {
+	return r.delegated[name] && n.allocatable.Of(name) == 0 || r.profile.ignores(name, groupOf(name))
 }
 
 func (n *node) insufficient(r *request) []Refusal {
@@ -227,7 +233,7 @@ func (n *node) insufficient(r *request) []Refusal {
 	}
 	short := func(name corev1.ResourceName) {
 		want, used, total := r.amounts.Of(name), n.used.Of(name), n.allocatable.Of(name)
-		if want <= 0 || want <= total-used || r.profile.ignores(name, groupOf(name)) {
+		if want <= 0 || want <= total-used || n.leaves(r, name) {
 			return
 		}
 		out = append(out, Refusal{

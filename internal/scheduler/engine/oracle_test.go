@@ -19,6 +19,7 @@ type world struct {
 	where      map[types.UID]string
 	nominated  map[types.UID]string
 	namespaces map[string]map[string]string
+	delegated  map[corev1.ResourceName]bool // can be had as devices where a node has none
 }
 
 func newWorld() *world {
@@ -30,7 +31,7 @@ func newWorld() *world {
 }
 
 func (w *world) clone() *world {
-	return &world{maps.Clone(w.nodes), maps.Clone(w.pods), maps.Clone(w.where), maps.Clone(w.nominated), w.namespaces}
+	return &world{maps.Clone(w.nodes), maps.Clone(w.pods), maps.Clone(w.where), maps.Clone(w.nominated), w.namespaces, w.delegated}
 }
 
 // possible is where a pod may go.
@@ -108,7 +109,7 @@ func (w *world) fitsAlone(pod *corev1.Pod, n *corev1.Node) bool {
 	cpu, gpu := cpuOf(pod), gpusOf(pod)
 	allGPUs := n.Status.Allocatable["example.com/gpu"]
 	return count < n.Status.Allocatable.Pods().Value() && (cpu == 0 || used+cpu <= n.Status.Allocatable.Cpu().MilliValue()) &&
-		(gpu == 0 || gpus+gpu <= allGPUs.Value())
+		(gpu == 0 || gpus+gpu <= allGPUs.Value() || allGPUs.IsZero() && w.delegated["example.com/gpu"])
 }
 
 func cpuOf(p *corev1.Pod) int64 { return p.Spec.Containers[0].Resources.Requests.Cpu().MilliValue() }

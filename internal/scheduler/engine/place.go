@@ -77,6 +77,7 @@ func (e *Engine) chooseOneByOne(c *class, ask Ask, open []*group) (Choice, bool)
 			order.all = append(order.all, ranked{slot, scores[i] + c.slots[slot].score})
 		}
 	}
+	e.scoreByStock(c, ask, order.all)
 	for _, s := range scorers {
 		e.scoreBy(c, s, order.all)
 	}

@@ -235,10 +235,26 @@ func (m *machine) put(p *corev1.Pod, node string) {
 	delete(m.w.nominated, p.UID)
 }
 
+func (m *machine) ask(p *corev1.Pod) Ask {
+	out := Ask{Pod: p}
+	if gpusOf(p) > 0 {
+		out.Delegated = m.w.delegated
+	}
+	return out
+}
+
+// classChanges lets devices be had under the name of a resource, or no longer.
+func (m *machine) classChanges(t *rapid.T) {
+	m.w.delegated = nil
+	if chance(t, 2, "devices") {
+		m.w.delegated = map[corev1.ResourceName]bool{"example.com/gpu": true}
+	}
+}
+
 func (m *machine) place(t *rapid.T) {
 	p := drawPod(t, m.next)
 	m.next++
-	ask := Ask{Pod: p}
+	ask := m.ask(p)
 	possible := m.w.possible(p)
 	node, ok := m.e.Place(ask)
 	if ok != (len(possible) > 0) || (ok && !possible[node]) {
@@ -304,7 +320,7 @@ func drawBudgets(t *rapid.T) []Budget {
 // does so.
 func (m *machine) preempt(t *rapid.T, pod *corev1.Pod) {
 	budgets := drawBudgets(t)
-	got, why := m.e.Preempt(Ask{Pod: pod}, budgets)
+	got, why := m.e.Preempt(m.ask(pod), budgets)
 	fewest := -1
 	for _, n := range m.w.nodes {
 		if _, violations, ok := m.w.victims(pod, n, budgets); ok && (fewest < 0 || violations < fewest) {
@@ -352,7 +368,7 @@ func TestEngineAgreesWithNaiveChecker(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"node": m.node, "another node": m.node, "node goes": m.nodeGoes,
 			"pod ends": m.podEnds, "pod terminates": m.podTerminates, "relabel": m.relabel,
-			"namespace": m.namespaceChanges, "nominate": m.nominate,
+			"namespace": m.namespaceChanges, "nominate": m.nominate, "device class": m.classChanges,
 			"place": m.place, "place another": m.place, "place a third": m.place,
 		})
 	})

@@ -24,6 +24,9 @@ type Ask struct {
 	Spread podSelector
 	// Extras are rules that are this pod's alone.
 	Extras []Extra
+	// Delegated are the resources that the pod asks for and that can be had as devices
+	// too: a node that has none of its own is not refused for them, an Extra decides.
+	Delegated map[corev1.ResourceName]bool
 }
 
 // Extra is a rule of one pod that does not follow from pods and nodes: where
@@ -39,6 +42,12 @@ type Scorer interface {
 	// A relative score counts by how much of the greatest it is.
 	Scored() (rule Rule, relative bool)
 	Score(n NodeView) int64
+}
+
+// Stock is an Extra that has resources of which a node has none of its own.
+type Stock interface {
+	// Stock is how much of a resource there is for a node, and how much of that is taken.
+	Stock(n NodeView, name corev1.ResourceName) (total, taken int64)
 }
 
 // NodeView is a node as an Extra sees it. While preemption is weighed, victims
@@ -72,6 +81,8 @@ type request struct {
 	others  []corev1.ResourceName
 	ports   []hostPort
 
+	delegated map[corev1.ResourceName]bool
+
 	required    nodeaffinity.RequiredNodeAffinity
 	names       map[string]bool // the nodes that required names; nil is any
 	added       *nodeaffinity.NodeSelector
@@ -104,7 +115,7 @@ func (e *Engine) compile(ask Ask) *request {
 		required: nodeaffinity.GetRequiredNodeAffinity(ask.Pod), tolerations: spec.Tolerations,
 		priority: corev1helper.PodPriority(ask.Pod), terms: termsOf(ask.Pod), images: imagesOf(spec),
 	}
-	r.others = sortedKeys(r.amounts.Others)
+	r.others, r.delegated = sortedKeys(r.amounts.Others), ask.Delegated
 	r.features = featuresOf(spec)
 	r.spread, r.ownSpread = p.spreadOf(ask)
 	if !r.ownSpread {
@@ -249,6 +260,10 @@ func (e *Engine) keyOf(r *request) Key {
 	id.labels(r.pod.Labels, func(k string) bool { return e.keys[k] })
 	id.amounts(&r.amounts)
 	id.amounts(&r.scoring)
+	for _, name := range sortedKeys(r.delegated) {
+		id.text(string(name))
+	}
+	id.b = append(id.b, 0xff)
 	id.labels(spec.NodeSelector, always)
 	for i := range spec.Tolerations {
 		t := &spec.Tolerations[i]

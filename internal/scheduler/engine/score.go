@@ -14,29 +14,32 @@ const finer = 1e-6
 // well its resources would be used. It is in whole points, as kube-scheduler's,
 // which chooses among nodes of equal score by chance; here what was lost in rounding
 // decides first.
-func (n *node) score(r *request) float64 {
+func (n *node) score(r *request) float64 { return n.scoreWith(r, nil) }
+
+func (n *node) scoreWith(r *request, beside stock) float64 {
 	p := r.profile
 	total := 0.0
 	if w := p.Weights[RuleResources]; w != 0 {
-		points, exact := n.byStrategy(r)
+		points, exact := n.byStrategy(r, beside)
 		total += float64(w) * (float64(points) + finer*exact)
 	}
 	if w := p.Weights[RuleBalanced]; w != 0 {
-		points, exact := n.balance(r)
+		points, exact := n.balance(r, beside)
 		total += float64(w) * (float64(points) + finer*exact)
 	}
 	return total
 }
 
 // byStrategy is the mean of what the use of each resource scores.
-func (n *node) byStrategy(r *request) (points int64, exact float64) {
+func (n *node) byStrategy(r *request, beside stock) (points int64, exact float64) {
 	sum, weights := int64(0), int64(0)
 	for _, res := range r.profile.Resources {
-		total, want := n.allocatable.Of(res.Name), r.scoring.Of(res.Name)
+		want := r.scoring.Of(res.Name)
+		total, taken := n.stock(res.Name, &n.scoring, beside)
 		if total == 0 || (want == 0 && isScalar(res.Name)) {
 			continue
 		}
-		used := min(n.scoring.Of(res.Name)+want, total)
+		used := min(taken+want, total)
 		score := (total - used) * 100 / total
 		free := 100 * (1 - share(used, total))
 		switch r.profile.Strategy {
@@ -87,7 +90,7 @@ func Shaped(shape []Point, utilization int64) int64 {
 
 // balance is 75, and more the more evenly a node's resources would be in use than
 // they are.
-func (n *node) balance(r *request) (points int64, exact float64) {
+func (n *node) balance(r *request, beside stock) (points int64, exact float64) {
 	asked := false
 	for _, res := range r.profile.Balanced {
 		asked = asked || r.amounts.Of(res.Name) > 0
@@ -95,22 +98,22 @@ func (n *node) balance(r *request) (points int64, exact float64) {
 	if !asked {
 		return 0, 0 // it does not change the balance
 	}
-	before, after := n.unevenness(r, 0), n.unevenness(r, 1)
+	before, after := n.unevenness(r, 0, beside), n.unevenness(r, 1, beside)
 	evenness := func(deviation float64) int64 { return int64((1 - deviation) * 100) }
 	return 50 + (50+evenness(after)-evenness(before))/2, 75 + 50*(before-after)
 }
 
 // unevenness is the standard deviation of the shares in use, with so many of the pods
 // that ask.
-func (n *node) unevenness(r *request, pods int64) float64 {
+func (n *node) unevenness(r *request, pods int64, beside stock) float64 {
 	var shares [8]float64
 	used, sum := shares[:0], 0.0
 	for _, res := range r.profile.Balanced {
-		total := n.allocatable.Of(res.Name)
+		total, taken := n.stock(res.Name, &n.used, beside)
 		if total == 0 || (isScalar(res.Name) && r.amounts.Of(res.Name) == 0) {
 			continue
 		}
-		x := share(n.used.Of(res.Name)+pods*r.amounts.Of(res.Name), total)
+		x := share(taken+pods*r.amounts.Of(res.Name), total)
 		used, sum = append(used, x), sum+x
 	}
 	switch len(used) {

@@ -52,7 +52,7 @@ func TestStrategiesOverOtherResources(t *testing.T) {
 		e.SetNode(node)
 		p := DefaultProfile()
 		change(p)
-		points, _ := e.slots[0].byStrategy(e.compile(Ask{Pod: pod, Profile: p}))
+		points, _ := e.slots[0].byStrategy(e.compile(Ask{Pod: pod, Profile: p}), nil)
 		return points
 	}
 	storage := func(p *Profile) { p.Resources = []Weighted{{corev1.ResourceEphemeralStorage, 1}} }
@@ -76,9 +76,9 @@ func TestBalanceCountsDevicesOnlyOfPodsThatAsk(t *testing.T) {
 	e := New(noNamespaces)
 	e.SetNode(makeNode("n1", "4", "4Gi", func(n *corev1.Node) { n.Status.Allocatable["example.com/gpu"] = resource.MustParse("4") }))
 	p := DefaultProfile()
-	both, _ := e.slots[0].balance(e.compile(Ask{Pod: makePod("p", "1"), Profile: p}))
+	both, _ := e.slots[0].balance(e.compile(Ask{Pod: makePod("p", "1"), Profile: p}), nil)
 	p.Balanced = append(p.Balanced, Weighted{"example.com/gpu", 1})
-	if got, _ := e.slots[0].balance(e.compile(Ask{Pod: makePod("p", "1"), Profile: p})); got != both {
+	if got, _ := e.slots[0].balance(e.compile(Ask{Pod: makePod("p", "1"), Profile: p}), nil); got != both {
 		t.Errorf("scores %v with devices, %v without", got, both)
 	}
 }
@@ -256,8 +256,8 @@ func TestScoresAreInWholePoints(t *testing.T) {
 		points, balanced int64
 	}{{"1", 85, 68}, {"1001m", 84, 68}, {"4", 47, 50}} {
 		req := e.compile(Ask{Pod: makePod("p", tt.cpu)})
-		points, _ := n.byStrategy(req)
-		balanced, _ := n.balance(req)
+		points, _ := n.byStrategy(req, nil)
+		balanced, _ := n.balance(req, nil)
 		if points != tt.points || balanced != tt.balanced {
 			t.Errorf("%s cpu: %d and %d points, want %d and %d", tt.cpu, points, balanced, tt.points, tt.balanced)
 		}

@@ -100,6 +100,7 @@ func (c *Cluster) count(pod *corev1.Pod, node string) {
 func (c *Cluster) forget(uid types.UID) {
 	c.engine.RemovePod(uid)
 	c.storage.RemovePod(uid)
+	c.devices.Free(uid)
 	delete(c.pods, uid)
 }
 
@@ -143,13 +144,13 @@ func (c *Cluster) ask(pod *corev1.Pod) question {
 			q.Extras = append(q.Extras, q.volumes)
 		}
 	}
-	if len(pod.Spec.ResourceClaims) > 0 && !profile.Off[engine.RuleDevices] {
+	if devices.Asks(pod) && !profile.Off[engine.RuleDevices] {
 		if q.devices, q.problem = c.devices.Plan(pod); q.problem != "" {
 			q.rule = engine.RuleDevices
 			return q
 		}
 		if q.devices != nil {
-			q.Extras = append(q.Extras, q.devices)
+			q.Extras, q.Delegated = append(q.Extras, q.devices), q.devices.Delegated()
 		}
 	}
 	return q

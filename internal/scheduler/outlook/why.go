@@ -104,8 +104,12 @@ func (c *Cluster) Why(pod *corev1.Pod) Answer {
 	}
 	out.Held = c.heldBack(pod)
 	if pod.Spec.NodeName != "" {
+		made := c.devices.Made(pod.UID)
 		c.forget(pod.UID)
 		defer c.count(pod, pod.Spec.NodeName)
+		if made != nil {
+			defer c.devices.Set(made, false)
+		}
 		pod = pod.DeepCopy()
 		pod.Spec.NodeName = ""
 	}
