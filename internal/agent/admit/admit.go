@@ -74,7 +74,7 @@ func resources(pod *corev1.Pod, others []*corev1.Pod, node *corev1.Node) *Refusa
 			used[name] += amount(name, quantity.MilliValue(), quantity.Value())
 		}
 	}
-	wanted := resourcehelper.PodRequests(pod, resourcehelper.PodResourcesOptions{})
+	wanted := resourcehelper.PodRequests(own(pod, allocatable), resourcehelper.PodResourcesOptions{})
 	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceEphemeralStorage} {
 		if refusal := enough(name, wanted, allocatable, used[name]); refusal != nil {
 			return refusal

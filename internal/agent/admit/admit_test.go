@@ -26,6 +26,23 @@ func port(n int32, ip string) func(*corev1.PodSpec) {
 	}
 }
 
+func asks(name corev1.ResourceName) func(*corev1.PodSpec) {
+	return func(s *corev1.PodSpec) {
+		s.Containers[0].Resources.Requests = corev1.ResourceList{name: resource.MustParse("2")}
+	}
+}
+
+// claimedPod is a pod that has two of a resource by the claim that was made for it.
+func claimedPod(name corev1.ResourceName) *corev1.Pod {
+	p := pod("", func(s *corev1.PodSpec) {
+		asks(name)(s)
+		s.Tolerations = []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
+	})
+	p.Status.ExtendedResourceClaimStatus = &corev1.PodExtendedResourceClaimStatus{ResourceClaimName: "c", RequestMappings: []corev1.ContainerExtendedResourceRequest{
+		{ContainerName: "a", ResourceName: string(name), RequestName: "r"}}}
+	return p
+}
+
 func sysctl(name string) func(*corev1.PodSpec) {
 	return func(s *corev1.PodSpec) {
 		s.SecurityContext = &corev1.PodSecurityContext{Sysctls: []corev1.Sysctl{{Name: name, Value: "1"}}}
@@ -37,7 +54,7 @@ func TestCheck(t *testing.T) {
 	node.Labels = map[string]string{"disk": "ssd"}
 	node.Spec.Taints = []corev1.Taint{{Key: "bad", Effect: corev1.TaintEffectNoExecute}, {Key: "full", Effect: corev1.TaintEffectNoSchedule}}
 	node.Status.Allocatable = corev1.ResourceList{
-		corev1.ResourceCPU: resource.MustParse("2"), corev1.ResourcePods: resource.MustParse("2"),
+		corev1.ResourceCPU: resource.MustParse("2"), corev1.ResourcePods: resource.MustParse("2"), "example.com/gpu": resource.MustParse("1"),
 	}
 	good := func(s *corev1.PodSpec) { s.Tolerations = []corev1.Toleration{{Operator: corev1.TolerationOpExists}} }
 	and := func(changes ...func(*corev1.PodSpec)) func(*corev1.PodSpec) {
@@ -66,9 +83,11 @@ func TestCheck(t *testing.T) {
 		{"its own setting", pod("", and(good, sysctl("net.ipv4.tcp_syncookies"))), nil, "", ""},
 		{"the node's setting", pod("", and(good, sysctl("kernel/msgmax"))), nil, "SysctlForbidden", "\"kernel.msgmax\" not allowlisted"},
 		{"on the host's network", pod("", and(good, sysctl("net.ipv4.tcp_syncookies"), func(s *corev1.PodSpec) { s.HostNetwork = true })), nil, "SysctlForbidden", "host net"},
-		{"extended", pod("", and(good, func(s *corev1.PodSpec) {
-			s.Containers[0].Resources.Requests = corev1.ResourceList{"example.com/gpu": resource.MustParse("1")}
-		})), nil, "OutOfexample.com/gpu", ""},
+		{"extended", pod("", and(good, asks("example.com/gpu"))), nil, "OutOfexample.com/gpu", "requested: 2, used: 0, capacity: 1"},
+		{"extended, of the cluster", pod("", and(good, asks("example.com/license"))), nil, "", ""},
+		{"extended, by a claim", claimedPod("example.com/gpu"), nil, "", ""},
+		{"of a class, by a claim", claimedPod("deviceclass.resource.kubernetes.io/gpu"), nil, "", ""},
+		{"of a class", pod("", and(good, asks("deviceclass.resource.kubernetes.io/gpu"))), nil, "OutOfdeviceclass.resource.kubernetes.io/gpu", ""},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
