@@ -1,14 +1,21 @@
 package scheduler_test
 
 import (
+	"context"
+	"errors"
+	"sync/atomic"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	resourcev1 "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sinawi/sinawi/internal/scheduler"
 )
 
 func (r *rig) addDeviceClass(name, driver, resource string) {
@@ -139,5 +146,105 @@ func TestLeftoverOfResourcesThatAreDevices(t *testing.T) {
 	r.awaitNode("train", "n1")
 	if claim := r.claimOf(r.get("train")); claim.UID == left.UID || claim.Status.Allocation == nil {
 		t.Errorf("claim %+v", claim)
+	}
+}
+
+// faulty refuses the first binding, or the first patch of a status that names a claim.
+type faulty struct {
+	client.Client
+	binding, naming atomic.Bool
+}
+
+var errFault = errors.New("a fault")
+
+func (f *faulty) SubResource(name string) client.SubResourceClient {
+	return faultyPart{f.Client.SubResource(name), f}
+}
+
+func (f *faulty) Status() client.SubResourceWriter {
+	return faultyPart{f.Client.SubResource("status"), f}
+}
+
+type faultyPart struct {
+	client.SubResourceClient
+	*faulty
+}
+
+func (p faultyPart) Create(ctx context.Context, obj, sub client.Object, opts ...client.SubResourceCreateOption) error {
+	if p.binding.CompareAndSwap(true, false) {
+		return errFault
+	}
+	return p.SubResourceClient.Create(ctx, obj, sub, opts...)
+}
+
+func (p faultyPart) Patch(ctx context.Context, obj client.Object, patch client.Patch, opts ...client.SubResourcePatchOption) error {
+	if pod, ok := obj.(*corev1.Pod); ok && pod.Status.ExtendedResourceClaimStatus != nil && p.naming.CompareAndSwap(true, false) {
+		return errFault
+	}
+	return p.SubResourceClient.Patch(ctx, obj, patch, opts...)
+}
+
+func (p faultyPart) Update(ctx context.Context, obj client.Object, opts ...client.SubResourceUpdateOption) error {
+	return p.SubResourceClient.Update(ctx, obj, opts...)
+}
+
+func (p faultyPart) Get(ctx context.Context, obj, sub client.Object, opts ...client.SubResourceGetOption) error {
+	return p.SubResourceClient.Get(ctx, obj, sub, opts...)
+}
+
+func (p faultyPart) Apply(ctx context.Context, obj runtime.ApplyConfiguration, opts ...client.SubResourceApplyOption) error {
+	return p.SubResourceClient.Apply(ctx, obj, opts...)
+}
+
+// A pod that could not be bound gives back the only device, and gets it by another
+// claim.
+func TestFaultsOfResourcesThatAreDevices(t *testing.T) {
+	f := &faulty{}
+	r := startVia(t, scheduler.Options{}, func(c client.Client) client.Client { f.Client = c; return f })
+	r.addNode("n1", "4")
+	r.addDeviceClass("gpu", "gpu.example.com", "example.com/gpu")
+	r.addDevices("n1", "gpu.example.com", "gpu0")
+	claims := r.ResourceV1().ResourceClaims("default")
+	w, err := claims.Watch(r.ctx, metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Stop()
+	gone := func() types.UID {
+		for e := range w.ResultChan() {
+			if e.Type == watch.Deleted {
+				return e.Object.(*resourcev1.ResourceClaim).UID
+			}
+		}
+		t.Fatal("no claim is deleted")
+		return ""
+	}
+	for _, fault := range []*atomic.Bool{&f.binding, &f.naming} {
+		fault.Store(true)
+		r.addPod("train", "1", asks("example.com/gpu", "1"))
+		first := gone()
+		r.awaitNode("train", "n1")
+		claim := r.claimOf(r.get("train"))
+		if claim.UID == first || claim.Status.Allocation == nil {
+			t.Errorf("claim %+v", claim)
+		}
+		r.end("train", claim)
+		gone()
+	}
+}
+
+// end deletes a pod, and its claim as the controller of claims does.
+func (r *rig) end(name string, claim *resourcev1.ResourceClaim) {
+	r.Helper()
+	now := int64(0)
+	if err := r.CoreV1().Pods("default").Delete(r.ctx, name, metav1.DeleteOptions{GracePeriodSeconds: &now}); err != nil {
+		r.Fatal(err)
+	}
+	claims := r.ResourceV1().ResourceClaims("default")
+	if _, err := claims.Patch(r.ctx, claim.Name, types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{}); err != nil {
+		r.Fatal(err)
+	}
+	if err := claims.Delete(r.ctx, claim.Name, metav1.DeleteOptions{}); err != nil {
+		r.Fatal(err)
 	}
 }

@@ -35,6 +35,11 @@ type rig struct {
 func start(t testing.TB) *rig { return startWith(t, scheduler.Options{}) }
 
 func startWith(t testing.TB, opts scheduler.Options) *rig {
+	return startVia(t, opts, func(c client.Client) client.Client { return c })
+}
+
+// startVia lets the scheduler write through what is made of its client.
+func startVia(t testing.TB, opts scheduler.Options, via func(client.Client) client.Client) *rig {
 	server := apitest.Start(t)
 	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
 	objects, err := cache.New(server.Config, cache.Options{Scheme: clientgoscheme.Scheme})
@@ -53,7 +58,7 @@ func startWith(t testing.TB, opts scheduler.Options) *rig {
 	recorder := broadcaster.NewRecorder(clientgoscheme.Scheme, corev1.DefaultSchedulerName)
 	done := make(chan error, 2)
 	go func() { done <- objects.Start(ctx) }()
-	go func() { done <- scheduler.New(c, objects, recorder, opts).Run(ctx) }()
+	go func() { done <- scheduler.New(via(c), objects, recorder, opts).Run(ctx) }()
 	t.Cleanup(func() {
 		cancel()
 		for range 2 {

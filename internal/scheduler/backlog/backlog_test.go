@@ -139,3 +139,25 @@ func TestTriesAgainAfterLong(t *testing.T) {
 		t.Errorf("%+v, want two that try", q.Counts())
 	}
 }
+
+// Pods try again whose class is another now, all of them: what is true of one lot of
+// them is not of another.
+func TestRenews(t *testing.T) {
+	q, now := New(time.Second, 10*time.Second), time.Unix(0, 0)
+	for i, name := range []string{"a1", "a2", "b1"} {
+		q.Park(queued(q, name, now), engine.Key{byte(i / 2)}, engine.NodeLabels, now)
+	}
+	for _, name := range []string{"a3", "b2"} {
+		q.ParkApart(queued(q, name, now), engine.Key{}, CauseStorage, now)
+	}
+	q.Renew(func(p *corev1.Pod) bool { return p.Name[0] == 'a' }, now)
+	now = now.Add(time.Second)
+	q.Due(now)
+	var got []string
+	for w := q.Pop(); w != nil; w = q.Pop() {
+		got = append(got, w.Pod.Name)
+	}
+	if fmt.Sprint(got) != "[a1 a2 a3]" || q.Counts().Parked != 2 {
+		t.Errorf("%v try, %+v", got, q.Counts())
+	}
+}
