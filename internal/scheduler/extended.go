@@ -26,9 +26,7 @@ func (s *Scheduler) makeClaim(ctx context.Context, pod *corev1.Pod, c devices.Cl
 		return fmt.Errorf("create claim for extended resources %s/%s: %w", claim.Namespace, claim.Name, err)
 	}
 	err := s.writeClaim(ctx, pod, devices.Claim{Object: claim, Allocation: c.Allocation})
-	if err != nil {
-		err = fmt.Errorf("add allocation and reservation to claim %s/%s: %w", claim.Namespace, claim.Name, err)
-	} else {
+	if err == nil {
 		err = s.nameClaim(ctx, pod, claim.Name, c.Uses)
 	}
 	if err != nil {

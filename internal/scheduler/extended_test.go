@@ -231,6 +231,23 @@ func TestFaultsOfResourcesThatAreDevices(t *testing.T) {
 		r.end("train", claim)
 		gone()
 	}
+	r.awaitNote("train", `running PreBind plugin "DynamicResources": update pod default/train ExtendedResourceClaimStatus: a fault`)
+}
+
+// awaitNote waits for an event about a pod.
+func (r *rig) awaitNote(pod, note string) {
+	r.Helper()
+	w, err := r.EventsV1().Events("default").Watch(r.ctx, metav1.ListOptions{FieldSelector: "regarding.name=" + pod})
+	if err != nil {
+		r.Fatal(err)
+	}
+	defer w.Stop()
+	for e := range w.ResultChan() {
+		if noteOf(r, e.Object) == note {
+			return
+		}
+	}
+	r.Fatalf("pod %s: no event says %q", pod, note)
 }
 
 // end deletes a pod, and its claim as the controller of claims does.

@@ -18,6 +18,7 @@ import (
 	"github.com/sinawi/sinawi/internal/mailbox"
 	"github.com/sinawi/sinawi/internal/scheduler/backlog"
 	"github.com/sinawi/sinawi/internal/scheduler/devices"
+	"github.com/sinawi/sinawi/internal/scheduler/engine"
 	"github.com/sinawi/sinawi/internal/scheduler/storage"
 )
 
@@ -91,27 +92,45 @@ func (s *Scheduler) volumeWrites(d storage.Decision) []client.Object {
 func (s *Scheduler) write(ctx context.Context, pod *corev1.Pod, volumes []client.Object, d devices.Decision) error {
 	for _, obj := range volumes {
 		if err := s.client.Update(ctx, obj); err != nil {
-			return fmt.Errorf("bind volumes: %w", err)
+			return unprepared{engine.RuleVolumeBinding, fmt.Errorf("bind volumes: %w", err)}
 		}
 	}
 	for _, c := range d.Claims {
+		write := s.writeClaim
 		if c.Uses != nil {
-			if err := s.makeClaim(ctx, pod, c); err != nil {
-				return err
-			}
-			continue
+			write = s.makeClaim
 		}
-		if err := s.writeClaim(ctx, pod, c); err != nil {
-			return fmt.Errorf("reserve resourceclaim %s: %w", c.Object.Name, err)
+		if err := write(ctx, pod, c); err != nil {
+			return unprepared{engine.RuleDevices, err}
 		}
 	}
 	return nil
 }
 
+// unprepared is why a pod could not be prepared, by the rule that prepares.
+type unprepared struct {
+	rule engine.Rule
+	err  error
+}
+
+func (u unprepared) Error() string {
+	return fmt.Sprintf("running PreBind plugin %q: %v", u.rule, u.err)
+}
+func (u unprepared) Unwrap() error { return u.err }
+
+// causeOf is an error without what kube-scheduler calls the part that it comes from.
+func causeOf(err error) error {
+	var u unprepared
+	if errors.As(err, &u) {
+		return u.err
+	}
+	return err
+}
+
 // writeClaim gives a claim its devices and reserves it for the pod. The
 // finalizer comes first: an allocated claim must not go while it is in use.
 func (s *Scheduler) writeClaim(ctx context.Context, pod *corev1.Pod, c devices.Claim) error {
-	claim := c.Object.DeepCopy()
+	claim, what := c.Object.DeepCopy(), "reservation"
 	if claim.Status.Allocation == nil {
 		kept := false
 		for _, f := range claim.Finalizers {
@@ -120,9 +139,10 @@ func (s *Scheduler) writeClaim(ctx context.Context, pod *corev1.Pod, c devices.C
 		if !kept {
 			claim.Finalizers = append(claim.Finalizers, resourcev1.Finalizer)
 			if err := s.client.Update(ctx, claim); err != nil {
-				return err
+				return fmt.Errorf("add finalizer to claim %s/%s: %w", claim.Namespace, claim.Name, err)
 			}
 		}
+		what = "allocation and reservation"
 		claim.Status.Allocation = c.Allocation.DeepCopy()
 		if claim.Status.Allocation.AllocationTimestamp == nil {
 			now := metav1.Now()
@@ -134,7 +154,10 @@ func (s *Scheduler) writeClaim(ctx context.Context, pod *corev1.Pod, c devices.C
 			Resource: "pods", Name: pod.Name, UID: pod.UID,
 		})
 	}
-	return s.client.Status().Update(ctx, claim)
+	if err := s.client.Status().Update(ctx, claim); err != nil {
+		return fmt.Errorf("add %s to claim %s/%s: %w", what, claim.Namespace, claim.Name, err)
+	}
+	return nil
 }
 
 // readPrepared reports whether a place became free again.
@@ -164,8 +187,12 @@ func (s *Scheduler) check(p *preparation, now time.Time) {
 		return
 	}
 	done, err := s.volumesBound(p)
-	if err == nil && done {
-		done, err = s.devicesReady(p)
+	if err != nil {
+		err = unprepared{engine.RuleVolumeBinding, err}
+	} else if done {
+		if done, err = s.devicesReady(p); err != nil {
+			err = unprepared{engine.RuleDevices, err}
+		}
 	}
 	switch {
 	case err != nil:
@@ -253,14 +280,14 @@ func (s *Scheduler) giveUp(p *preparation, err error, now time.Time) {
 	s.storage.RemovePod(pod.UID)
 	s.unmakeFor(pod)
 	s.tryAgain(pod.UID, now)
-	nowhere := ""
-	s.tell.unschedulable(pod, "", &nowhere)
 	if errors.Is(err, context.Canceled) {
 		return
 	}
-	s.noteLost(pod, fmt.Sprintf("preparing it for node %s: %v; it is tried again", p.node, err))
-	slog.Warn("pod could not be prepared, trying again", "pod", client.ObjectKeyFromObject(pod), "node", p.node, "err", err)
-	s.recorder.Eventf(pod, nil, corev1.EventTypeWarning, "FailedScheduling", "Scheduling", "running PreBind plugin: %v", err)
+	p.waiting.Told = err.Error()
+	s.tell.failed(pod, p.waiting.Told)
+	s.noteLost(pod, fmt.Sprintf("preparing it for node %s: %v; it is tried again", p.node, causeOf(err)))
+	slog.Warn("pod could not be prepared, trying again", "pod", client.ObjectKeyFromObject(pod), "node", p.node, "err", causeOf(err))
+	s.recorder.Eventf(pod, nil, corev1.EventTypeWarning, "FailedScheduling", "Scheduling", "%s", p.waiting.Told)
 }
 
 // forgetPreparation ends what was assumed for a pod: it is true by now, or never

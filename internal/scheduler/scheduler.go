@@ -168,7 +168,7 @@ func (s *Scheduler) due(now time.Time) time.Duration {
 	for _, p := range s.preparing {
 		until := p.deadline.Sub(now)
 		if until <= 0 {
-			s.giveUp(p, fmt.Errorf("binding volumes: context deadline exceeded"), now)
+			s.giveUp(p, unprepared{engine.RuleVolumeBinding, fmt.Errorf("binding volumes: %w", context.DeadlineExceeded)}, now)
 			continue
 		}
 		if left == 0 || until < left {

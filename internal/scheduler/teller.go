@@ -26,6 +26,7 @@ type teller struct {
 
 type news struct {
 	pod       *corev1.Pod
+	reason    string // of the condition
 	message   string
 	nominated *string // nil: as it is
 }
@@ -37,14 +38,24 @@ func newTeller(c client.Client) *teller {
 // unschedulable tells of a pod why it waits, unless message is empty, and where it
 // may go.
 func (t *teller) unschedulable(pod *corev1.Pod, message string, nominated *string) {
+	t.tell(news{pod, corev1.PodReasonUnschedulable, message, nominated})
+}
+
+// failed tells of a pod that had a place what kept it from it.
+func (t *teller) failed(pod *corev1.Pod, message string) {
+	nowhere := ""
+	t.tell(news{pod, corev1.PodReasonSchedulerError, message, &nowhere})
+}
+
+func (t *teller) tell(n news) {
 	t.mu.Lock()
-	if old, ok := t.pending[pod.UID]; ok {
-		message = cmp.Or(message, old.message)
-		if nominated == nil {
-			nominated = old.nominated
+	if old, ok := t.pending[n.pod.UID]; ok {
+		if n.message == "" {
+			n.reason, n.message = old.reason, old.message
 		}
+		n.nominated = cmp.Or(n.nominated, old.nominated)
 	}
-	t.pending[pod.UID] = news{pod, message, nominated}
+	t.pending[n.pod.UID] = n
 	t.mu.Unlock()
 	select {
 	case t.ready <- struct{}{}:
@@ -76,7 +87,7 @@ func (t *teller) write(ctx context.Context, n news) error {
 	defer cancel()
 	changed := n.pod.DeepCopy()
 	different := n.message != "" && setCondition(&changed.Status, corev1.PodCondition{
-		Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable,
+		Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: n.reason,
 		Message: n.message, LastTransitionTime: metav1.Now(), ObservedGeneration: n.pod.Generation,
 	})
 	if n.nominated != nil && changed.Status.NominatedNodeName != *n.nominated {
