@@ -24,6 +24,7 @@ type trial struct {
 	works   map[int]work
 	choices map[int]engine.Choice
 	asks    map[int]engine.Ask
+	plans   map[int]plans
 	why     map[int]string // of pods that have a problem on every node
 	told    map[int]string // why the first had no place, beside those placed before
 	explain bool
@@ -32,7 +33,7 @@ type trial struct {
 
 func (s *Scheduler) newTrial(ctx context.Context, u *batch.Unit, pods []*backlog.Waiting, need int) *trial {
 	return &trial{s: s, ctx: ctx, unit: u, pods: pods, need: need,
-		works: map[int]work{}, choices: map[int]engine.Choice{}, asks: map[int]engine.Ask{}, why: map[int]string{}, told: map[int]string{}}
+		works: map[int]work{}, choices: map[int]engine.Choice{}, asks: map[int]engine.Ask{}, plans: map[int]plans{}, why: map[int]string{}, told: map[int]string{}}
 }
 
 // Put implements gang.Board.
@@ -42,7 +43,7 @@ func (t *trial) Put(i int) bool {
 		return false
 	}
 	ask, plan, problem := s.ask(t.ctx, pod, s.profileOf(pod))
-	t.asks[i] = ask
+	t.asks[i], t.plans[i] = ask, plan
 	if problem != "" {
 		t.why[i] = problem
 		return false
@@ -148,7 +149,7 @@ func (s *Scheduler) commit(u *batch.Unit, t *trial, placed []int, now time.Time)
 func (s *Scheduler) rest(u *batch.Unit, t *trial, failed int, now time.Time) {
 	message := fair.WaitsForTurn(u.Queue)
 	if failed >= 0 {
-		message = s.whyNot(t, failed)
+		message = s.whyNot(t, failed) + s.giveBackOf(t, failed)
 		s.remember(u, t, failed)
 	} else {
 		u.Alone = true
@@ -162,7 +163,7 @@ func (s *Scheduler) unitUnfit(u *batch.Unit, t *trial, v fair.Verdict, failed in
 	message := v.Words(u.Queue)
 	var profile *config.Profile
 	if failed >= 0 {
-		message = s.whyNot(t, failed)
+		message = s.whyNot(t, failed) + s.giveBackOf(t, failed)
 		profile = s.profileOf(t.pods[failed].Pod)
 		s.measured.attempt("unschedulable", profile.Name, now)
 		s.remember(u, t, failed)
@@ -187,6 +188,14 @@ func (s *Scheduler) remember(u *batch.Unit, t *trial, failed int) {
 	u.Alone = len(ask.Extras) > 0 || t.why[failed] != ""
 	u.Helps = engine.AnyNodeChange
 	u.Retaking = u.Queue != "" && s.batch.MayRetake(u)
+}
+
+// giveBackOf frees devices that keep a pod of a trial from nodes, if nobody uses them.
+func (s *Scheduler) giveBackOf(t *trial, i int) string {
+	if t.plans[i].devices == nil {
+		return ""
+	}
+	return s.giveBack(t.plans[i], s.engine.Explain(t.asks[i]))
 }
 
 // whyNot says why a pod of a trial has no place.

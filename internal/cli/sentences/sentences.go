@@ -39,9 +39,10 @@ func (s Speaker) Changes(n outlook.Node) string {
 
 // Obstacle says what one rule has against a node.
 func (s Speaker) Obstacle(o outlook.Obstacle) string {
-	switch engine.Rule(o.Rule) {
-	case engine.RuleResources:
+	if o.Resource != "" {
 		return s.resource(o)
+	}
+	switch engine.Rule(o.Rule) {
 	case engine.RuleTaints:
 		return s.say("has taint %s, which the pod does not tolerate", "테인트 %s가 있는데 파드가 용인하지 않음", o.Taint)
 	case engine.RuleUnschedulable:
@@ -92,9 +93,10 @@ func name(resource string) string {
 
 // Change says what would remove an obstacle.
 func (s Speaker) Change(o outlook.Obstacle) string {
-	switch engine.Rule(o.Rule) {
-	case engine.RuleResources:
+	if o.Resource != "" {
 		return s.relief(o)
+	}
+	switch engine.Rule(o.Rule) {
 	case engine.RuleTaints:
 		return s.say("the pod tolerated %s", "파드가 %s를 용인한다면", o.Taint)
 	case engine.RuleUnschedulable:

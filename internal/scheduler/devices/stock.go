@@ -11,8 +11,31 @@ import (
 	"github.com/sinawi/sinawi/internal/scheduler/engine"
 )
 
-// Stock counts the devices that a node can use of the class that offers a resource.
+// Stock is the engine's question about one node.
 func (p *Plan) Stock(n engine.NodeView, name corev1.ResourceName) (total, taken int64) {
+	return p.count(n.Object(), name)
+}
+
+// Short is a resource of which there are too few devices for a node, if there is one.
+func (p *Plan) Short(node *corev1.Node) (name corev1.ResourceName, wanted, taken, total int64) {
+	if p.extended == nil || p.extended.left != nil {
+		return "", 0, 0, 0
+	}
+	asked := engine.Requests(p.pod)
+	for _, name := range p.extended.asked {
+		own, amount := node.Status.Allocatable[name], asked[name]
+		if p.extended.classes[name] == "" || !own.IsZero() {
+			continue
+		}
+		if total, taken := p.count(node, name); amount.Value() > total-taken {
+			return name, amount.Value(), taken, total
+		}
+	}
+	return "", 0, 0, 0
+}
+
+// count counts the devices that a node can use of the class that offers a resource.
+func (p *Plan) count(node *corev1.Node, name corev1.ResourceName) (total, taken int64) {
 	class := p.world.classFor(name)
 	if class == nil {
 		return 0, 0
@@ -21,7 +44,7 @@ func (p *Plan) Stock(n engine.NodeView, name corev1.ResourceName) (total, taken 
 	for _, s := range p.world.offer() {
 		for i := range s.Spec.Devices {
 			d := &s.Spec.Devices[i]
-			if !reachable(s, d, n.Object()) || !p.world.isOf(class, s.Spec.Driver, d) {
+			if !reachable(s, d, node) || !p.world.isOf(class, s.Spec.Driver, d) {
 				continue
 			}
 			total++

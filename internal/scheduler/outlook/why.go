@@ -125,7 +125,7 @@ func (c *Cluster) Why(pod *corev1.Pod) Answer {
 	for name := range c.nodes {
 		n := Node{Node: name, Fits: len(refused[name]) == 0}
 		for _, r := range refused[name] {
-			n.Obstacles = append(n.Obstacles, c.obstacle(pod, c.nodes[name], r))
+			n.Obstacles = append(n.Obstacles, c.obstacle(pod, c.nodes[name], q.counted(c.nodes[name], r)))
 		}
 		out.Nodes = append(out.Nodes, n)
 	}
@@ -177,11 +177,24 @@ const (
 	weightBuy   = 16
 )
 
+// counted is a refusal for devices with the resource of which there are too few, where
+// the pod asks for them so.
+func (q question) counted(node *corev1.Node, r engine.Refusal) engine.Refusal {
+	if r.Rule == engine.RuleDevices && q.devices != nil {
+		r.Resource, r.Wanted, r.Used, r.Total = q.devices.Short(node)
+	}
+	return r
+}
+
 func (c *Cluster) obstacle(pod *corev1.Pod, node *corev1.Node, r engine.Refusal) Obstacle {
 	out := Obstacle{Rule: string(r.Rule), Reason: r.Reason, weight: weightOther}
 	switch r.Rule {
 	case engine.RuleResources:
 		c.short(&out, node.Name, r)
+	case engine.RuleDevices:
+		if r.Resource != "" {
+			c.short(&out, node.Name, r)
+		}
 	case engine.RuleTaints, engine.RuleUnschedulable:
 		if r.Taint != nil {
 			out.Taint = r.Taint.ToString()
