@@ -219,6 +219,11 @@ func TestFaultsOfResourcesThatAreDevices(t *testing.T) {
 		t.Fatal("no claim is deleted")
 		return ""
 	}
+	told, err := r.CoreV1().Pods("default").Watch(r.ctx, metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer told.Stop()
 	for _, fault := range []*atomic.Bool{&f.binding, &f.naming} {
 		fault.Store(true)
 		r.addPod("train", "1", asks("example.com/gpu", "1"))
@@ -231,7 +236,15 @@ func TestFaultsOfResourcesThatAreDevices(t *testing.T) {
 		r.end("train", claim)
 		gone()
 	}
-	r.awaitNote("train", `running PreBind plugin "DynamicResources": update pod default/train ExtendedResourceClaimStatus: a fault`)
+	const why = `running PreBind plugin "DynamicResources": update pod default/train ExtendedResourceClaimStatus: a fault`
+	r.awaitNote("train", why)
+	for e := range told.ResultChan() {
+		c := scheduled(e.Object.(*corev1.Pod))
+		if c != nil && c.Reason == corev1.PodReasonSchedulerError && c.Status == corev1.ConditionFalse && c.Message == why {
+			return
+		}
+	}
+	t.Error("the pod's condition never says why")
 }
 
 // awaitNote waits for an event about a pod.

@@ -22,6 +22,9 @@ func TestObstacles(t *testing.T) {
 		{outlook.Obstacle{Rule: string(engine.RuleTaints), Taint: "gpu=true:NoSchedule"}, "has taint gpu=true:NoSchedule", "the pod tolerated gpu=true:NoSchedule"},
 		{outlook.Obstacle{Rule: string(engine.RuleNodeAffinity), Labels: []string{"disk=ssd"}}, "lacks disk=ssd", "it had the labels"},
 		{outlook.Obstacle{Rule: string(engine.RuleSpread), Domain: "zone=a", Count: 3, Limit: 2}, "zone=a would have 3 such pods, at most 2", "more skew"},
+		{outlook.Obstacle{Rule: string(engine.RuleDevices), Reason: "cannot allocate all claims", Resource: "example.com/gpu", Wanted: "2", Free: "1", Total: "3", Missing: "1"},
+			"needs 2 example.com/gpu, 1 of 3 is free", "1 example.com/gpu more was free"},
+		{outlook.Obstacle{Rule: string(engine.RuleDevices), Reason: "cannot allocate all claims"}, "cannot allocate all claims", "that changed"},
 		{outlook.Obstacle{Rule: "New", Reason: "something else"}, "something else", "that changed"},
 	} {
 		s := Speaker(language.English)
