@@ -240,21 +240,19 @@ func (s *Scheduler) volumesBound(p *preparation) (bool, error) {
 	return done, nil
 }
 
-// devicesReady reports whether what the claims got is prepared, where it has to be
-// before the pod is bound.
+// devicesReady reports whether what the claims got is told of, and prepared where it has
+// to be before the pod is bound. Once it is bound, devices that are not told of would
+// count as free.
 func (s *Scheduler) devicesReady(p *preparation) (bool, error) {
 	for _, c := range p.work.devices.Claims {
 		claim := s.devices.Claim(client.ObjectKeyFromObject(c.Object))
 		if c.Uses != nil {
-			// Its devices count as taken for the pod only until the pod is bound.
-			if claim = s.devices.Made(p.waiting.Pod.UID); claim == nil || claim.Status.Allocation == nil {
-				return false, nil
-			}
+			claim = s.devices.Made(p.waiting.Pod.UID)
 		}
-		if !devices.Waits(c.Allocation) {
-			continue
-		}
-		if claim == nil {
+		switch {
+		case claim == nil && c.Uses != nil:
+			return false, nil
+		case claim == nil:
 			return false, fmt.Errorf("resourceclaim %q is gone", c.Object.Name)
 		}
 		if ready, err := devices.Ready(claim); err != nil || !ready {

@@ -17,9 +17,9 @@ const bindingTimeout = 10 * time.Minute
 // Claim returns a claim as last told of, or nil.
 func (w *World) Claim(key types.NamespacedName) *resourcev1.ResourceClaim { return w.claims[key] }
 
-// Waits reports whether some device is prepared only once it is allocated, and a pod
+// waits reports whether some device is prepared only once it is allocated, and a pod
 // is not to be bound before.
-func Waits(a *resourcev1.AllocationResult) bool {
+func waits(a *resourcev1.AllocationResult) bool {
 	if a == nil {
 		return false
 	}
@@ -71,7 +71,7 @@ func conditionsOf(claim *resourcev1.ResourceClaim, r *resourcev1.DeviceRequestAl
 // failed reports whether the devices that a claim has were not prepared, or not in
 // time: it must get others.
 func (w *World) failed(claim *resourcev1.ResourceClaim) bool {
-	if !Waits(claim.Status.Allocation) {
+	if !waits(claim.Status.Allocation) {
 		return false
 	}
 	ready, err := Ready(claim)

@@ -41,8 +41,8 @@ func TestDevicesThatArePreparedFirst(t *testing.T) {
 			Devices: []resourcev1.AllocatedDeviceStatus{{Driver: "d", Pool: "p", Device: "x", Conditions: tt.have}},
 		}}
 		ready, err := Ready(claim)
-		if ready != tt.ready || (err != nil) != tt.wrong || w.failed(claim) != tt.failed || Waits(claim.Status.Allocation) == tt.plain {
-			t.Errorf("%s: ready %v, %v, failed %v, waits %v", tt.name, ready, err, w.failed(claim), Waits(claim.Status.Allocation))
+		if ready != tt.ready || (err != nil) != tt.wrong || w.failed(claim) != tt.failed || waits(claim.Status.Allocation) == tt.plain {
+			t.Errorf("%s: ready %v, %v, failed %v, waits %v", tt.name, ready, err, w.failed(claim), waits(claim.Status.Allocation))
 		}
 	}
 }
