@@ -130,6 +130,36 @@ func TestSilentNodeLosesItsPods(t *testing.T) {
 	})
 }
 
+// A taint that was put on long ago, by its own word, leaves a pod all its time.
+func TestTimeRunsFromWhenATaintIsMet(t *testing.T) {
+	e := start(t)
+	e.beat("node")
+	gone := e.podOn("node", "gone", corev1.Toleration{Key: "a", Operator: corev1.TolerationOpExists, TolerationSeconds: ptr(int64(1)), Effect: corev1.TaintEffectNoExecute})
+	first := corev1.Toleration{Key: "a", Operator: corev1.TolerationOpExists, TolerationSeconds: ptr(int64(60)), Effect: corev1.TaintEffectNoExecute}
+	stays := e.podOn("node", "stays", first)
+	done := e.podOn("node", "done")
+	e.setPhase(*done, corev1.PodSucceeded, false)
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node"}}
+	change(e, node, func(n *corev1.Node) {
+		long := metav1.NewTime(time.Now().Add(-time.Hour))
+		n.Spec.Taints = append(n.Spec.Taints, corev1.Taint{Key: "a", Effect: corev1.TaintEffectNoExecute, TimeAdded: &long})
+	})
+	for _, pod := range []*corev1.Pod{done, gone} {
+		e.eventually("eviction of "+pod.Name, func() error {
+			if err := e.Get(e.ctx, keyOf(pod), pod); err == nil && pod.DeletionTimestamp == nil {
+				return fmt.Errorf("conditions %+v", pod.Status.Conditions)
+			}
+			return nil
+		})
+	}
+	if get(e, stays).DeletionTimestamp != nil {
+		t.Fatal("a pod lost its time to a taint's age")
+	}
+	// Less time, asked for later, does not count; none at all does.
+	change(e, stays, func(p *corev1.Pod) { p.Spec.Tolerations[0].TolerationSeconds = ptr(int64(0)) })
+	e.gone(stays)
+}
+
 func TestNobodyIsEvictedWhenNoNodeIsWell(t *testing.T) {
 	e := start(t, shortGrace)
 	stop := e.beat("only")

@@ -1,8 +1,11 @@
 // Package tainteviction deletes pods from nodes whose NoExecute taints they do
 // not tolerate, or not any longer.
 //
-// It owns nothing but these deletions. How long a pod was tolerated follows from
-// the taint and the pod themselves, so that a restart does not begin anew.
+// It owns nothing but these deletions. A pod's time runs from when it was met on the
+// tainted node, whatever the taint says of when it was put on: a taint that is older
+// than its reader, because it was written by hand or before a restart, leaves the pod
+// all the time that it asked for. Once it runs, other taints do not change when it
+// ends, but they may end it at once or take the eviction back.
 package tainteviction
 
 import (
@@ -25,13 +28,13 @@ type Controller struct {
 	loop.Deps
 	loop *loop.Loop
 
-	mu   sync.Mutex              // guards the field below
-	seen map[types.UID]time.Time // pods that are to go, and since when that is known
+	mu  sync.Mutex              // guards the field below
+	due map[types.UID]time.Time // pods that are to go, and when
 }
 
 // New returns a controller that works with the given dependencies.
 func New(deps loop.Deps) *Controller {
-	c := &Controller{Deps: deps, seen: map[types.UID]time.Time{}}
+	c := &Controller{Deps: deps, due: map[types.UID]time.Time{}}
 	c.loop = loop.New("tainteviction", 4, deps, c.reconcile)
 	c.loop.WatchChanges(&corev1.Node{}, c.nodeChanged)
 	c.loop.WatchChanges(&corev1.Pod{}, c.podChanged)
@@ -73,7 +76,7 @@ func (c *Controller) podChanged(before, after client.Object) []loop.Key {
 		return nil
 	}
 	if pod.Spec.NodeName == "" || pod.DeletionTimestamp != nil ||
-		(old != nil && old.Spec.NodeName == pod.Spec.NodeName && len(old.Spec.Tolerations) == len(pod.Spec.Tolerations)) {
+		(old != nil && old.Spec.NodeName == pod.Spec.NodeName && equality.Semantic.DeepEqual(old.Spec.Tolerations, pod.Spec.Tolerations)) {
 		return nil
 	}
 	if taints, err := c.taints(context.Background(), pod); err == nil && len(taints) == 0 {
@@ -96,7 +99,7 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 	if err := c.Cache.Get(ctx, key, pod, client.UnsafeDisableDeepCopy); err != nil {
 		return 0, client.IgnoreNotFound(err)
 	}
-	if pod.Spec.NodeName == "" || pod.DeletionTimestamp != nil || workload.Finished(pod) {
+	if pod.Spec.NodeName == "" || pod.DeletionTimestamp != nil {
 		return 0, nil
 	}
 	taints, err := c.taints(ctx, pod)
@@ -109,15 +112,18 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 		return 0, nil
 	}
 	now := time.Now()
-	if stands > 0 {
-		if left := since(pod, taints, c.firstSeen(pod.UID, now)).Add(stands).Sub(now); left > 0 {
-			return left, nil
-		}
-		c.forget(pod.UID)
-	} else {
+	if stands <= 0 {
 		c.spare(pod) // it goes at once, not when it was meant to
+		return 0, c.evict(ctx, pod, now)
 	}
-	return 0, c.evict(ctx, pod, now)
+	if left := c.goes(pod.UID, now.Add(stands)).Sub(now); left > 0 {
+		return left, nil
+	}
+	if err := c.evict(ctx, pod, now); err != nil {
+		return 0, err
+	}
+	c.forget(pod.UID)
+	return 0, nil
 }
 
 func (c *Controller) evict(ctx context.Context, pod *corev1.Pod, now time.Time) error {
@@ -129,23 +135,23 @@ func (c *Controller) evict(ctx context.Context, pod *corev1.Pod, now time.Time) 
 	return nil
 }
 
-// firstSeen is when the pod was first met on a tainted node.
-func (c *Controller) firstSeen(uid types.UID, now time.Time) time.Time {
+// goes is when the pod is to go: at the given time, unless that is settled already.
+func (c *Controller) goes(uid types.UID, at time.Time) time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if at, known := c.seen[uid]; known {
-		return at
+	if settled, known := c.due[uid]; known {
+		return settled
 	}
-	c.seen[uid] = now
-	return now
+	c.due[uid] = at
+	return at
 }
 
 // forget reports whether the pod was meant to go.
 func (c *Controller) forget(uid types.UID) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	_, known := c.seen[uid]
-	delete(c.seen, uid)
+	_, known := c.due[uid]
+	delete(c.due, uid)
 	return known
 }
 

@@ -1,6 +1,7 @@
 package tainteviction
 
 import (
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -18,48 +19,26 @@ func evicting(node *corev1.Node) []corev1.Taint {
 	return out
 }
 
-// tolerance says how long a pod stands these taints: false is for ever.
+// tolerance says how long a pod stands these taints: false is for ever. Of the
+// tolerations that cover a taint the first counts.
 func tolerance(pod *corev1.Pod, taints []corev1.Taint) (time.Duration, bool) {
 	limited := false
 	var least time.Duration
 	for i := range taints {
-		tolerated := false
-		for j := range pod.Spec.Tolerations {
-			t := &pod.Spec.Tolerations[j]
-			if !t.ToleratesTaint(klog.Background(), &taints[i], false) {
-				continue
-			}
-			tolerated = true
-			if t.TolerationSeconds == nil {
-				continue
-			}
-			d := max(time.Duration(*t.TolerationSeconds)*time.Second, 0)
-			if !limited || d < least {
-				limited, least = true, d
-			}
-		}
-		if !tolerated {
+		first := slices.IndexFunc(pod.Spec.Tolerations, func(t corev1.Toleration) bool {
+			return t.ToleratesTaint(klog.Background(), &taints[i], false)
+		})
+		if first < 0 {
 			return 0, true
+		}
+		seconds := pod.Spec.Tolerations[first].TolerationSeconds
+		if seconds == nil {
+			continue
+		}
+		d := max(time.Duration(*seconds)*time.Second, 0)
+		if !limited || d < least {
+			limited, least = true, d
 		}
 	}
 	return least, limited
-}
-
-// since is from when the pod has had to stand the taints: each counts from when
-// it was put on, but not before the pod came to be.
-func since(pod *corev1.Pod, taints []corev1.Taint, seen time.Time) time.Time {
-	var last time.Time
-	for _, t := range taints {
-		added := seen
-		if t.TimeAdded != nil {
-			added = t.TimeAdded.Time
-		}
-		if added.After(last) {
-			last = added
-		}
-	}
-	if pod.CreationTimestamp.After(last) {
-		last = pod.CreationTimestamp.Time
-	}
-	return last
 }

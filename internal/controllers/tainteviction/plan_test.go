@@ -5,7 +5,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -32,6 +31,7 @@ func TestTolerance(t *testing.T) {
 		{"tolerates for a while", []corev1.Toleration{tolerates("a", 300)}, []corev1.Taint{a}, 5 * time.Minute, true},
 		{"the least counts", []corev1.Toleration{tolerates("a", 300), tolerates("b", 60)}, []corev1.Taint{a, b}, time.Minute, true},
 		{"what it tolerates is not there", []corev1.Toleration{tolerates("b", 60), tolerates("a")}, []corev1.Taint{a}, 0, false},
+		{"the first that covers a taint counts", []corev1.Toleration{tolerates("a"), tolerates("a", 60)}, []corev1.Taint{a}, 0, false},
 		{"a negative time is none", []corev1.Toleration{tolerates("a", -5)}, []corev1.Taint{a}, 0, true},
 	} {
 		pod := &corev1.Pod{Spec: corev1.PodSpec{Tolerations: tt.tolerations}}
@@ -42,37 +42,29 @@ func TestTolerance(t *testing.T) {
 	}
 }
 
-func TestSince(t *testing.T) {
-	at := func(seconds int64) metav1.Time { return metav1.NewTime(time.Unix(seconds, 0)) }
-	added := at(100)
-	taint := corev1.Taint{Key: "a", TimeAdded: &added}
-	seen := time.Unix(150, 0)
-	pod := func(created int64) *corev1.Pod {
-		return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{CreationTimestamp: at(created)}}
+// TestTheFirstTimeStays: what a pod's eviction was put off to does not move with
+// later taints.
+func TestTheFirstTimeStays(t *testing.T) {
+	c := &Controller{due: map[types.UID]time.Time{}}
+	if got := c.goes("a", time.Unix(300, 0)).Unix(); got != 300 {
+		t.Errorf("goes at %d", got)
 	}
-	for _, tt := range []struct {
-		name    string
-		created int64
-		taint   corev1.Taint
-		want    int64
-	}{
-		{"an older pod", 50, taint, 100},
-		{"a younger pod", 120, taint, 120},
-		{"a taint without time", 50, corev1.Taint{Key: "a"}, 150},
-	} {
-		if got := since(pod(tt.created), []corev1.Taint{tt.taint}, seen).Unix(); got != tt.want {
-			t.Errorf("%s: since %d, want %d", tt.name, got, tt.want)
-		}
+	if got := c.goes("a", time.Unix(60, 0)).Unix(); got != 300 {
+		t.Errorf("goes at %d after another taint", got)
+	}
+	c.forget("a")
+	if got := c.goes("a", time.Unix(60, 0)).Unix(); got != 60 {
+		t.Errorf("goes at %d when it began anew", got)
 	}
 }
 
 // TestForget: only an eviction that was to come is taken back, and once.
 func TestForget(t *testing.T) {
-	c := &Controller{seen: map[types.UID]time.Time{}}
+	c := &Controller{due: map[types.UID]time.Time{}}
 	if c.forget("a") {
 		t.Error("a pod that nobody met was meant to go")
 	}
-	c.firstSeen("a", time.Unix(1, 0))
+	c.goes("a", time.Unix(1, 0))
 	if !c.forget("a") || c.forget("a") {
 		t.Error("an eviction is taken back never, or twice")
 	}
