@@ -8,29 +8,34 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
+// excluded is the label of nodes that say nothing of how their zone is.
+const excluded = "node.kubernetes.io/exclude-disruption"
+
 // census counts the nodes of each zone, so that judging one costs the same however
 // many there are. It is safe for concurrent use.
 type census struct {
 	mu    sync.Mutex
 	nodes map[string]place // guarded by mu
 	zones map[string]*ward // guarded by mu; without empty ones
-	ready int              // guarded by mu; of all zones
+	all   tally            // guarded by mu; of all zones
 }
 
 // place is what is known of a node.
 type place struct {
-	zone  string
-	ready bool
+	zone     string
+	ready    bool
+	excluded bool
 }
 
-// ward is one zone.
+// ward is one zone: how many nodes count, and which are not ready, counted or not.
 type ward struct {
 	tally
 	unready map[string]struct{}
 }
 
 func placeOf(node *corev1.Node) place {
-	return place{zone(node), readiness(node) == corev1.ConditionTrue}
+	_, apart := node.Labels[excluded]
+	return place{zone(node), readiness(node) == corev1.ConditionTrue, apart}
 }
 
 func newCensus() *census { return &census{nodes: map[string]place{}, zones: map[string]*ward{}} }
@@ -70,14 +75,14 @@ func (c *census) forget(name string) []string {
 
 // changed makes a change that touches zones, and compares. The caller holds mu.
 func (c *census) changed(change func(), zones ...string) []string {
-	well := c.ready > 0
+	well := c.well()
 	before := make([]time.Duration, len(zones))
 	for i, zone := range zones {
 		before[i] = c.gap(zone)
 	}
 	change()
 	var names []string
-	if well != (c.ready > 0) {
+	if well != c.well() {
 		for _, w := range c.zones {
 			names = w.list(names)
 		}
@@ -107,19 +112,22 @@ func (c *census) count(name string, p place, by int) {
 	}
 	switch {
 	case p.ready:
-		w.ready += by
-		c.ready += by
 	case by > 0:
-		w.not++
 		w.unready[name] = struct{}{}
 	default:
-		w.not--
 		delete(w.unready, name)
 	}
-	if w.tally == (tally{}) {
+	if !p.excluded {
+		w.add(p.ready, by)
+		c.all.add(p.ready, by)
+	}
+	if w.tally == (tally{}) && len(w.unready) == 0 {
 		delete(c.zones, p.zone)
 	}
 }
+
+// well says that some node is ready, or that none counts. It is called with mu held.
+func (c *census) well() bool { return c.all.ready > 0 || c.all == (tally{}) }
 
 // gap is called with mu held.
 func (c *census) gap(zone string) time.Duration {
@@ -137,5 +145,5 @@ func (c *census) pace(node *corev1.Node) (gap time.Duration, ever, current bool)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	known, counted := c.nodes[node.Name]
-	return c.gap(at.zone), c.ready > 0, counted && known == at
+	return c.gap(at.zone), c.well(), counted && known == at
 }

@@ -53,6 +53,34 @@ func TestPace(t *testing.T) {
 	}
 }
 
+// Nodes that are excluded from what says how a zone is do not slow the others down,
+// and are themselves judged by them.
+func TestExcludedNodesDoNotCount(t *testing.T) {
+	c := newCensus()
+	apart := func(name string, ready corev1.ConditionStatus) *corev1.Node {
+		node := named(name, "a", ready)
+		node.Labels[excluded] = ""
+		return node
+	}
+	one := apart("apart0", corev1.ConditionUnknown)
+	c.note(one)
+	if gap, ever, _ := c.pace(one); !ever || gap != between {
+		t.Errorf("none counts: %v %v", gap, ever)
+	}
+	for i := range 8 {
+		c.note(apart(fmt.Sprint("apart", i), corev1.ConditionUnknown))
+	}
+	c.note(named("well", "a", corev1.ConditionTrue))
+	if gap, ever, _ := c.pace(one); !ever || gap != between {
+		t.Errorf("the only one that counts is well: %v %v", gap, ever)
+	}
+	c.note(named("well", "a", corev1.ConditionFalse))
+	c.note(apart("more", corev1.ConditionTrue))
+	if _, ever, _ := c.pace(one); ever {
+		t.Error("the only one that counts is not well, and still pods are driven off")
+	}
+}
+
 // Whoever is not ready and whose pace changed is told of, and nobody else.
 func TestCensusTells(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -88,6 +116,9 @@ func TestCensusTells(t *testing.T) {
 			} else {
 				ready := rapid.SampledFrom([]corev1.ConditionStatus{corev1.ConditionTrue, corev1.ConditionFalse, corev1.ConditionUnknown}).Draw(t, "ready")
 				nodes[name] = named(name, rapid.SampledFrom([]string{"a", "b"}).Draw(t, "zone"), ready)
+				if rapid.IntRange(0, 9).Draw(t, "apart") == 0 {
+					nodes[name].Labels[excluded] = ""
+				}
 				told = c.note(nodes[name])
 			}
 			for other, now := range judge() {
@@ -107,8 +138,8 @@ func TestCensusTells(t *testing.T) {
 		for name := range nodes {
 			c.forget(name)
 		}
-		if len(c.zones) != 0 || c.ready != 0 {
-			t.Fatalf("zones %v, %d ready, of no nodes", c.zones, c.ready)
+		if len(c.zones) != 0 || c.all != (tally{}) {
+			t.Fatalf("zones %v, %+v, of no nodes", c.zones, c.all)
 		}
 	})
 }

@@ -43,7 +43,7 @@ type Controller struct {
 	mu    sync.Mutex // guards the fields below
 	heard map[string]sign
 	next  map[string]time.Time      // per zone, when a node may be evicted again
-	done  map[types.UID]metav1.Time // of nodes not ready: the transition whose pods are marked
+	done  map[types.UID]metav1.Time // of silent nodes: the transition whose pods are marked
 }
 
 // sign is the last sign of life of a node: what it was and when it came, by our
@@ -262,11 +262,12 @@ func (c *Controller) turn(node *corev1.Node, now time.Time) (eviction, time.Dura
 	return allow, 0
 }
 
-// markPods makes the pods of a node that is not ready unready, once for each
-// time that it became so: nobody else can say it for a silent node.
+// markPods makes the pods of a silent node unready, once for each time that it became
+// so: nobody else can say it. A node that says itself that it is not ready speaks for
+// its pods too.
 func (c *Controller) markPods(ctx context.Context, node *corev1.Node, now time.Time) error {
 	ready := condition(node, corev1.NodeReady)
-	if ready == nil || ready.Status == corev1.ConditionTrue {
+	if ready == nil || ready.Status != corev1.ConditionUnknown {
 		return nil
 	}
 	c.mu.Lock()

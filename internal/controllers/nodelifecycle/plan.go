@@ -114,7 +114,9 @@ const (
 	allow
 )
 
-// taints returns the taints that the node should have, others' untouched.
+// taints returns the taints that the node should have, others' untouched. A node that
+// says nothing of its readiness is not held to be unready: it loses the taint that it
+// was admitted with.
 func taints(node *corev1.Node, evict eviction, now time.Time) []corev1.Taint {
 	var want []corev1.Taint
 	add := func(key string, effect corev1.TaintEffect) {
@@ -124,9 +126,6 @@ func taints(node *corev1.Node, evict eviction, now time.Time) []corev1.Taint {
 	}
 	for _, c := range node.Status.Conditions {
 		add(taintFor(c.Type, c.Status), corev1.TaintEffectNoSchedule)
-	}
-	if condition(node, corev1.NodeReady) == nil {
-		add(corev1.TaintNodeNotReady, corev1.TaintEffectNoSchedule)
 	}
 	if node.Spec.Unschedulable {
 		add(corev1.TaintNodeUnschedulable, corev1.TaintEffectNoSchedule)
@@ -177,6 +176,14 @@ func zone(node *corev1.Node) string {
 
 // tally is how many nodes of a zone are ready and how many are not.
 type tally struct{ ready, not int }
+
+func (z *tally) add(ready bool, n int) {
+	if ready {
+		z.ready += n
+	} else {
+		z.not += n
+	}
+}
 
 // pace says how long to wait between evicting nodes of a zone, if some node of
 // the cluster is well; 0 is not to evict more.

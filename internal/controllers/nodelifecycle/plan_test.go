@@ -38,7 +38,9 @@ func TestTaints(t *testing.T) {
 			[]string{"node.kubernetes.io/unreachable:NoExecute", "node.kubernetes.io/unreachable:NoSchedule"}},
 		{"silent like all others", nodeIn("", corev1.ConditionUnknown, unreachable), never, []string{"node.kubernetes.io/unreachable:NoSchedule"}},
 		{"no room on disk", pressed, allow, []string{"node.kubernetes.io/disk-pressure:NoSchedule"}},
-		{"new", &corev1.Node{}, allow, []string{"node.kubernetes.io/not-ready:NoSchedule"}},
+		{"says nothing of its readiness", &corev1.Node{Spec: corev1.NodeSpec{Taints: []corev1.Taint{
+			{Key: corev1.TaintNodeNotReady, Effect: corev1.TaintEffectNoSchedule}, theirs,
+		}}}, allow, []string{"example.com/gpu:NoExecute"}},
 	} {
 		var got []string
 		for _, taint := range taints(tt.node, tt.evict, time.Now()) {
