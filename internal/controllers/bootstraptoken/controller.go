@@ -11,10 +11,10 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -65,7 +65,7 @@ func named() *metav1.PartialObjectMetadata {
 }
 
 func isToken(s *corev1.Secret) bool {
-	return s.Namespace == metav1.NamespaceSystem && s.Type == corev1.SecretTypeBootstrapToken && strings.HasPrefix(s.Name, secretPre)
+	return s.Namespace == metav1.NamespaceSystem && s.Type == corev1.SecretTypeBootstrapToken
 }
 
 func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration, error) {
@@ -76,15 +76,14 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 	if err := c.Cache.Get(ctx, key, secret, client.UnsafeDisableDeepCopy); err != nil {
 		return 0, client.IgnoreNotFound(err)
 	}
-	at, ok := expiry(secret)
-	if !ok || !isToken(secret) {
+	if !isToken(secret) {
 		return 0, nil
 	}
-	if left := at.Sub(c.now()); left > 0 {
-		return left, nil
+	if lasts, ended := left(secret, c.now()); !ended {
+		return lasts, nil
 	}
 	err := c.Client.Delete(ctx, secret, client.Preconditions{UID: &secret.UID})
-	if client.IgnoreNotFound(err) != nil {
+	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
 		return 0, fmt.Errorf("remove expired bootstrap token %s: %w", secret.Name, err)
 	}
 	c.Log.InfoContext(ctx, "expired bootstrap token removed", "secret", secret.Name)

@@ -23,37 +23,53 @@ const (
 	signature     = "jws-kubeconfig-" // followed by the token's id
 )
 
-// expiry says when a token ends; false where it never does.
-func expiry(s *corev1.Secret) (time.Time, bool) {
-	at, err := time.Parse(time.RFC3339, string(s.Data[keyExpiration]))
-	return at, err == nil
+// left is how long a token still holds: for ever if that is 0. One whose end cannot be
+// read has ended.
+func left(s *corev1.Secret, now time.Time) (_ time.Duration, ended bool) {
+	text := string(s.Data[keyExpiration])
+	if text == "" {
+		return 0, false
+	}
+	at, err := time.Parse(time.RFC3339, text)
+	if err != nil || !at.After(now) {
+		return 0, true
+	}
+	return at.Sub(now), false
+}
+
+// signs says whether a token is meant to sign, and complete.
+func signs(s *corev1.Secret) bool {
+	id := string(s.Data[keyID])
+	return isToken(s) && names(id) && s.Name == secretPre+id && len(s.Data[keySecret]) > 0 &&
+		string(s.Data[keySigning]) == "true" && s.DeletionTimestamp == nil
+}
+
+// names says whether a text has the form of a token's id.
+func names(id string) bool {
+	return len(id) == 6 && strings.Trim(id, "abcdefghijklmnopqrstuvwxyz0123456789") == ""
 }
 
 // plan returns what cluster-info shall hold at now: what it has, signed by each
-// token that is meant for it, and how long that holds.
+// token that is meant for it, and how long that holds. Without a kubeconfig there is
+// nothing to sign, and what there is stays.
 func plan(data map[string]string, secrets []corev1.Secret, now time.Time) (map[string]string, time.Duration) {
-	out := maps.Clone(data)
-	maps.DeleteFunc(out, func(k, _ string) bool { return strings.HasPrefix(k, signature) })
 	content, ok := data[keyKubeconfig]
 	if !ok {
-		return out, 0
+		return data, 0
 	}
+	out := maps.Clone(data)
+	maps.DeleteFunc(out, func(k, _ string) bool { return strings.HasPrefix(k, signature) })
 	var again time.Duration
 	for i := range secrets {
 		s := &secrets[i]
-		id := string(s.Data[keyID])
-		if !isToken(s) || s.Name != secretPre+id || string(s.Data[keySigning]) != "true" || s.DeletionTimestamp != nil {
+		lasts, ended := left(s, now)
+		if ended || !signs(s) {
 			continue
 		}
-		if at, ok := expiry(s); ok {
-			left := at.Sub(now)
-			if left <= 0 {
-				continue
-			}
-			if again == 0 || left < again {
-				again = left
-			}
+		if lasts > 0 && (again == 0 || lasts < again) {
+			again = lasts
 		}
+		id := string(s.Data[keyID])
 		out[signature+id] = sign(content, id, string(s.Data[keySecret]))
 	}
 	return out, again

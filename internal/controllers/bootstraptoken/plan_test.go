@@ -27,6 +27,9 @@ func TestPlan(t *testing.T) {
 		token("gone00", "expiration", "2026-05-01T11:59:59Z"),
 		token("other0", "usage-bootstrap-signing", "false"),
 		token("wrong0", "token-id", "another"),
+		token("nosecr", "token-secret", ""),
+		token("unread", "expiration", "tomorrow"),
+		token("toolong"),
 	}
 	have := map[string]string{"kubeconfig": "content", "jws-kubeconfig-gone00": "old", "note": "mine"}
 	got, again := plan(have, secrets, now)
@@ -42,7 +45,25 @@ func TestPlan(t *testing.T) {
 	if again != 10*time.Minute {
 		t.Errorf("again after %s, want when the next token ends", again)
 	}
-	if got, _ := plan(map[string]string{"jws-kubeconfig-abcdef": "x"}, secrets, now); len(got) != 0 {
+	if got, _ := plan(map[string]string{"jws-kubeconfig-abcdef": "x"}, secrets, now); len(got) != 1 {
 		t.Errorf("without a kubeconfig: %v", got)
+	}
+}
+
+func TestLeft(t *testing.T) {
+	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	for text, want := range map[string]struct {
+		lasts time.Duration
+		ended bool
+	}{
+		"":                     {0, false},
+		"2026-05-01T12:10:00Z": {10 * time.Minute, false},
+		"2026-05-01T12:00:00Z": {0, true},
+		"tomorrow":             {0, true},
+	} {
+		s := &corev1.Secret{Data: map[string][]byte{"expiration": []byte(text)}}
+		if lasts, ended := left(s, now); lasts != want.lasts || ended != want.ended {
+			t.Errorf("%q: %v %v, want %v", text, lasts, ended, want)
+		}
 	}
 }
