@@ -59,8 +59,8 @@ func ended(job *batchv1.Job) *batchv1.JobCondition {
 // decide says whether a Job is due.
 func decide(s snapshot, now time.Time) plan {
 	p := plan{status: *s.cron.Status.DeepCopy()}
-	p.follow(s)
 	p.history(s)
+	p.follow(s)
 	if s.cron.DeletionTimestamp != nil || suspended(s.cron) || s.times == nil {
 		return p
 	}
@@ -71,7 +71,8 @@ func decide(s snapshot, now time.Time) plan {
 func suspended(cron *batchv1.CronJob) bool { return cron.Spec.Suspend != nil && *cron.Spec.Suspend }
 
 // follow brings the list of running Jobs up to date. It names those that the
-// CronJob started; one that somebody else made in its name is none of them.
+// CronJob started; one that somebody else made in its name is none of them. Nothing is
+// said of the end of one that history has no room for: it goes.
 func (p *plan) follow(s snapshot) {
 	there, running := map[types.UID]bool{}, map[types.UID]bool{}
 	for _, job := range s.jobs {
@@ -85,7 +86,7 @@ func (p *plan) follow(s snapshot) {
 			}
 			continue
 		}
-		if listed {
+		if listed && !slices.Contains(p.remove, job) {
 			p.tell(corev1.EventTypeNormal, "SawCompletedJob", "Saw completed job: %s, condition: %v", job.Name, end.Type)
 		}
 		if t := job.Status.CompletionTime; end.Type == batchv1.JobComplete && t != nil &&

@@ -73,6 +73,14 @@ func TestDecide(t *testing.T) {
 				c.Spec.SuccessfulJobsHistoryLimit, c.Spec.FailedJobsHistoryLimit = n(1), n(0)
 			},
 			remove: 3, again: 4*time.Minute + slack},
+		{name: "one ended", now: "10:01:00", jobs: []*batchv1.Job{job("a", "10:00:00", batchv1.JobFailed)},
+			change: func(c *batchv1.CronJob) { c.Status.Active = []corev1.ObjectReference{{Name: "a", UID: "a"}} },
+			reason: "SawCompletedJob", again: 4*time.Minute + slack},
+		{name: "one ended and goes at once", now: "10:01:00", jobs: []*batchv1.Job{job("a", "10:00:00", batchv1.JobFailed)},
+			change: func(c *batchv1.CronJob) {
+				c.Status.Active, c.Spec.FailedJobsHistoryLimit = []corev1.ObjectReference{{Name: "a", UID: "a"}}, n(0)
+			},
+			remove: 1, again: 4*time.Minute + slack},
 		{name: "a day of missed times", now: "23:59:00", create: "23:55:00", reason: "TooManyMissedTimes", again: time.Minute + slack},
 	} {
 		times, err := schedule.Parse("*/5 * * * *")
