@@ -15,6 +15,8 @@ const maxUncounted = 500
 func (y *state) account() {
 	y.countReleased()
 	latest := y.latestFailures()
+	end := ending(y.status)
+	failing := end != nil && end.Type == batchv1.JobFailureTarget
 	var succeeded []int
 	for _, pod := range y.pods {
 		if !tracked(pod) {
@@ -33,7 +35,7 @@ func (y *state) account() {
 			}
 		case pod.Status.Phase == corev1.PodSucceeded:
 			noted = y.name(pod, false)
-		case failed(y.job, pod):
+		case failed(y.job, pod), failing && pod.DeletionTimestamp != nil:
 			noted = !y.counts(pod, index) || y.name(pod, true)
 			y.accountIndex(pod, index)
 		default:
@@ -106,10 +108,11 @@ func (y *state) counts(pod *corev1.Pod, index int) bool {
 	return judge(y.job, pod).counted
 }
 
-// accountIndex notes an index that has failed as often as it may.
+// accountIndex notes an index that has failed as often as it may. Those whose pods are
+// stopped because the Job ends did not.
 func (y *state) accountIndex(pod *corev1.Pod, index int) {
 	limit := y.job.Spec.BackoffLimitPerIndex
-	if limit == nil || !indexed(y.job) || index == noIndex || index >= y.limit || y.completed.has(index) {
+	if limit == nil || ending(y.status) != nil || !indexed(y.job) || index == noIndex || index >= y.limit || y.completed.has(index) {
 		return
 	}
 	v := judge(y.job, pod)

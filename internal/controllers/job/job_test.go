@@ -139,6 +139,107 @@ func TestWanted(t *testing.T) {
 	}
 }
 
+func runs(name string, index int, restarts int32) *corev1.Pod {
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: name, UID: types.UID(name), Finalizers: []string{batchv1.JobTrackingFinalizer},
+			Annotations: map[string]string{batchv1.JobCompletionIndexAnnotation: fmt.Sprint(index), batchv1.JobIndexFailureCountAnnotation: "0"},
+		},
+		Status: corev1.PodStatus{
+			Phase:             corev1.PodRunning,
+			Conditions:        []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}},
+			ContainerStatuses: []corev1.ContainerStatus{{RestartCount: restarts}},
+		},
+	}
+}
+
+// The API server takes no status with more ready pods than active ones.
+func TestStoppedPodsAreNotReady(t *testing.T) {
+	job := &batchv1.Job{Spec: batchv1.JobSpec{Parallelism: p(int32(2)), Completions: p(int32(2)), BackoffLimit: p(int32(1))}}
+	job.Spec.Template.Spec.RestartPolicy = corev1.RestartPolicyOnFailure
+	got := decide(snapshot{job: job, pods: []*corev1.Pod{runs("a", 0, 1), runs("b", 1, 0)}}, time.Now())
+	if len(got.remove) != 2 || got.status.Active != 0 || *got.status.Ready != 0 || *got.status.Terminating != 2 {
+		t.Errorf("%d pods to remove, status %+v", len(got.remove), got.status)
+	}
+	if c := ending(got.status); c == nil || c.Reason != batchv1.JobReasonBackoffLimitExceeded {
+		t.Errorf("ends as %+v", c)
+	}
+}
+
+// What runs when a Job ends is not what it ends for: it counts as failed with a Job
+// that fails, fails no index by that, and is forgotten with one that succeeds.
+func TestPodsStoppedAtTheEnd(t *testing.T) {
+	now := time.Now()
+	for _, tt := range []struct {
+		name   string
+		first  corev1.PodPhase
+		want   int32
+		forget bool
+	}{
+		{"an index failed", corev1.PodFailed, 2, false},
+		{"an index did enough", corev1.PodSucceeded, 0, true},
+	} {
+		job := &batchv1.Job{Spec: batchv1.JobSpec{
+			Parallelism: p(int32(2)), Completions: p(int32(2)), CompletionMode: p(batchv1.IndexedCompletion),
+			BackoffLimit: p(int32(9)), BackoffLimitPerIndex: p(int32(0)), MaxFailedIndexes: p(int32(0)),
+			PodReplacementPolicy: p(batchv1.Failed),
+			SuccessPolicy:        &batchv1.SuccessPolicy{Rules: []batchv1.SuccessPolicyRule{{SucceededCount: p(int32(1))}}},
+		}}
+		ended, stopped := runs("a", 0, 0), runs("b", 1, 0)
+		ended.Status.Phase = tt.first
+		got := decide(snapshot{job: job, pods: []*corev1.Pod{ended, stopped}}, now)
+		if got.forget != tt.forget || len(got.remove) != 1 {
+			t.Errorf("%s: %+v", tt.name, got)
+		}
+		ended.Finalizers = nil
+		at := metav1.NewTime(now)
+		stopped.DeletionTimestamp = &at
+		if got.forget {
+			stopped.Finalizers = nil
+		}
+		for range 2 {
+			job.Status = got.status
+			got = decide(snapshot{job: job, pods: []*corev1.Pod{ended, stopped}}, now)
+			for _, pod := range got.release {
+				pod.Finalizers = nil
+			}
+		}
+		job.Status = got.status
+		got = decide(snapshot{job: job, pods: []*corev1.Pod{ended}}, now)
+		if got.status.Failed != tt.want || terminal(&batchv1.Job{Status: got.status}) == nil {
+			t.Errorf("%s: %+v", tt.name, got.status)
+		}
+		if f := got.status.FailedIndexes; tt.want > 0 && (f == nil || *f != "0") {
+			t.Errorf("%s: failed indexes %v", tt.name, f)
+		}
+	}
+}
+
+func TestFinishTime(t *testing.T) {
+	at := func(s int64) metav1.Time { return metav1.NewTime(time.Unix(s, 0)) }
+	deleted := at(60)
+	exit := func(s int64) corev1.ContainerState {
+		return corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{FinishedAt: at(s)}}
+	}
+	ready := func(status corev1.ConditionStatus) []corev1.PodCondition {
+		return []corev1.PodCondition{{Type: corev1.PodReady, Status: status, LastTransitionTime: at(20)}}
+	}
+	for _, tt := range []struct {
+		name string
+		pod  corev1.Pod
+		want int64
+	}{
+		{"all ended", corev1.Pod{Status: corev1.PodStatus{Conditions: ready("False"), ContainerStatuses: []corev1.ContainerStatus{{State: exit(5)}, {State: exit(7)}}}}, 7},
+		{"one runs", corev1.Pod{Status: corev1.PodStatus{Conditions: ready("False"), ContainerStatuses: []corev1.ContainerStatus{{State: exit(5)}, {}}}}, 20},
+		{"ready until deleted", corev1.Pod{ObjectMeta: metav1.ObjectMeta{DeletionTimestamp: &deleted, DeletionGracePeriodSeconds: p(int64(30))}, Status: corev1.PodStatus{Conditions: ready("True")}}, 30},
+		{"nothing is known", corev1.Pod{ObjectMeta: metav1.ObjectMeta{CreationTimestamp: at(3)}}, 3},
+	} {
+		if got := finishTime(&tt.pod).Unix(); got != tt.want {
+			t.Errorf("%s: %d, want %d", tt.name, got, tt.want)
+		}
+	}
+}
+
 // world plays API server and agent for one Job: what the plan asks for is done,
 // but any part of it may fail to be done, as in a crash.
 type world struct {

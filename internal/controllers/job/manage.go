@@ -14,7 +14,7 @@ import (
 func (y *state) manage() {
 	if y.target != nil || y.suspended() {
 		y.remove = y.active
-		y.forget = y.target == nil
+		y.forget = y.target == nil || y.target.Type == batchv1.JobSuccessCriteriaMet
 		return
 	}
 	want := y.wanted()

@@ -27,7 +27,7 @@ type plan struct {
 	create []creation
 	remove []*corev1.Pod
 	// forget says that the pods to remove lose their finalizer first, because
-	// they did not fail: there were too many.
+	// they did not fail: there were too many, or the others did enough.
 	forget bool
 	status batchv1.JobStatus
 	// release are the pods whose finalizer comes off once status is written.
@@ -249,6 +249,11 @@ func (y *state) tooManyIndexesFailed() bool {
 func (y *state) conclude() {
 	st := &y.status
 	st.Active = int32(len(y.active) - len(y.remove) + len(y.create))
+	for _, pod := range y.remove { // there are never more ready ones than active ones
+		if workload.Ready(pod) {
+			y.ready--
+		}
+	}
 	terminating := y.terminating + int32(len(y.remove))
 	st.Ready, st.Terminating = &y.ready, &terminating
 	if st.StartTime == nil && !y.suspended() {

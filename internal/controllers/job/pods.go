@@ -74,24 +74,42 @@ func annotated(pod *corev1.Pod, key string) int {
 
 // finishTime is when the pod ended, as well as its status tells.
 func finishTime(pod *corev1.Pod) time.Time {
+	if last := lastExit(pod); !last.IsZero() {
+		return last
+	}
+	if c := workload.Condition(pod, corev1.PodReady); c != nil && c.Status == corev1.ConditionFalse && !c.LastTransitionTime.IsZero() {
+		return c.LastTransitionTime.Time
+	}
+	if pod.DeletionTimestamp != nil {
+		var grace int64
+		if pod.DeletionGracePeriodSeconds != nil {
+			grace = *pod.DeletionGracePeriodSeconds
+		}
+		return pod.DeletionTimestamp.Add(-time.Duration(grace) * time.Second)
+	}
+	return pod.CreationTimestamp.Time
+}
+
+// lastExit is when the last container ended, sidecars included; zero while one runs.
+func lastExit(pod *corev1.Pod) time.Time {
+	states := slices.Clone(pod.Status.ContainerStatuses)
+	for i := range pod.Status.InitContainerStatuses {
+		status := &pod.Status.InitContainerStatuses[i]
+		if slices.ContainsFunc(pod.Spec.InitContainers, func(c corev1.Container) bool {
+			return c.Name == status.Name && c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
+		}) {
+			states = append(states, *status)
+		}
+	}
 	var last time.Time
-	for _, list := range [][]corev1.ContainerStatus{pod.Status.ContainerStatuses, pod.Status.InitContainerStatuses} {
-		for i := range list {
-			if t := list[i].State.Terminated; t != nil && t.FinishedAt.After(last) {
-				last = t.FinishedAt.Time
-			}
+	for i := range states {
+		t := states[i].State.Terminated
+		if t == nil || t.FinishedAt.IsZero() {
+			return time.Time{}
 		}
-	}
-	if last.IsZero() {
-		if c := workload.Condition(pod, corev1.PodReady); c != nil {
-			last = c.LastTransitionTime.Time
+		if t.FinishedAt.After(last) {
+			last = t.FinishedAt.Time
 		}
-	}
-	if last.IsZero() && pod.DeletionTimestamp != nil {
-		last = pod.DeletionTimestamp.Time
-	}
-	if last.IsZero() {
-		last = pod.CreationTimestamp.Time
 	}
 	return last
 }
