@@ -90,6 +90,67 @@ func TestStatefulSetComesUpInOrderAndGoesDownInReverse(t *testing.T) {
 	}
 }
 
+// A set that is deleted without its pods, and made again, has the same revision: another
+// would replace all pods.
+func TestSetMadeAgainKeepsItsPods(t *testing.T) {
+	e := start(t)
+	e.run("db", "db")
+	e.create(newStatefulSet("db", 2))
+	before := e.awaitPods(2, "db", "db")
+	set := get(e, newStatefulSet("db", 2))
+	if err := e.Delete(e.ctx, set, client.PropagationPolicy(metav1.DeletePropagationOrphan)); err != nil {
+		t.Fatal(err)
+	}
+	e.gone(set)
+	e.create(newStatefulSet("db", 2))
+	e.eventually("status", func() error {
+		if s := get(e, newStatefulSet("db", 2)).Status; s.UpdatedReplicas != 2 || s.CurrentRevision != s.UpdateRevision {
+			return fmt.Errorf("%+v", s)
+		}
+		return nil
+	})
+	var revisions appsv1.ControllerRevisionList
+	if err := e.List(e.ctx, &revisions, client.InNamespace("default")); err != nil || len(revisions.Items) != 1 {
+		t.Errorf("%d revisions, %v", len(revisions.Items), err)
+	}
+	for _, pod := range before {
+		if now := get(e, &corev1.Pod{ObjectMeta: meta(pod.Name)}); now.UID != pod.UID {
+			t.Errorf("pod %s was replaced", pod.Name)
+		}
+	}
+}
+
+func TestStatefulSetSaysWhyAClaimCannotBe(t *testing.T) {
+	e := start(t)
+	quota := &corev1.ResourceQuota{ObjectMeta: meta("none"), Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{"persistentvolumeclaims": quantity("0")}}}
+	e.create(quota)
+	e.eventually("quota", func() error {
+		if len(get(e, quota).Status.Hard) == 0 {
+			return errors.New("not measured yet")
+		}
+		return nil
+	})
+	e.create(newStatefulSet("db", 1))
+	const why = `persistentvolumeclaims "data-db-0" is forbidden: exceeded quota: none, requested: persistentvolumeclaims=1, used: persistentvolumeclaims=0, limited: persistentvolumeclaims=0`
+	for _, want := range []string{
+		"Create Claim data-db-0 for Pod db-0 in StatefulSet db failed error: " + why,
+		"Create Pod db-0 in StatefulSet db failed error: failed to create PVC data-db-0: " + why,
+	} {
+		e.eventually("event", func() error {
+			var list corev1.EventList
+			if err := e.List(e.ctx, &list, client.InNamespace("default")); err != nil {
+				return err
+			}
+			for _, event := range list.Items {
+				if event.Reason == "FailedCreate" && event.Message == want {
+					return nil
+				}
+			}
+			return fmt.Errorf("no event %q of %d", want, len(list.Items))
+		})
+	}
+}
+
 func TestStatefulSetRollsFromTheTopDownToThePartition(t *testing.T) {
 	e := start(t)
 	e.run("db", "db")

@@ -180,8 +180,11 @@ func (b *Book) create(ctx context.Context, template *corev1.PodTemplateSpec, dat
 	if err := b.Client.Get(ctx, client.ObjectKeyFromObject(revision), have); err != nil {
 		return nil, fmt.Errorf("read revision %s: %w", revision.Name, err)
 	}
-	if sameData(have.Data.Raw, data) && metav1.IsControlledBy(have, b.Owner) {
-		return have, nil // the cache does not show it yet
+	if sameData(have.Data.Raw, data) {
+		// The cache does not show it yet, or it is loose, because its owner is being
+		// deleted without it. Another name would replace all pods when a new owner
+		// adopts both.
+		return have, nil
 	}
 	return nil, ErrCollision
 }

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	kerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -170,7 +171,7 @@ func (c *Controller) create(ctx context.Context, set *appsv1.StatefulSet, one cr
 		return err
 	}
 	if err := c.createClaims(ctx, set, one.ordinal); err != nil {
-		c.Events.Eventf(set, corev1.EventTypeWarning, "FailedCreate", "Create Claim for Pod %s in StatefulSet %s failed error: %s", podName(set, one.ordinal), set.Name, err)
+		c.Events.Eventf(set, corev1.EventTypeWarning, "FailedCreate", "Create Pod %s in StatefulSet %s failed error: %s", podName(set, one.ordinal), set.Name, err)
 		return err
 	}
 	pod := build(set, template, revision.Name, one.ordinal)
@@ -182,6 +183,8 @@ func (c *Controller) create(ctx context.Context, set *appsv1.StatefulSet, one cr
 		return nil
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return nil // nothing can be created here any more
+	case apierrors.IsAlreadyExists(err): // the cache does not show it yet, or it is another's
+		return fmt.Errorf("create pod %s: %w", pod.Name, err)
 	default:
 		c.Events.Eventf(set, corev1.EventTypeWarning, "FailedCreate", "Create Pod %s in StatefulSet %s failed error: %s", pod.Name, set.Name, err)
 		return fmt.Errorf("create pod %s: %w", pod.Name, err)
@@ -189,27 +192,38 @@ func (c *Controller) create(ctx context.Context, set *appsv1.StatefulSet, one cr
 }
 
 func (c *Controller) createClaims(ctx context.Context, set *appsv1.StatefulSet, n int) error {
+	var errs []error
 	for _, claim := range claims(set, n) {
-		have := &corev1.PersistentVolumeClaim{}
-		err := c.Cache.Get(ctx, client.ObjectKeyFromObject(claim), have, client.UnsafeDisableDeepCopy)
-		switch {
-		case err == nil && have.DeletionTimestamp != nil:
-			return fmt.Errorf("claim %s is being deleted: wait for it to go", claim.Name)
-		case err == nil:
-			continue
-		case !apierrors.IsNotFound(err):
-			return fmt.Errorf("read claim %s: %w", claim.Name, err)
-		}
-		claim.OwnerReferences = claimOwners(set, nil, n, nil)
-		err = c.Client.Create(ctx, claim)
-		switch {
-		case err == nil:
-			c.Events.Eventf(set, corev1.EventTypeNormal, "SuccessfulCreate", "Create Claim %s Pod %s in StatefulSet %s success", claim.Name, podName(set, n), set.Name)
-		case !apierrors.IsAlreadyExists(err):
-			return fmt.Errorf("create claim %s: %w", claim.Name, err)
-		}
+		errs = append(errs, c.createClaim(ctx, set, n, claim))
 	}
-	return nil
+	return kerrors.NewAggregate(errs) // its words are in events
+}
+
+func (c *Controller) createClaim(ctx context.Context, set *appsv1.StatefulSet, n int, claim *corev1.PersistentVolumeClaim) error {
+	const failed = "Create Claim %s for Pod %s in StatefulSet %s failed error: %s"
+	have := &corev1.PersistentVolumeClaim{}
+	err := c.Cache.Get(ctx, client.ObjectKeyFromObject(claim), have, client.UnsafeDisableDeepCopy)
+	switch {
+	case err == nil && have.DeletionTimestamp != nil:
+		return fmt.Errorf("pvc %s is being deleted", claim.Name)
+	case err == nil:
+		return nil
+	case !apierrors.IsNotFound(err):
+		c.Events.Eventf(set, corev1.EventTypeWarning, "FailedCreate", failed, claim.Name, podName(set, n), set.Name, err)
+		return fmt.Errorf("failed to retrieve PVC %s: %w", claim.Name, err)
+	}
+	claim.OwnerReferences = claimOwners(set, nil, n, nil)
+	err = c.Client.Create(ctx, claim)
+	switch {
+	case err == nil:
+		c.Events.Eventf(set, corev1.EventTypeNormal, "SuccessfulCreate", "Create Claim %s Pod %s in StatefulSet %s success", claim.Name, podName(set, n), set.Name)
+		return nil
+	case apierrors.IsAlreadyExists(err):
+		return nil
+	default:
+		c.Events.Eventf(set, corev1.EventTypeWarning, "FailedCreate", failed, claim.Name, podName(set, n), set.Name, err)
+		return fmt.Errorf("failed to create PVC %s: %w", claim.Name, err)
+	}
 }
 
 // keepClaims puts the claims' owners right, so that they go when the set's
@@ -220,23 +234,32 @@ func (c *Controller) keepClaims(ctx context.Context, set *appsv1.StatefulSet, p 
 	}
 	var errs []error
 	for _, n := range p.keep {
-		errs = append(errs, c.own(ctx, set, n, nil))
+		changed, err := c.own(ctx, set, n, nil)
+		switch {
+		case err != nil:
+			errs = append(errs, err)
+			c.Events.Eventf(set, corev1.EventTypeWarning, "FailedUpdate", "Update Pod %s in StatefulSet %s failed error: %s", podName(set, n), set.Name, err)
+		case changed:
+			c.Events.Eventf(set, corev1.EventTypeNormal, "SuccessfulUpdate", "Update Pod %s in StatefulSet %s successful", podName(set, n), set.Name)
+		}
 	}
 	for _, pod := range p.giveUp {
 		n, _ := ordinal(set, pod)
-		errs = append(errs, c.own(ctx, set, n, pod))
+		_, err := c.own(ctx, set, n, pod)
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }
 
-func (c *Controller) own(ctx context.Context, set *appsv1.StatefulSet, n int, condemned *corev1.Pod) error {
+// own puts the owners of one pod's claims right, and says whether they were wrong.
+func (c *Controller) own(ctx context.Context, set *appsv1.StatefulSet, n int, condemned *corev1.Pod) (wrong bool, _ error) {
 	for _, claim := range claims(set, n) {
 		have := &corev1.PersistentVolumeClaim{}
 		if err := c.Cache.Get(ctx, client.ObjectKeyFromObject(claim), have); err != nil {
 			if apierrors.IsNotFound(err) {
 				continue
 			}
-			return fmt.Errorf("read claim %s: %w", claim.Name, err)
+			return wrong, fmt.Errorf("read claim %s: %w", claim.Name, err)
 		}
 		changed := have.DeepCopy()
 		changed.OwnerReferences = claimOwners(set, have.OwnerReferences, n, condemned)
@@ -245,10 +268,11 @@ func (c *Controller) own(ctx context.Context, set *appsv1.StatefulSet, n int, co
 		}
 		err := c.Client.Patch(ctx, changed, client.MergeFromWithOptions(have, client.MergeFromWithOptimisticLock{}))
 		if client.IgnoreNotFound(err) != nil {
-			return fmt.Errorf("set owners of claim %s: %w", claim.Name, err)
+			return wrong, fmt.Errorf("set owners of claim %s: %w", claim.Name, err)
 		}
+		wrong = true
 	}
-	return nil
+	return wrong, nil
 }
 
 func (c *Controller) remove(ctx context.Context, set *appsv1.StatefulSet, pod *corev1.Pod) error {
