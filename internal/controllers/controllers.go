@@ -146,6 +146,8 @@ func source(name string) string {
 		return "endpoint-slice-controller"
 	case "endpointslicemirroring":
 		return "endpoint-slice-mirroring-controller"
+	case "garbagecollector":
+		return "garbage-collector-controller"
 	case "horizontalpodautoscaler":
 		return "horizontal-pod-autoscaler"
 	case "nodeipam":
@@ -207,7 +209,7 @@ func (s *Set) cluster(add adder, opts Options, all generic) {
 	})
 	add("garbagecollector", func(d loop.Deps) func(context.Context) error {
 		shared, _ := d.Cache.(garbagecollector.Sharing)
-		return garbagecollector.New(all.discovery, all.metadata, d.Log, garbagecollector.Options{Gone: gone, Shared: shared}).Run
+		return garbagecollector.New(all.discovery, all.metadata, d.Log, garbagecollector.Options{Gone: gone, Shared: shared, Events: d.Events}).Run
 	})
 	add("clusterrole", func(d loop.Deps) func(context.Context) error { return clusterrole.New(d).Run })
 	add("serviceaccount", func(d loop.Deps) func(context.Context) error { return serviceaccount.New(d).Run })

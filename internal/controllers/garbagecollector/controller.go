@@ -8,11 +8,13 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/tools/record"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/lru"
 
@@ -54,16 +56,33 @@ type Options struct {
 	Gone func(schema.GroupVersionKind, *metav1.PartialObjectMetadata)
 	// Shared, if set, has some kinds at hand; all others are watched.
 	Shared Sharing
+	// Events, if set, tells users of owners that cannot be.
+	Events record.EventRecorder
 }
 
 // New returns a collector that reaches all kinds through d and m.
 func New(d discovery.DiscoveryInterface, m metadata.Interface, log *slog.Logger, opts Options) *Controller {
-	return &Controller{
+	c := &Controller{
 		gone: opts.Gone, shared: opts.Shared,
 		discovery: d, metadata: m, log: log.With("controller", "garbagecollector"), graph: newGraph(),
 		absent:     lru.New(remembered),
 		rediscover: make(chan struct{}, 1),
 	}
+	if opts.Events != nil {
+		c.graph.astray = func(dependent identity, ref metav1.OwnerReference) { warn(opts.Events, dependent, ref) }
+	}
+	return c
+}
+
+// warn tells a dependent that its owner is in another namespace.
+func warn(events record.EventRecorder, dependent identity, ref metav1.OwnerReference) {
+	version, kind := dependent.kind.ToAPIVersionAndKind()
+	about := &corev1.ObjectReference{
+		APIVersion: version, Kind: kind, Namespace: dependent.namespace, Name: dependent.name, UID: dependent.uid,
+	}
+	events.Eventf(about, corev1.EventTypeWarning, "OwnerRefInvalidNamespace",
+		"ownerRef [%s/%s, namespace: %s, name: %s, uid: %s] does not exist in namespace %q",
+		ref.APIVersion, ref.Kind, dependent.namespace, ref.Name, ref.UID, dependent.namespace)
 }
 
 // Run watches and collects until ctx ends.

@@ -38,10 +38,15 @@ type graph struct {
 	nodes map[types.UID]*node
 	// gone remembers some objects that were seen to go; they never come back.
 	gone *recent
+	// astray is told of references to owners in another namespace. It must not block.
+	astray func(dependent identity, ref metav1.OwnerReference)
 }
 
 func newGraph() *graph {
-	return &graph{nodes: map[types.UID]*node{}, gone: newRecent(4096)}
+	return &graph{
+		nodes: map[types.UID]*node{}, gone: newRecent(4096),
+		astray: func(identity, metav1.OwnerReference) {},
+	}
 }
 
 // observe takes in the state of an object.
@@ -58,6 +63,7 @@ func (g *graph) observe(kind schema.GroupVersionKind, obj *metav1.PartialObjectM
 	case n.virtual:
 		n.identity, n.virtual = id, false
 		wake = append(wake, n.misled()...)
+		g.report(n)
 	}
 	before := n.owners
 	foreground := obj.DeletionTimestamp != nil && slices.Contains(obj.Finalizers, metav1.FinalizerDeleteDependents)
@@ -105,10 +111,29 @@ func (g *graph) relink(n *node, before []metav1.OwnerReference) []types.UID {
 			wake = append(wake, ref.UID)
 		} else if owner.foreground || !names(ref, n, owner) {
 			wake = append(wake, n.uid)
+			if elsewhere(n, owner) {
+				g.astray(n.identity, ref)
+			}
 		}
 		owner.dependents[n.uid] = n
 	}
 	return wake
+}
+
+// report tells of all dependents that refer to n, which just came to light, from another
+// namespace.
+func (g *graph) report(n *node) {
+	for _, d := range n.dependents {
+		at := slices.IndexFunc(d.owners, func(ref metav1.OwnerReference) bool { return ref.UID == n.uid })
+		if at >= 0 && elsewhere(d, n) {
+			g.astray(d.identity, d.owners[at])
+		}
+	}
+}
+
+// elsewhere says that n cannot have the owner, because that is in another namespace.
+func elsewhere(n, owner *node) bool {
+	return owner.namespace != "" && owner.namespace != n.namespace
 }
 
 // blocks says whether n keeps the owner with that uid from going.

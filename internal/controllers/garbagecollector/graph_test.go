@@ -153,3 +153,31 @@ func TestRecentForgetsTheOldest(t *testing.T) {
 		t.Errorf("members %v", r.members)
 	}
 }
+
+// TestAstray: who refers to an owner in another namespace is told of, whichever of the
+// two is seen first; an owner of the cluster may be referred to from everywhere.
+func TestAstray(t *testing.T) {
+	kind := schema.GroupVersionKind{Version: "v1", Kind: "ConfigMap"}
+	object := func(namespace, name string, owners ...string) *metav1.PartialObjectMetadata {
+		obj := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, UID: types.UID(name)}}
+		for _, owner := range owners {
+			obj.OwnerReferences = append(obj.OwnerReferences, metav1.OwnerReference{APIVersion: "v1", Kind: "ConfigMap", Name: owner, UID: types.UID(owner)})
+		}
+		return obj
+	}
+	var told []string
+	g := newGraph()
+	g.astray = func(dependent identity, ref metav1.OwnerReference) {
+		told = append(told, dependent.namespace+"/"+dependent.name+" of "+ref.Name)
+	}
+	for _, obj := range []*metav1.PartialObjectMetadata{
+		object("a", "early", "owner"), object("b", "right", "owner"), object("b", "owner"),
+		object("a", "late", "owner"), object("", "wide", "owner"), object("a", "ofwide", "wide"),
+		object("a", "late", "owner"),
+	} {
+		g.observe(kind, obj)
+	}
+	if want := []string{"a/early of owner", "a/late of owner", "/wide of owner"}; !slices.Equal(told, want) {
+		t.Errorf("told %v, want %v", told, want)
+	}
+}
