@@ -198,6 +198,9 @@ func TestPodsStoppedAtTheEnd(t *testing.T) {
 			stopped.Finalizers = nil
 		}
 		for range 2 {
+			if len(got.events) != 0 {
+				t.Errorf("%s: events %v before the end", tt.name, got.events)
+			}
 			job.Status = got.status
 			got = decide(snapshot{job: job, pods: []*corev1.Pod{ended, stopped}}, now)
 			for _, pod := range got.release {
@@ -206,6 +209,9 @@ func TestPodsStoppedAtTheEnd(t *testing.T) {
 		}
 		job.Status = got.status
 		got = decide(snapshot{job: job, pods: []*corev1.Pod{ended}}, now)
+		if len(got.events) != 1 { // its end is told of when it has come
+			t.Errorf("%s: events %v", tt.name, got.events)
+		}
 		if got.status.Failed != tt.want || terminal(&batchv1.Job{Status: got.status}) == nil {
 			t.Errorf("%s: %+v", tt.name, got.status)
 		}

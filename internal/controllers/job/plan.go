@@ -269,9 +269,6 @@ func (y *state) conclude() {
 	}
 	if ending(*st) == nil {
 		st.Conditions = append(st.Conditions, *y.target)
-		if y.target.Type == batchv1.JobFailureTarget {
-			y.events = append(y.events, note{corev1.EventTypeWarning, y.target.Reason, y.target.Message})
-		}
 	}
 	u := y.uncounted()
 	if st.Active > 0 || terminating > 0 || len(u.Succeeded)+len(u.Failed)+len(y.release) > 0 || y.tracksSome() {
@@ -294,6 +291,7 @@ func (y *state) finish() {
 		return
 	}
 	y.status.Conditions = append(y.status.Conditions, *y.condition(batchv1.JobFailed, y.target.Reason, y.target.Message))
+	y.events = append(y.events, note{corev1.EventTypeWarning, y.target.Reason, y.target.Message})
 }
 
 // markSuspended notes suspending and resuming. The deadline counts from the
