@@ -59,6 +59,7 @@ func (c *Controller) jobGone(before, after client.Object) []loop.Key {
 	}
 	if after == nil {
 		c.pending.Forget(before.GetUID())
+		c.streaks.forget(before.GetUID())
 		after = before
 	}
 	pods, err := workload.Owned[*corev1.Pod](context.Background(), c.Cache, &corev1.PodList{}, after.GetNamespace(), after.GetUID())

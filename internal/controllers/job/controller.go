@@ -26,13 +26,14 @@ type Controller struct {
 	loop.Deps
 	jobs, orphans *loop.Loop
 	pending       *expect.Tracker
+	streaks       *streaks
 }
 
 var kind = batchv1.SchemeGroupVersion.WithKind("Job")
 
 // New returns a controller that works with the given dependencies.
 func New(deps loop.Deps) *Controller {
-	c := &Controller{Deps: deps, pending: expect.New()}
+	c := &Controller{Deps: deps, pending: expect.New(), streaks: newStreaks()}
 	c.jobs = loop.New("job", 5, deps, c.reconcile)
 	c.jobs.WatchSelf(&batchv1.Job{})
 	workload.WatchOwned(c.jobs, deps, c.pending, &corev1.Pod{}, kind, &batchv1.JobList{})
@@ -61,6 +62,7 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 	now := time.Now()
 	if terminal(job) != nil {
 		c.pending.Forget(job.UID)
+		c.streaks.forget(job.UID)
 		return c.expire(ctx, job, now)
 	}
 	selector, err := metav1.LabelSelectorAsSelector(job.Spec.Selector)
@@ -84,7 +86,8 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 	if settled, again := expect.Settled(c.pending, job.UID, append(seen, job), now); !settled {
 		return again, nil
 	}
-	p := decide(snapshot{job: job, pods: pods}, now)
+	p := decide(snapshot{job: job, pods: pods, streak: c.streaks.get(job.UID)}, now)
+	c.streaks.keep(job.UID, p.streak)
 	return p.again, c.act(ctx, job, p)
 }
 

@@ -221,6 +221,40 @@ func TestPodsStoppedAtTheEnd(t *testing.T) {
 	}
 }
 
+// TestStreak: a pod that failed and is gone still counts, until another succeeds.
+func TestStreak(t *testing.T) {
+	job := &batchv1.Job{}
+	at := func(s int64) metav1.Time { return metav1.NewTime(time.Unix(s, 0)) }
+	ended := func(uid types.UID, phase corev1.PodPhase, when int64) *corev1.Pod {
+		return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: uid, Finalizers: []string{batchv1.JobTrackingFinalizer}}, Status: corev1.PodStatus{
+			Phase:      phase,
+			Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionFalse, LastTransitionTime: at(when)}},
+		}}
+	}
+	surplus := ended("e", corev1.PodFailed, 99)
+	surplus.Finalizers = nil
+	var s streak
+	for _, step := range []struct {
+		name string
+		pods []*corev1.Pod
+		want time.Duration // to wait at 100
+	}{
+		{"nothing ended", nil, 0},
+		{"one too many was stopped", []*corev1.Pod{surplus}, 0},
+		{"one failed", []*corev1.Pod{ended("a", corev1.PodFailed, 95)}, 5 * time.Second},
+		{"the same, seen again", []*corev1.Pod{ended("a", corev1.PodFailed, 95)}, 5 * time.Second},
+		{"it is gone", nil, 5 * time.Second},
+		{"another failed", []*corev1.Pod{ended("b", corev1.PodFailed, 98)}, 18 * time.Second},
+		{"one succeeded between them", []*corev1.Pod{ended("c", corev1.PodSucceeded, 97)}, 8 * time.Second},
+		{"one succeeded after them", []*corev1.Pod{ended("d", corev1.PodSucceeded, 99), ended("b", corev1.PodFailed, 98)}, 0},
+	} {
+		s = s.with(job, step.pods)
+		if got := s.wait(time.Unix(100, 0)); got != step.want {
+			t.Errorf("%s: %v, want %v", step.name, got, step.want)
+		}
+	}
+}
+
 func TestFinishTime(t *testing.T) {
 	at := func(s int64) metav1.Time { return metav1.NewTime(time.Unix(s, 0)) }
 	deleted := at(60)

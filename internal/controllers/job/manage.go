@@ -2,7 +2,6 @@ package job
 
 import (
 	"slices"
-	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -33,7 +32,7 @@ func (y *state) manage() {
 		return
 	}
 	if y.job.Spec.BackoffLimitPerIndex == nil {
-		if wait := y.backoff(); wait > 0 {
+		if wait := y.streak.wait(y.now); wait > 0 {
 			y.wake(wait)
 			return
 		}
@@ -86,35 +85,6 @@ func (y *state) surplus(atLeast int) []*corev1.Pod {
 	}
 	more := max(atLeast-len(useless), 0)
 	return append(useless, useful[:min(more, len(useful))]...)
-}
-
-// backoff is how long the Job must wait before it makes another pod: pods that
-// failed in a row since the last success double it.
-func (y *state) backoff() time.Duration {
-	var success, last time.Time
-	for _, pod := range y.pods {
-		if t := finishTime(pod); pod.Status.Phase == corev1.PodSucceeded && t.After(success) {
-			success = t
-		}
-	}
-	failures := 0
-	for _, pod := range y.pods {
-		if !failed(y.job, pod) {
-			continue
-		}
-		t := finishTime(pod)
-		if !t.After(success) {
-			continue
-		}
-		failures++
-		if t.After(last) {
-			last = t
-		}
-	}
-	if failures == 0 {
-		return 0
-	}
-	return last.Add(backoff(failures)).Sub(y.now)
 }
 
 // createIndexes plans pods for the first indexes that have none.

@@ -20,6 +20,8 @@ type snapshot struct {
 	job *batchv1.Job
 	// pods are all pods that the Job controls.
 	pods []*corev1.Pod
+	// streak is what is remembered of pods that may be gone.
+	streak streak
 }
 
 // plan is what to do for one Job, in this order.
@@ -33,6 +35,8 @@ type plan struct {
 	// release are the pods whose finalizer comes off once status is written.
 	release []*corev1.Pod
 	events  []note
+	// streak is what is to be remembered.
+	streak streak
 	// again is when to look again even if nothing happens.
 	again time.Duration
 }
@@ -76,6 +80,7 @@ type state struct {
 func newState(s snapshot, now time.Time) *state {
 	y := &state{job: s.job, pods: s.pods, now: now, ended: map[types.UID]bool{}, limit: completions(s.job)}
 	y.status = *s.job.Status.DeepCopy()
+	y.streak = s.streak.with(s.job, s.pods)
 	for _, pod := range s.pods {
 		switch {
 		case workload.Active(pod):
