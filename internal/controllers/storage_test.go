@@ -37,6 +37,49 @@ func claimOf(name, size, class string) *corev1.PersistentVolumeClaim {
 	}
 }
 
+// TestVolumeIsRecycled: a volume is free again once a pod has emptied it, and not before.
+func TestVolumeIsRecycled(t *testing.T) {
+	e := start(t)
+	v := volumeOf("again", "3Gi", "manual")
+	v.Spec.PersistentVolumeReclaimPolicy = corev1.PersistentVolumeReclaimRecycle
+	claim := claimOf("data", "1Gi", "manual")
+	e.create(v, claim)
+	e.until("the claim is bound", func() bool { return get(e, claim).Status.Phase == corev1.ClaimBound })
+	e.gone(deleted(e, claim))
+
+	pod := &corev1.Pod{ObjectMeta: meta("recycler-for-again")}
+	e.until("a pod empties the volume", func() bool { return e.Get(e.ctx, keyOf(pod), pod) == nil })
+	if s := pod.Spec.Volumes[0].HostPath; s == nil || s.Path != "/tmp/again" || *pod.Spec.ActiveDeadlineSeconds != 90 {
+		t.Errorf("it has volume %+v and %d s", s, *pod.Spec.ActiveDeadlineSeconds)
+	}
+	if get(e, v).Status.Phase != corev1.VolumeReleased {
+		t.Errorf("meanwhile the volume is %s", v.Status.Phase)
+	}
+	e.setPhase(*pod, corev1.PodSucceeded, false)
+	e.until("the volume is free", func() bool { return get(e, v).Status.Phase == corev1.VolumeAvailable && v.Spec.ClaimRef == nil })
+	e.gone(pod)
+
+	again := claimOf("more", "1Gi", "manual")
+	e.create(again)
+	e.until("another has it", func() bool { return get(e, again).Status.Phase == corev1.ClaimBound })
+	e.gone(deleted(e, again))
+	e.until("a pod empties it", func() bool { return e.Get(e.ctx, keyOf(pod), pod) == nil })
+	e.setPhase(*pod, corev1.PodFailed, false)
+	e.until("that does not work", func() bool {
+		return get(e, v).Status.Phase == corev1.VolumeFailed &&
+			v.Status.Message == "Recycle failed: failed to recycle volume: pod failed, pod.Status.Message unknown"
+	})
+	e.gone(pod)
+}
+
+func deleted[T client.Object](e *env, obj T) T {
+	e.Helper()
+	if err := e.Delete(e.ctx, obj); err != nil {
+		e.Fatal(err)
+	}
+	return obj
+}
+
 func TestClaimsAreBoundAndVolumesReleased(t *testing.T) {
 	e := start(t)
 	e.create(volumeOf("small", "2Gi", "manual"), volumeOf("other", "1Gi", "else"))

@@ -94,11 +94,12 @@ func Users(ctx context.Context, r client.Reader, claim client.Object) ([]corev1.
 type Controller struct {
 	loop.Deps
 	claims, volumes *loop.Loop
+	recyclers       map[string]attempt // by volume; only the volumes' one worker asks
 }
 
 // New returns a controller that works with the given dependencies.
 func New(deps loop.Deps) *Controller {
-	c := &Controller{Deps: deps}
+	c := &Controller{Deps: deps, recyclers: map[string]attempt{}}
 	c.claims = loop.New("persistentvolumeclaim", 1, deps, c.claim)
 	c.claims.WatchSelf(&corev1.PersistentVolumeClaim{})
 	c.claims.Watch(&corev1.PersistentVolume{}, c.claimsOfVolume)
@@ -107,6 +108,7 @@ func New(deps loop.Deps) *Controller {
 	c.volumes = loop.New("persistentvolume", 1, deps, c.volume)
 	c.volumes.WatchSelf(&corev1.PersistentVolume{})
 	c.volumes.Watch(&corev1.PersistentVolumeClaim{}, volumesOfClaim)
+	c.volumes.WatchChanges(&corev1.Pod{}, recycledBy)
 	return c
 }
 
@@ -300,8 +302,12 @@ func state(claim *corev1.PersistentVolumeClaim, v *corev1.PersistentVolume) (*co
 
 func (c *Controller) volume(ctx context.Context, key loop.Key) (time.Duration, error) {
 	v := &corev1.PersistentVolume{}
-	if err := c.Cache.Get(ctx, key, v, client.UnsafeDisableDeepCopy); err != nil {
-		return 0, client.IgnoreNotFound(err)
+	err := c.Cache.Get(ctx, key, v, client.UnsafeDisableDeepCopy)
+	if apierrors.IsNotFound(err) {
+		return 0, c.forgetRecycler(ctx, key.Name)
+	}
+	if err != nil {
+		return 0, err
 	}
 	claim, err := c.claimOf(ctx, v)
 	if err != nil {
@@ -311,23 +317,33 @@ func (c *Controller) volume(ctx context.Context, key loop.Key) (time.Duration, e
 	if plan.event != nil {
 		c.Events.Event(v, plan.event.kind, plan.event.reason, plan.event.message)
 	}
+	if plan.recycle {
+		return c.recycle(ctx, v)
+	}
 	if plan.unbind {
-		changed := v.DeepCopy()
-		if changed.Annotations[volume.AnnBoundByController] != "" {
-			changed.Spec.ClaimRef = nil
-			delete(changed.Annotations, volume.AnnBoundByController)
-		} else {
-			changed.Spec.ClaimRef.UID, changed.Spec.ClaimRef.ResourceVersion = "", ""
+		if v, err = c.unbind(ctx, v); err != nil {
+			return 0, err
 		}
-		if err := c.Client.Update(ctx, changed); err != nil {
-			return 0, fmt.Errorf("unbind volume %s: %w", v.Name, err)
-		}
-		v = changed
 	}
 	if plan.erase != "" {
 		return 0, c.erase(ctx, v, plan.erase)
 	}
 	return 0, c.writePhase(ctx, v, plan)
+}
+
+// unbind takes the claim off a volume that is free again; who named it by hand keeps it.
+func (c *Controller) unbind(ctx context.Context, v *corev1.PersistentVolume) (*corev1.PersistentVolume, error) {
+	changed := v.DeepCopy()
+	if changed.Annotations[volume.AnnBoundByController] != "" {
+		changed.Spec.ClaimRef = nil
+		delete(changed.Annotations, volume.AnnBoundByController)
+	} else {
+		changed.Spec.ClaimRef.UID = ""
+	}
+	if err := c.Client.Update(ctx, changed); err != nil {
+		return nil, fmt.Errorf("unbind volume %s: %w", v.Name, err)
+	}
+	return changed, nil
 }
 
 func (c *Controller) writePhase(ctx context.Context, v *corev1.PersistentVolume, plan volumePlan) error {

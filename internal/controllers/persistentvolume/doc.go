@@ -6,5 +6,6 @@
 // four writes, each safe to repeat: the volume names its claim, the volume is Bound,
 // the claim names its volume, the claim is Bound. What a crash leaves half done is
 // finished by whoever sees it next. A volume that had data is never given to a second
-// claim; the controller deletes no data itself, external provisioners do.
+// claim before it is emptied; that external provisioners do, or a pod where the volume's
+// policy is to recycle it, which stands in the namespace default while it is at work.
 package persistentvolume

@@ -182,8 +182,10 @@ type volumePlan struct {
 	reason string                       // why it Failed
 	// unbind takes the claim off; the reference stays if its user wrote it.
 	unbind bool
-	erase  string // the directory below /tmp that goes, and the volume with it
-	event  *event
+	// recycle says that a pod empties the volume.
+	recycle bool
+	erase   string // the directory below /tmp that goes, and the volume with it
+	event   *event
 }
 
 // planVolume decides about a volume; claim is whom it names, nil if that is gone.
@@ -223,6 +225,8 @@ func planReleased(v *corev1.PersistentVolume) volumePlan {
 	switch {
 	case v.Status.Phase != corev1.VolumeReleased && v.Status.Phase != corev1.VolumeFailed:
 		return volumePlan{phase: corev1.VolumeReleased}
+	case v.Spec.PersistentVolumeReclaimPolicy == corev1.PersistentVolumeReclaimRecycle && recyclerOf(v) != nil:
+		return volumePlan{recycle: true}
 	case v.Spec.PersistentVolumeReclaimPolicy == corev1.PersistentVolumeReclaimRecycle:
 		return failed("VolumeFailedRecycle", "No recycler plugin found for the volume!")
 	case v.Spec.PersistentVolumeReclaimPolicy == corev1.PersistentVolumeReclaimDelete && !external(v):

@@ -264,3 +264,27 @@ func TestWaits(t *testing.T) {
 		}
 	}
 }
+
+func TestRecyclerOf(t *testing.T) {
+	nfs := func(v *corev1.PersistentVolume) {
+		v.Spec.NFS = &corev1.NFSVolumeSource{Server: "files", Path: "/exports/a", ReadOnly: true}
+	}
+	dir := func(v *corev1.PersistentVolume) { v.Spec.HostPath = &corev1.HostPathVolumeSource{Path: "/srv/a"} }
+	for _, tt := range []struct {
+		v    *corev1.PersistentVolume
+		want int64
+	}{
+		{disk("small", "1Gi", dir), 60},
+		{disk("big", "5Gi", dir), 150},
+		{disk("remote", "5Gi", nfs), 300},
+		{disk("large", "11Gi", nfs), 330},
+	} {
+		if pod := recyclerOf(tt.v); *pod.Spec.ActiveDeadlineSeconds != tt.want || pod.Name != "recycler-for-"+tt.v.Name {
+			t.Errorf("%s: %s has %d s", tt.v.Name, pod.Name, *pod.Spec.ActiveDeadlineSeconds)
+		}
+	}
+	other := disk("other", "1Gi", func(v *corev1.PersistentVolume) { v.Spec.CSI = &corev1.CSIPersistentVolumeSource{Driver: "d"} })
+	if pod := recyclerOf(other); pod != nil {
+		t.Errorf("made %s", pod.Name)
+	}
+}
