@@ -35,6 +35,7 @@ var kind = batchv1.SchemeGroupVersion.WithKind("Job")
 func New(deps loop.Deps) *Controller {
 	c := &Controller{Deps: deps, pending: expect.New(), streaks: newStreaks()}
 	c.jobs = loop.New("job", 5, deps, c.reconcile)
+	c.jobs.Retry(time.Second, time.Minute) // each try to make pods is an event
 	c.jobs.WatchSelf(&batchv1.Job{})
 	workload.WatchOwned(c.jobs, deps, c.pending, &corev1.Pod{}, kind, &batchv1.JobList{})
 	c.orphans = loop.New("job-orphans", 1, deps, c.releaseOrphan)

@@ -51,12 +51,21 @@ type Loop struct {
 	do      Reconcile
 	sources []source.Source
 	watches *watches
+	// A key whose reconciling failed waits that long at first, twice as long each
+	// further time, and never longer than the most.
+	first, most time.Duration
 }
 
 // New returns a loop that runs do with the given number of workers.
 func New(name string, workers int, deps Deps, do Reconcile) *Loop {
-	return &Loop{name: name, workers: workers, deps: deps, do: do, watches: newWatches()}
+	return &Loop{
+		name: name, workers: workers, deps: deps, do: do, watches: newWatches(),
+		first: 5 * time.Millisecond, most: 5 * time.Minute,
+	}
 }
+
+// Retry sets how long a key waits whose reconciling failed: at first, and at most.
+func (l *Loop) Retry(first, most time.Duration) { l.first, l.most = first, most }
 
 // Watch enqueues the keys that mapper gives for every change of objects of
 // obj's kind. For an update both the old and the new object are mapped, so that
@@ -145,7 +154,7 @@ func (l *Loop) Run(ctx context.Context) error {
 		UsePriorityQueue:        &classic,
 		MaxConcurrentReconciles: l.workers,
 		Reconciler:              reconcile.Func(l.reconcile),
-		NewQueue:                newQueue,
+		NewQueue:                l.newQueue,
 		LogConstructor: func(req *reconcile.Request) logr.Logger {
 			if req == nil {
 				return logger.V(4) // the library's start and stop lines are for debugging
@@ -185,7 +194,7 @@ func (l *Loop) reconcile(ctx context.Context, req reconcile.Request) (reconcile.
 // newQueue builds the library's rate-limited queue. It stays nameless, which
 // switches its metrics off: their upkeep would wake every queue twice a second,
 // and a machine at rest pays for that.
-func newQueue(string, workqueue.TypedRateLimiter[reconcile.Request]) workqueue.TypedRateLimitingInterface[reconcile.Request] {
+func (l *Loop) newQueue(string, workqueue.TypedRateLimiter[reconcile.Request]) workqueue.TypedRateLimitingInterface[reconcile.Request] {
 	return workqueue.NewTypedRateLimitingQueue(
-		workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](5*time.Millisecond, 5*time.Minute))
+		workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](l.first, l.most))
 }

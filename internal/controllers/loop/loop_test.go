@@ -2,8 +2,11 @@ package loop_test
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -120,4 +123,32 @@ func TestEndBeforeAllWatches(t *testing.T) {
 			t.Fatal("it goes on")
 		}
 	}
+}
+
+// What fails is tried again after twice the time each time, up to the most.
+func TestRetry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		begin := time.Now()
+		tries := make(chan time.Duration, 10)
+		l := loop.New("test", 1, loop.Deps{Log: slog.New(slog.DiscardHandler)}, func(context.Context, loop.Key) (time.Duration, error) {
+			tries <- time.Since(begin)
+			return 0, errors.New("not yet")
+		})
+		l.Retry(time.Second, 4*time.Second)
+		l.Begin(loop.Key{Name: "a"})
+		done := make(chan error, 1)
+		go func() { done <- l.Run(ctx) }()
+		var got []time.Duration
+		for range 5 {
+			got = append(got, <-tries)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if want := []time.Duration{0, time.Second, 3 * time.Second, 7 * time.Second, 11 * time.Second}; !slices.Equal(got, want) {
+			t.Errorf("tried at %v, want %v", got, want)
+		}
+	})
 }
