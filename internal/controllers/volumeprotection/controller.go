@@ -20,7 +20,6 @@ import (
 
 	"github.com/sinawi/sinawi/internal/controllers/loop"
 	"github.com/sinawi/sinawi/internal/controllers/persistentvolume"
-	"github.com/sinawi/sinawi/internal/controllers/workload"
 )
 
 // The finalizers, as upstream names them.
@@ -58,9 +57,9 @@ func (c *Controller) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// touched are the claims of a pod that came, ended or is gone.
+// touched are the claims of a pod that came, ended, was let go or is gone.
 func touched(before, after client.Object) []loop.Key {
-	if before != nil && after != nil && before.GetUID() == after.GetUID() && ended(before.(*corev1.Pod)) == ended(after.(*corev1.Pod)) {
+	if before != nil && after != nil && before.GetUID() == after.GetUID() && alike(before.(*corev1.Pod), after.(*corev1.Pod)) {
 		return nil
 	}
 	if after == nil {
@@ -108,6 +107,18 @@ func (c *Controller) used(ctx context.Context, claim *corev1.PersistentVolumeCla
 	return false, nil
 }
 
+// alike says that two states of a pod use what they name in the same way.
+func alike(a, b *corev1.Pod) bool {
+	return ended(a) == ended(b) && letGo(a) == letGo(b)
+}
+
+// letGo says that the node is done with a pod: it is only there because somebody's
+// finalizer holds it, which may wait for the very claim.
+func letGo(pod *corev1.Pod) bool {
+	grace := pod.DeletionGracePeriodSeconds
+	return pod.DeletionTimestamp != nil && grace != nil && *grace == 0
+}
+
 // uses says whether a pod needs a claim.
 func uses(pod *corev1.Pod, claim *corev1.PersistentVolumeClaim) bool {
 	if pod.Spec.NodeName == "" {
@@ -117,7 +128,7 @@ func uses(pod *corev1.Pod, claim *corev1.PersistentVolumeClaim) bool {
 		switch v := &pod.Spec.Volumes[i]; {
 		case v.PersistentVolumeClaim != nil && v.PersistentVolumeClaim.ClaimName == claim.Name:
 			return true
-		case v.Ephemeral != nil && ephemeral.VolumeClaimName(pod, v) == claim.Name && !workload.Finished(pod):
+		case v.Ephemeral != nil && !letGo(pod) && ephemeral.VolumeClaimName(pod, v) == claim.Name && ephemeral.VolumeIsForPod(pod, claim) == nil:
 			return true
 		}
 	}

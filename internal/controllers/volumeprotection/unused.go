@@ -81,7 +81,7 @@ func refers(pod *corev1.Pod, claim *corev1.PersistentVolumeClaim) bool {
 		switch v := &pod.Spec.Volumes[i]; {
 		case v.PersistentVolumeClaim != nil && v.PersistentVolumeClaim.ClaimName == claim.Name:
 			return true
-		case v.Ephemeral != nil && ephemeral.VolumeClaimName(pod, v) == claim.Name:
+		case v.Ephemeral != nil && ephemeral.VolumeClaimName(pod, v) == claim.Name && ephemeral.VolumeIsForPod(pod, claim) == nil:
 			return true
 		}
 	}
