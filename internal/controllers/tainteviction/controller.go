@@ -119,11 +119,12 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 	if left := c.goes(pod.UID, now.Add(stands)).Sub(now); left > 0 {
 		return left, nil
 	}
-	if err := c.evict(ctx, pod, now); err != nil {
-		return 0, err
+	c.forget(pod.UID) // before it goes: that would look like an eviction taken back
+	err = c.evict(ctx, pod, now)
+	if err != nil {
+		c.goes(pod.UID, now)
 	}
-	c.forget(pod.UID)
-	return 0, nil
+	return 0, err
 }
 
 func (c *Controller) evict(ctx context.Context, pod *corev1.Pod, now time.Time) error {
