@@ -237,7 +237,7 @@ func cronHistory(c *cluster) {
 	change(c, c.cronJobs(), "cron", func(cron *batchv1.CronJob) { cron.Spec.Suspend = ptr.To(false) })
 	done := until(c, c.cronJobs(), "cron", "done", func(cron *batchv1.CronJob) bool { return cron.Status.LastSuccessfulTime != nil })
 	untilAll(c, c.jobs(), map[string]string{"app": "cron"}, "no jobs", func(jobs []*batchv1.Job) bool { return len(jobs) == 0 })
-	if got := c.event("cron", "SawCompletedJob"); got == "" || done.Status.LastScheduleTime == nil {
+	if got := c.event("cron", "SuccessfulDelete"); got == "" || done.Status.LastScheduleTime == nil {
 		c.Errorf("event %q, last time %v", got, done.Status.LastScheduleTime)
 	}
 }
