@@ -22,6 +22,8 @@ const (
 	recycler = "recycler-for-"
 	// recycleAgain is after how long a volume that could not be emptied is tried again.
 	recycleAgain = 15 * time.Second
+	// recyclerImage has a shell and find. A cluster without a way out imports it.
+	recyclerImage = "busybox"
 	// perGiB is how many seconds a pod has for each GiB, beyond a least time.
 	perGiB = 30
 )
@@ -48,7 +50,7 @@ func recyclerOf(v *corev1.PersistentVolume) *corev1.Pod {
 			Volumes:               []corev1.Volume{{Name: "vol", VolumeSource: source}},
 			Containers: []corev1.Container{{
 				Name:         "pv-recycler",
-				Image:        "registry.k8s.io/build-image/debian-base:bookworm-v1.0.6",
+				Image:        recyclerImage,
 				Command:      []string{"/bin/sh"},
 				Args:         []string{"-c", `test -e /scrub && find /scrub -mindepth 1 -delete && test -z "$(ls -A /scrub)" || exit 1`},
 				VolumeMounts: []corev1.VolumeMount{{Name: "vol", MountPath: "/scrub"}},
