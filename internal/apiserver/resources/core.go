@@ -66,7 +66,7 @@ func pods() Resource {
 	r.Categories = []string{"all"}
 	table(&r, columns.Pod(), columns.PodCells)
 	r.SelectableFields = selectable(podFields)
-	r.SparseFields = []string{"spec.nodeName", "status.nominatedNodeName", "status.podIP", "status.podIPs"}
+	r.UnsaidFields = unsaidPodFields()
 	r.IndexedField = "spec.nodeName" // every node watches its own
 	r.IndexedValue = func(obj runtime.Object) string { return obj.(*corev1.Pod).Spec.NodeName }
 	r.ReturnsDeleted = true
@@ -74,23 +74,38 @@ func pods() Resource {
 	return r
 }
 
-// podFields are the fields that pods are selected by. The watch cache keeps a set
-// for each pod and for each change that it remembers, and a map of up to eight
-// keys takes a third of what a larger one does: so those that are often empty are
-// left out where they are (SparseFields).
-func podFields(p *corev1.Pod) fields.Set {
-	size := 8
-	if len(p.Status.PodIPs) > 0 {
-		size = 10 // those of a name and a namespace are added
+// unsaidPodFields are what most pods have in the fields that they are selected by.
+// The watch cache keeps a set of fields for each pod and for each change that it
+// remembers, and a map of up to eight keys takes a third of what a larger one does.
+func unsaidPodFields() map[string]string {
+	return map[string]string{
+		"spec.nodeName":            "",
+		"spec.restartPolicy":       string(corev1.RestartPolicyAlways),
+		"spec.schedulerName":       corev1.DefaultSchedulerName,
+		"spec.hostNetwork":         "false",
+		"status.podIP":             "",
+		"status.podIPs":            "",
+		"status.nominatedNodeName": "",
 	}
-	set := make(fields.Set, size)
-	set["spec.restartPolicy"] = string(p.Spec.RestartPolicy)
-	set["spec.schedulerName"] = p.Spec.SchedulerName
+}
+
+// podFields are the fields that pods are selected by, all but those that say what
+// most pods say.
+func podFields(p *corev1.Pod) fields.Set {
+	set := make(fields.Set, 8)
 	set["spec.serviceAccountName"] = p.Spec.ServiceAccountName
-	set["spec.hostNetwork"] = strconv.FormatBool(p.Spec.HostNetwork)
 	set["status.phase"] = string(p.Status.Phase)
 	if p.Spec.NodeName != "" {
 		set["spec.nodeName"] = p.Spec.NodeName
+	}
+	if p.Spec.RestartPolicy != corev1.RestartPolicyAlways {
+		set["spec.restartPolicy"] = string(p.Spec.RestartPolicy)
+	}
+	if p.Spec.SchedulerName != corev1.DefaultSchedulerName {
+		set["spec.schedulerName"] = p.Spec.SchedulerName
+	}
+	if p.Spec.HostNetwork {
+		set["spec.hostNetwork"] = "true"
 	}
 	if p.Status.NominatedNodeName != "" {
 		set["status.nominatedNodeName"] = p.Status.NominatedNodeName

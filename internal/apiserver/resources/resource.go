@@ -62,9 +62,9 @@ type Resource struct {
 	// without metadata.name and metadata.namespace, which every kind has.
 	SelectableFields func(obj runtime.Object) fields.Set
 
-	// SparseFields names the fields that SelectableFields leaves out where an
-	// object has nothing in them, which selectors cannot tell from empty.
-	SparseFields []string
+	// UnsaidFields are the fields that SelectableFields leaves out of objects which
+	// have this value there. A selector that asks for the value asks for none.
+	UnsaidFields map[string]string
 
 	// IndexedField is the selectable field by which watchers most often
 	// select one value (spec.nodeName of pods); the watch cache keeps an index.

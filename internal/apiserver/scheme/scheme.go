@@ -142,12 +142,12 @@ func addFieldLabels(s *runtime.Scheme, rows []resources.Resource) error {
 		for label := range r.SelectableFields(r.New()) {
 			own[label] = label
 		}
-		for _, label := range r.SparseFields {
+		for label := range r.UnsaidFields {
 			own[label] = label
 		}
 		for _, gv := range append([]schema.GroupVersion{r.GroupVersion}, r.ServedAs...) {
 			gvk := gv.WithKind(r.Kind)
-			if err := s.AddFieldLabelConversionFunc(gvk, fieldLabels(gvk, own)); err != nil {
+			if err := s.AddFieldLabelConversionFunc(gvk, fieldLabels(gvk, own, r.UnsaidFields)); err != nil {
 				return fmt.Errorf("field labels of %s: %w", gvk, err)
 			}
 		}
@@ -155,8 +155,12 @@ func addFieldLabels(s *runtime.Scheme, rows []resources.Resource) error {
 	return nil
 }
 
-// fieldLabels takes the field labels of a kind, which its hub calls own.
-func fieldLabels(gvk schema.GroupVersionKind, own map[string]string) runtime.FieldLabelConversionFunc {
+// impossible is a value that no field has.
+const impossible = "\x00"
+
+// fieldLabels takes the field labels of a kind, which its hub calls own, and what is
+// asked for, which the hub leaves unsaid where that is what most objects have.
+func fieldLabels(gvk schema.GroupVersionKind, own, unsaid map[string]string) runtime.FieldLabelConversionFunc {
 	unknown := "field label not supported: %s"
 	switch gvk.GroupKind() {
 	case schema.GroupKind{Group: "events.k8s.io", Kind: "Event"}:
@@ -176,6 +180,12 @@ func fieldLabels(gvk schema.GroupVersionKind, own map[string]string) runtime.Fie
 		hub, ok := own[label]
 		if !ok {
 			return "", "", fmt.Errorf(unknown, label)
+		}
+		switch common, sparse := unsaid[hub]; {
+		case sparse && value == common:
+			value = ""
+		case sparse && value == "":
+			value = impossible // it is never empty
 		}
 		return hub, value, nil
 	}
