@@ -141,7 +141,7 @@ func (b *Backend) For(r Resource) (generic.RESTOptions, error) {
 	hub := schema.GroupVersion{Group: r.GroupResource.Group, Version: runtime.APIVersionInternal}
 	versioner := runtime.NewMultiGroupVersioner(r.Version,
 		schema.GroupKind{Group: r.Version.Group}, schema.GroupKind{Group: hub.Group})
-	codec := b.codecs.CodecForVersions(info.Serializer, b.codecs.UniversalDeserializer(), versioner, hub)
+	codec := sparing(b.codecs.CodecForVersions(info.Serializer, b.codecs.UniversalDeserializer(), versioner, hub))
 	return b.options(r, codec, versioner), nil
 }
 
