@@ -78,12 +78,12 @@ func TestQuotaLimitsAndGivesBack(t *testing.T) {
 	pod := func(name string) *corev1.Pod {
 		return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "i"}}}}
 	}
-	// Until admission has seen that the quota is counted it refuses.
-	soon := func(obj client.Object) {
+	// Until admission has seen what is counted it refuses, by what it knew before.
+	soon := func(obj client.Object, before string) {
 		t.Helper()
 		err := wait.PollUntilContextTimeout(ctx, 5*time.Millisecond, 30*time.Second, true, func(ctx context.Context) (bool, error) {
 			err := c.Create(ctx, obj)
-			if err != nil && (!apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "status unknown")) {
+			if err != nil && (!apierrors.IsForbidden(err) || !strings.Contains(err.Error(), before)) {
 				return false, err
 			}
 			return err == nil, nil
@@ -92,13 +92,13 @@ func TestQuotaLimitsAndGivesBack(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	soon(pod("first"))
+	soon(pod("first"), "status unknown")
 	uses("pods", 1)
 	err := c.Create(ctx, pod("second"))
 	if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "exceeded quota: few, requested: pods=1, used: pods=1, limited: pods=1") {
 		t.Errorf("a second pod: %v", err)
 	}
-	soon(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "first"}})
+	soon(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "first"}}, "status unknown")
 	if err := c.Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "second"}}); !apierrors.IsForbidden(err) {
 		t.Errorf("a second config map: %v", err)
 	}
@@ -113,5 +113,5 @@ func TestQuotaLimitsAndGivesBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	uses("pods", 0)
-	soon(pod("second"))
+	soon(pod("second"), "used: pods=1")
 }
