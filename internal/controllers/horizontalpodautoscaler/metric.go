@@ -48,7 +48,7 @@ func propose(s snapshot, i int, now time.Time) (proposal, *failure) {
 		c.resource = spec.ContainerResource.Name
 		current, p, err := c.used(&spec.ContainerResource.Target, spec.ContainerResource.Container)
 		if err != nil {
-			return p, failed("FailedGetContainerResourceMetric", err, string(c.resource)+" container metric value")
+			return p, failed("FailedGetContainerResourceMetric", err, spec.ContainerResource.Container+" container metric value")
 		}
 		p.status = autoscalingv2.MetricStatus{Type: spec.Type, ContainerResource: &autoscalingv2.ContainerResourceMetricStatus{
 			Name: c.resource, Container: spec.ContainerResource.Container, Current: current,
@@ -76,10 +76,6 @@ type calculation struct {
 
 // used is for what pods or a container of them use of a resource.
 func (c *calculation) used(target *autoscalingv2.MetricTarget, container string) (autoscalingv2.MetricValueStatus, proposal, error) {
-	what := string(c.resource) + " resource"
-	if container != "" {
-		what = string(c.resource) + " container resource"
-	}
 	var current autoscalingv2.MetricValueStatus
 	switch {
 	case target.AverageValue != nil:
@@ -87,14 +83,18 @@ func (c *calculation) used(target *autoscalingv2.MetricTarget, container string)
 		if err != nil {
 			return current, proposal{}, fmt.Errorf("failed to get %s usage: %w", c.resource, err)
 		}
-		current.AverageValue = milli(average)
-		return current, proposal{replicas: n, name: what}, nil
+		current.AverageValue = c.quantity(average)
+		return current, proposal{replicas: n, name: string(c.resource) + " resource"}, nil
 	case target.AverageUtilization != nil:
 		n, percent, average, err := c.utilization(*target.AverageUtilization, container)
 		if err != nil {
 			return current, proposal{}, fmt.Errorf("failed to get %s utilization: %w", c.resource, err)
 		}
-		current.AverageUtilization, current.AverageValue = &percent, milli(average)
+		current.AverageUtilization, current.AverageValue = &percent, c.quantity(average)
+		what := string(c.resource) + " resource"
+		if container != "" {
+			what = string(c.resource) + " container resource"
+		}
 		return current, proposal{replicas: n, name: what + " utilization (percentage of request)"}, nil
 	}
 	return current, proposal{}, errors.New("invalid resource metric source: neither an average utilization target nor an average value (usage) target was set")
@@ -113,12 +113,19 @@ func (c *calculation) ofPods(spec *autoscalingv2.PodsMetricSource) (proposal, *f
 
 func (c *calculation) ofObject(spec *autoscalingv2.ObjectMetricSource) (proposal, *failure) {
 	name := fmt.Sprintf("%s metric %s", spec.DescribedObject.Kind, spec.Metric.Name)
+	if perPod(&spec.Target) {
+		name = externalName(spec.Metric)
+	}
 	n, current, err := c.whole(&spec.Target)
 	if err != nil {
 		if c.reading.err == nil && current == nil {
 			err = fmt.Errorf("invalid object metric source: %w", err)
 		}
-		return proposal{}, failed("FailedGetObjectMetric", err, "object metric value")
+		fail := failed("FailedGetObjectMetric", err, "object metric value")
+		if perPod(&spec.Target) {
+			fail.err = fmt.Errorf("failed to get object metric value: failed to get %s object metric: %w", spec.Metric.Name, err)
+		}
+		return proposal{}, fail
 	}
 	return proposal{replicas: n, name: name, status: autoscalingv2.MetricStatus{
 		Type:   autoscalingv2.ObjectMetricSourceType,
@@ -127,18 +134,34 @@ func (c *calculation) ofObject(spec *autoscalingv2.ObjectMetricSource) (proposal
 }
 
 func (c *calculation) external(spec *autoscalingv2.ExternalMetricSource) (proposal, *failure) {
-	name := fmt.Sprintf("external metric %s(%+v)", spec.Metric.Name, spec.Metric.Selector)
 	n, current, err := c.whole(&spec.Target)
 	if err != nil {
 		if c.reading.err == nil && current == nil {
 			err = fmt.Errorf("invalid external metric source: %w", err)
 		}
-		return proposal{}, failed("FailedGetExternalMetric", err, spec.Metric.Name+" external metric value")
+		fail := failed("FailedGetExternalMetric", err, spec.Metric.Name+" external metric value")
+		what := "external metric " + spec.Metric.Name
+		if perPod(&spec.Target) {
+			what = spec.Metric.Name + " external metric"
+		}
+		fail.err = fmt.Errorf("failed to get %s external metric value: failed to get %s: %w", spec.Metric.Name, what, err)
+		return proposal{}, fail
 	}
-	return proposal{replicas: n, name: name, status: autoscalingv2.MetricStatus{
+	return proposal{replicas: n, name: externalName(spec.Metric), status: autoscalingv2.MetricStatus{
 		Type:     autoscalingv2.ExternalMetricSourceType,
 		External: &autoscalingv2.ExternalMetricStatus{Metric: spec.Metric, Current: *current},
 	}}, nil
+}
+
+// externalName is what events and conditions call a metric of nobody, and one
+// of an object that is divided among the pods.
+func externalName(m autoscalingv2.MetricIdentifier) string {
+	return fmt.Sprintf("external metric %s(%+v)", m.Name, m.Selector)
+}
+
+// perPod says whether the value is divided among the pods.
+func perPod(target *autoscalingv2.MetricTarget) bool {
+	return target.Type != autoscalingv2.ValueMetricType && target.AverageValue != nil
 }
 
 // whole is for a metric with one value, which is compared with a target for
@@ -149,7 +172,7 @@ func (c *calculation) whole(target *autoscalingv2.MetricTarget) (int32, *autosca
 	}
 	value := c.reading.value
 	switch {
-	case target.Type != autoscalingv2.ValueMetricType && target.AverageValue != nil:
+	case perPod(target):
 		n, each := c.divided(value, target.AverageValue.MilliValue())
 		return n, &autoscalingv2.MetricValueStatus{AverageValue: milli(each)}, nil
 	case target.Value != nil:
@@ -167,7 +190,7 @@ func (c *calculation) divided(value, target int64) (int32, int64) {
 	if !c.tolerances.within(ratio) {
 		n = ceil(float64(value) / float64(target))
 	}
-	if c.scale.Status.Replicas == 0 {
+	if c.scale.Status.Replicas == 0 || value == math.MaxInt64 {
 		return n, value
 	}
 	return n, int64(math.Ceil(float64(value) / float64(c.scale.Status.Replicas)))
@@ -192,6 +215,14 @@ func (c *calculation) proportional(ratio float64) (int32, error) {
 		}
 	}
 	return ceil(ratio * float64(ready)), nil
+}
+
+// quantity writes memory as metrics of pods do.
+func (c *calculation) quantity(n int64) *resource.Quantity {
+	if c.resource == corev1.ResourceMemory {
+		return resource.NewMilliQuantity(n, resource.BinarySI)
+	}
+	return milli(n)
 }
 
 func milli(n int64) *resource.Quantity { return resource.NewMilliQuantity(n, resource.DecimalSI) }

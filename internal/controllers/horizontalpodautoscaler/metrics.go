@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/rest"
+	externalv1beta1 "k8s.io/metrics/pkg/apis/external_metrics/v1beta1"
 	metricsv1beta1 "k8s.io/metrics/pkg/apis/metrics/v1beta1"
 	"k8s.io/metrics/pkg/client/clientset/versioned"
 	"k8s.io/metrics/pkg/client/custom_metrics"
@@ -83,17 +85,11 @@ func ofResource(list func() (*metricsv1beta1.PodMetricsList, error), name corev1
 		return reading{err: fmt.Errorf("unable to get metrics for resource %s: no metrics returned from resource metrics API", name)}
 	}
 	out := make(map[string]podMetric, len(all.Items))
-	found := container == ""
 	for i := range all.Items {
 		pod := &all.Items[i]
-		value, ok := used(pod, name, container)
-		if ok {
-			found = true
+		if value, ok := used(pod, name, container); ok {
 			out[pod.Name] = podMetric{at: pod.Timestamp.Time, window: pod.Window.Duration, value: value}
 		}
-	}
-	if !found {
-		return reading{err: fmt.Errorf("unable to get metrics for resource %s: failed to get container metrics: container %s not present in metrics of any pod", name, container)}
 	}
 	return reading{pods: out}
 }
@@ -150,7 +146,7 @@ func (m *metrics) ofPods(namespace string, spec *autoscalingv2.PodsMetricSource,
 func (m *metrics) ofObject(namespace string, spec *autoscalingv2.ObjectMetricSource) reading {
 	object := &spec.DescribedObject
 	fail := func(err error) reading {
-		return reading{err: fmt.Errorf("unable to get metric %s: %s on %s %s/%w", spec.Metric.Name, object.Kind, namespace, object.Name, err)}
+		return reading{err: fmt.Errorf("unable to get metric %s on %s %s/%s: %w", spec.Metric.Name, object.Kind, namespace, object.Name, err)}
 	}
 	which, err := selectorOf(spec.Metric.Selector)
 	if err != nil {
@@ -161,11 +157,12 @@ func (m *metrics) ofObject(namespace string, spec *autoscalingv2.ObjectMetricSou
 		return fail(err)
 	}
 	kind := gv.WithKind(object.Kind).GroupKind()
-	get := m.custom.NamespacedMetrics(namespace).GetForObject
+	get, name := m.custom.NamespacedMetrics(namespace).GetForObject, object.Name
 	if kind == (schema.GroupKind{Kind: "Namespace"}) {
-		get = m.custom.RootScopedMetrics().GetForObject // it describes itself
+		// Whatever its name: nobody may look at another namespace.
+		get, name = m.custom.RootScopedMetrics().GetForObject, namespace
 	}
-	value, err := get(kind, object.Name, spec.Metric.Name, which)
+	value, err := get(kind, name, spec.Metric.Name, which)
 	if err != nil {
 		m.versions.Invalidate() // the group may have come or gone
 		return fail(fmt.Errorf("unable to fetch metrics from custom metrics API: %w", err))
@@ -188,11 +185,20 @@ func (m *metrics) ofExternal(namespace string, spec *autoscalingv2.ExternalMetri
 	case len(list.Items) == 0:
 		return fail(errors.New("no metrics returned from external metrics API"))
 	}
-	var sum int64
-	for i := range list.Items {
-		sum += list.Items[i].Value.MilliValue()
+	return reading{value: sum(list.Items)}
+}
+
+// sum is that of all values, or the largest number if it does not fit.
+func sum(items []externalv1beta1.ExternalMetricValue) int64 {
+	var all int64
+	for i := range items {
+		value := items[i].Value.MilliValue()
+		if value > 0 && all > math.MaxInt64-value {
+			return math.MaxInt64
+		}
+		all += value
 	}
-	return reading{value: sum}
+	return all
 }
 
 // selectorOf matches all where no selector is given.

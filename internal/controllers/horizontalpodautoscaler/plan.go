@@ -46,6 +46,7 @@ type podMetric struct {
 type outcome struct {
 	status   autoscalingv2.HorizontalPodAutoscalerStatus
 	replicas int32
+	desired  int32 // what was desired before
 	rescale  bool
 	reason   string // of rescaling
 	events   []event
@@ -151,7 +152,7 @@ func decide(s snapshot, now time.Time) outcome {
 			v.reason = cmp.Or(v.reason, "Current number of replicas below Spec.MinReplicas")
 		}
 	}
-	v.rescale = v.replicas != current
+	v.rescale, v.desired = v.replicas != current, v.status.DesiredReplicas
 	v.status.DesiredReplicas = v.replicas
 	return v.outcome
 }
@@ -219,7 +220,7 @@ func (v *verdict) wish(s snapshot) (int32, string) {
 			continue
 		}
 		v.status.CurrentMetrics[i] = p.status
-		if name == "" || p.replicas > wish {
+		if wish == 0 || p.replicas > wish {
 			wish, name = p.replicas, p.name
 		}
 	}
@@ -251,6 +252,7 @@ func (o *outcome) scaled(hpa *autoscalingv2.HorizontalPodAutoscaler, now time.Ti
 
 // unscaled notes that the target could not be given its new size.
 func (o *outcome) unscaled(cause error, now time.Time) {
+	o.status.DesiredReplicas = o.desired // nothing came of the wish
 	message := "the HPA controller was unable to update the target scale: " + cause.Error()
 	o.status.Conditions = setCondition(o.status.Conditions, autoscalingv2.AbleToScale, false, "FailedUpdateScale", message, now)
 	o.events = append(o.events, event{corev1.EventTypeWarning, "FailedRescale", fmt.Sprintf("New size: %d; reason: %s; error: %v", o.replicas, o.reason, cause)})

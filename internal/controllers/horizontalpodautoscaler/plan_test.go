@@ -37,6 +37,7 @@ func pod(name string, change ...func(*corev1.Pod)) *corev1.Pod {
 }
 
 func pending(p *corev1.Pod) { p.Status.Phase = corev1.PodPending }
+func broke(p *corev1.Pod)   { p.Status.Phase = corev1.PodFailed }
 func deleted(p *corev1.Pod) { p.DeletionTimestamp = &metav1.Time{Time: now} }
 func unready(p *corev1.Pod) { p.Status.Conditions[0].Status = corev1.ConditionFalse }
 func justNow(p *corev1.Pod) {
@@ -92,6 +93,19 @@ func (s snapshot) behaving(b autoscalingv2.HorizontalPodAutoscalerBehavior) snap
 	return s
 }
 
+func container(name string, target autoscalingv2.MetricTarget) autoscalingv2.MetricSpec {
+	return autoscalingv2.MetricSpec{Type: autoscalingv2.ContainerResourceMetricSourceType, ContainerResource: &autoscalingv2.ContainerResourceMetricSource{
+		Name: corev1.ResourceCPU, Container: name, Target: target,
+	}}
+}
+
+// whole gives the pod a request of its own.
+func whole(name corev1.ResourceName) func(*corev1.Pod) {
+	return func(p *corev1.Pod) {
+		p.Spec.Resources = &corev1.ResourceRequirements{Requests: corev1.ResourceList{name: resource.MustParse("4")}}
+	}
+}
+
 func TestResource(t *testing.T) {
 	usage := autoscalingv2.MetricSpec{Type: autoscalingv2.ResourceMetricSourceType, Resource: &autoscalingv2.ResourceMetricSource{
 		Name: corev1.ResourceMemory, Target: autoscalingv2.MetricTarget{Type: autoscalingv2.AverageValueMetricType, AverageValue: resource.NewMilliQuantity(200, resource.DecimalSI)},
@@ -111,23 +125,23 @@ func TestResource(t *testing.T) {
 		"a pending pod counts as idle in growth":  {world(3, cpu(50)).using(0, 1000, 1000).change(2, pending), 4},
 		"a pending pod does not count in decline": {world(3, cpu(50)).using(0, 100, 100).change(2, pending), 1},
 		"a deleted pod does not count":            {world(3, cpu(50)).using(0, 1000, 1000).change(2, deleted), 4},
+		"what a deleted pod uses does not count":  {world(2, cpu(50)).using(0, 5000, 500).change(0, deleted), 2},
+		"what a failed pod uses does not count":   {world(2, cpu(50)).using(0, 5000, 500).change(0, broke), 2},
 		"a pod that just got ready is starting":   {world(2, cpu(50)).using(0, 500, 1000).change(1, justNow), 2},
 		"memory of a starting pod counts":         {world(2, usage).using(0, 200, 600).change(1, justNow), 4},
 		"a pod that was ready once counts":        {world(2, cpu(50)).using(0, 1000, 1000).change(1, unready, func(p *corev1.Pod) { p.Status.Conditions[0].LastTransitionTime = metav1.NewTime(now.Add(-time.Minute)) }), 4},
 		"a pod that never was ready does not":     {world(2, cpu(50)).using(0, 1000, 1000).change(1, unready), 2},
 		"nothing known":                           {world(2, cpu(50)).using(0), 2},
 		"no request":                              {world(2, cpu(50)).using(0, 1000, 1000).change(0, modest), 2},
-		"request of the pod": {world(1, cpu(50)).using(0, 4000).change(0, modest, func(p *corev1.Pod) {
-			p.Spec.Resources = &corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("4")}}
-		}), 2},
-		"more than allowed":                  {world(4, cpu(10)).using(0, 1000, 1000, 1000, 1000), 8},
-		"more than the maximum":              {world(8, cpu(50)).using(0, 900, 900, 900, 900, 900, 900, 900, 900), 10},
-		"none is not scaled":                 {world(0, cpu(50)), 0},
-		"above the maximum":                  {world(12, cpu(50)), 10},
-		"one broken metric, no decline":      {broken(world(4, cpu(50), usage).using(0, 100, 100, 100, 100), 1), 4},
-		"one broken metric, growth":          {broken(world(2, cpu(50), usage).using(0, 1000, 1000), 1), 4},
-		"own tolerance":                      {world(2, cpu(50)).using(0, 540, 540).behaving(autoscalingv2.HorizontalPodAutoscalerBehavior{ScaleUp: &autoscalingv2.HPAScalingRules{Tolerance: ptr.To(resource.MustParse("0.05"))}}), 3},
-		"own tolerance, the other direction": {world(4, cpu(50)).using(0, 460, 460, 460, 460).behaving(autoscalingv2.HorizontalPodAutoscalerBehavior{ScaleUp: &autoscalingv2.HPAScalingRules{Tolerance: ptr.To(resource.MustParse("0.05"))}}), 4},
+		"request of the pod":                      {world(1, cpu(50)).using(0, 4000).change(0, modest, whole(corev1.ResourceCPU)), 2},
+		"more than allowed":                       {world(4, cpu(10)).using(0, 1000, 1000, 1000, 1000), 8},
+		"more than the maximum":                   {world(8, cpu(50)).using(0, 900, 900, 900, 900, 900, 900, 900, 900), 10},
+		"none is not scaled":                      {world(0, cpu(50)), 0},
+		"above the maximum":                       {world(12, cpu(50)), 10},
+		"one broken metric, no decline":           {broken(world(4, cpu(50), usage).using(0, 100, 100, 100, 100), 1), 4},
+		"one broken metric, growth":               {broken(world(2, cpu(50), usage).using(0, 1000, 1000), 1), 4},
+		"own tolerance":                           {world(2, cpu(50)).using(0, 540, 540).behaving(autoscalingv2.HorizontalPodAutoscalerBehavior{ScaleUp: &autoscalingv2.HPAScalingRules{Tolerance: ptr.To(resource.MustParse("0.05"))}}), 3},
+		"own tolerance, the other direction":      {world(4, cpu(50)).using(0, 460, 460, 460, 460).behaving(autoscalingv2.HorizontalPodAutoscalerBehavior{ScaleUp: &autoscalingv2.HPAScalingRules{Tolerance: ptr.To(resource.MustParse("0.05"))}}), 4},
 	} {
 		t.Run(name, func(t *testing.T) {
 			out := decide(c.snapshot, now)
@@ -300,6 +314,16 @@ func TestWords(t *testing.T) {
 			"the HPA was unable to compute the replica count: failed to get cpu utilization: no answer", "FailedGetResourceMetric: failed to get cpu utilization: no answer"},
 		"no request": {world(1, cpu(50)).using(0, 1).change(0, modest), "FailedGetResourceMetric",
 			"the HPA was unable to compute the replica count: failed to get cpu utilization: missing request for cpu in container c of Pod p0", "FailedGetResourceMetric: failed to get cpu utilization: missing request for cpu in container c of Pod p0"},
+		"no request of the whole pod": {world(1, cpu(50)).using(0, 1).change(0, modest, whole(corev1.ResourceMemory)), "FailedGetResourceMetric",
+			"the HPA was unable to compute the replica count: failed to get cpu utilization: missing pod-level request for cpu in Pod p0", "FailedGetResourceMetric: failed to get cpu utilization: missing pod-level request for cpu in Pod p0"},
+		"no metrics before no request": {world(1, cpu(50)).using(0).change(0, modest), "FailedGetResourceMetric",
+			"the HPA was unable to compute the replica count: failed to get cpu utilization: did not receive metrics for targeted pods (pods might be unready)", "FailedGetResourceMetric: failed to get cpu utilization: did not receive metrics for targeted pods (pods might be unready)"},
+		"no such container": {world(1, container("other", autoscalingv2.MetricTarget{AverageUtilization: ptr.To[int32](50)})).using(0, 1), "FailedGetContainerResourceMetric",
+			"the HPA was unable to compute the replica count: failed to get cpu utilization: container other not found in Pod p0", "FailedGetContainerResourceMetric: failed to get cpu utilization: container other not found in Pod p0"},
+		"a container's share": {world(1, container("c", autoscalingv2.MetricTarget{AverageUtilization: ptr.To[int32](50)})).using(0, 500), "ValidMetricFound",
+			"the HPA was able to successfully calculate a replica count from cpu container resource utilization (percentage of request)", ""},
+		"a container's use": {world(1, container("c", autoscalingv2.MetricTarget{AverageValue: resource.NewMilliQuantity(500, resource.DecimalSI)})).using(0, 500), "ValidMetricFound",
+			"the HPA was able to successfully calculate a replica count from cpu resource", ""},
 		"none": {world(0, cpu(50)), "ScalingDisabled", "scaling is disabled since the replica count of the target is zero", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -324,6 +348,55 @@ func TestWords(t *testing.T) {
 	want := event{corev1.EventTypeNormal, "SuccessfulRescale", "New size: 4; reason: cpu resource utilization (percentage of request) above target"}
 	if out.events[0] != want || out.status.LastScaleTime == nil {
 		t.Errorf("event %+v", out.events)
+	}
+}
+
+// TestFailures is about what all metrics together say when one cannot be used.
+func TestFailures(t *testing.T) {
+	each := autoscalingv2.MetricTarget{Type: autoscalingv2.AverageValueMetricType, AverageValue: resource.NewQuantity(1, resource.DecimalSI)}
+	value := autoscalingv2.MetricTarget{Type: autoscalingv2.ValueMetricType, Value: resource.NewQuantity(1, resource.DecimalSI)}
+	object := func(target autoscalingv2.MetricTarget) autoscalingv2.MetricSpec {
+		return autoscalingv2.MetricSpec{Type: autoscalingv2.ObjectMetricSourceType, Object: &autoscalingv2.ObjectMetricSource{Target: target, Metric: autoscalingv2.MetricIdentifier{Name: "m"}}}
+	}
+	external := func(target autoscalingv2.MetricTarget) autoscalingv2.MetricSpec {
+		return autoscalingv2.MetricSpec{Type: autoscalingv2.ExternalMetricSourceType, External: &autoscalingv2.ExternalMetricSource{Target: target, Metric: autoscalingv2.MetricIdentifier{Name: "m"}}}
+	}
+	for _, c := range []struct {
+		metric autoscalingv2.MetricSpec
+		want   string
+	}{
+		{cpu(50), "failed to get cpu resource metric value: failed to get cpu utilization: no answer"},
+		{container("c", autoscalingv2.MetricTarget{AverageUtilization: ptr.To[int32](50)}), "failed to get c container metric value: failed to get cpu utilization: no answer"},
+		{object(value), "failed to get object metric value: no answer"},
+		{object(each), "failed to get object metric value: failed to get m object metric: no answer"},
+		{external(value), "failed to get m external metric value: failed to get external metric m: no answer"},
+		{external(each), "failed to get m external metric value: failed to get m external metric: no answer"},
+	} {
+		out := decide(broken(world(2, c.metric), 0), now)
+		last := out.events[len(out.events)-1]
+		if want := "invalid metrics (1 invalid out of 1), first error is: " + c.want; last.reason != "FailedComputeMetricsReplicas" || last.message != want {
+			t.Errorf("%s: %q, want %q", last.reason, last.message, want)
+		}
+	}
+}
+
+// TestNotRescaled: what was desired stays when the target cannot be changed.
+func TestNotRescaled(t *testing.T) {
+	s := world(2, cpu(50)).using(0, 1000, 1000)
+	s.hpa.Status.DesiredReplicas = 2
+	out := decide(s, now)
+	out.unscaled(errors.New("no"), now)
+	if !out.rescale || out.status.DesiredReplicas != 2 {
+		t.Errorf("%d desired", out.status.DesiredReplicas)
+	}
+}
+
+func TestMemoryIsCountedInBinary(t *testing.T) {
+	s := world(1, autoscalingv2.MetricSpec{Type: autoscalingv2.ResourceMetricSourceType, Resource: &autoscalingv2.ResourceMetricSource{
+		Name: corev1.ResourceMemory, Target: autoscalingv2.MetricTarget{Type: autoscalingv2.AverageValueMetricType, AverageValue: ptr.To(resource.MustParse("1Gi"))},
+	}}).using(0, 512<<20*1000)
+	if got := decide(s, now).status.CurrentMetrics[0].Resource.Current.AverageValue.String(); got != "512Mi" {
+		t.Errorf("%s in use", got)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	resourcehelpers "k8s.io/component-helpers/resource"
 
 	"github.com/sinawi/sinawi/internal/controllers/workload"
 )
@@ -25,16 +26,18 @@ const (
 // group sorts pods by what their metrics say.
 type group struct {
 	ready   int
+	gone    map[string]bool // whatever they still use
 	ignored map[string]bool // too young to count
 	missing map[string]bool // nobody knows what they use
 }
 
 func sortPods(pods []*corev1.Pod, metrics map[string]podMetric, name corev1.ResourceName, now time.Time) group {
-	g := group{ignored: map[string]bool{}, missing: map[string]bool{}}
+	g := group{gone: map[string]bool{}, ignored: map[string]bool{}, missing: map[string]bool{}}
 	for _, p := range pods {
 		metric, known := metrics[p.Name]
 		switch {
 		case gone(p):
+			g.gone[p.Name] = true
 		case p.Status.Phase == corev1.PodPending:
 			g.ignored[p.Name] = true
 		case !known:
@@ -67,29 +70,45 @@ func starting(p *corev1.Pod, metric podMetric, now time.Time) bool {
 }
 
 // requests are what pods, or one container of each, ask for, in thousandths.
+// What a pod asks for as a whole counts for more than its containers' words.
 func requests(pods []*corev1.Pod, container string, name corev1.ResourceName) (map[string]int64, error) {
 	out := make(map[string]int64, len(pods))
 	for _, p := range pods {
-		if container == "" && p.Spec.Resources != nil {
-			if q, ok := p.Spec.Resources.Requests[name]; ok {
-				out[p.Name] = q.MilliValue()
-				continue
-			}
-		}
-		var sum int64
-		for c := range longRunning(p) {
-			if container != "" && c.Name != container {
-				continue
-			}
-			q, ok := c.Resources.Requests[name]
+		if container == "" && resourcehelpers.IsPodLevelRequestsSet(p) {
+			q, ok := resourcehelpers.PodRequests(p, resourcehelpers.PodResourcesOptions{})[name]
 			if !ok {
-				return nil, fmt.Errorf("missing request for %s in container %s of Pod %s", name, c.Name, p.Name)
+				return nil, fmt.Errorf("missing pod-level request for %s in Pod %s", name, p.Name)
 			}
-			sum += q.MilliValue()
+			out[p.Name] = q.MilliValue()
+			continue
+		}
+		sum, err := requestsOfContainers(p, container, name)
+		if err != nil {
+			return nil, err
 		}
 		out[p.Name] = sum
 	}
 	return out, nil
+}
+
+func requestsOfContainers(p *corev1.Pod, container string, name corev1.ResourceName) (int64, error) {
+	var sum int64
+	found := container == ""
+	for c := range longRunning(p) {
+		if container != "" && c.Name != container {
+			continue
+		}
+		found = true
+		q, ok := c.Resources.Requests[name]
+		if !ok {
+			return 0, fmt.Errorf("missing request for %s in container %s of Pod %s", name, c.Name, p.Name)
+		}
+		sum += q.MilliValue()
+	}
+	if !found {
+		return 0, fmt.Errorf("container %s not found in Pod %s", container, p.Name)
+	}
+	return sum, nil
 }
 
 // longRunning are the containers that run as long as the pod.
@@ -111,6 +130,8 @@ func longRunning(p *corev1.Pod) iter.Seq[*corev1.Container] {
 
 // usage compares what pods use with what they should.
 type usage interface {
+	// begin says whether there is something to compare use with.
+	begin(pods []*corev1.Pod) error
 	// ratio of use to target.
 	ratio(metrics map[string]podMetric) (float64, error)
 	// full is what the pod would use at the least that asks for no fewer pods.
@@ -123,9 +144,12 @@ func (c *calculation) replicas(u usage) (int32, error) {
 	current := c.scale.Spec.Replicas
 	g := sortPods(c.pods, c.reading.pods, c.resource, c.now)
 	metrics := maps.Clone(c.reading.pods)
-	maps.DeleteFunc(metrics, func(pod string, _ podMetric) bool { return g.ignored[pod] })
+	maps.DeleteFunc(metrics, func(pod string, _ podMetric) bool { return g.gone[pod] || g.ignored[pod] })
 	if len(metrics) == 0 {
 		return 0, errors.New("did not receive metrics for targeted pods (pods might be unready)")
+	}
+	if err := u.begin(c.pods); err != nil {
+		return 0, err
 	}
 	ratio, err := u.ratio(metrics)
 	if err != nil {
@@ -182,6 +206,8 @@ type averaged struct {
 	asked  bool
 }
 
+func (u *averaged) begin([]*corev1.Pod) error { return nil }
+
 func (u *averaged) ratio(metrics map[string]podMetric) (float64, error) {
 	var sum int64
 	for _, m := range metrics {
@@ -202,22 +228,25 @@ func (c *calculation) utilization(target int32, container string) (n, percent in
 	if err := c.comparable(); err != nil {
 		return 0, 0, 0, err
 	}
-	asked, err := requests(c.pods, container, c.resource)
-	if err != nil {
-		return 0, 0, 0, err
-	}
-	u := &requested{target: target, requests: asked}
+	u := &requested{target: target, container: container, resource: c.resource}
 	n, err = c.replicas(u)
 	return n, u.percent, u.average, err
 }
 
 type requested struct {
-	target   int32
-	requests map[string]int64
+	target    int32
+	container string
+	resource  corev1.ResourceName
+	requests  map[string]int64
 	// What was used before anything was assumed.
 	percent int32
 	average int64
 	asked   bool
+}
+
+func (u *requested) begin(pods []*corev1.Pod) (err error) {
+	u.requests, err = requests(pods, u.container, u.resource)
+	return err
 }
 
 func (u *requested) ratio(metrics map[string]podMetric) (float64, error) {
