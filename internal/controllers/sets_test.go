@@ -301,6 +301,19 @@ func TestDisruptionBudgetCountsPods(t *testing.T) {
 	await(4, 4, 2)
 	change(e, d, func(d *appsv1.Deployment) { d.Spec.Replicas = ptr(int32(6)) })
 	await(6, 6, 3)
+	pod := &corev1.Pod{ObjectMeta: meta("lost"), Spec: template("app", "web").Spec}
+	pod.Labels = map[string]string{"app": "web"}
+	owner := &corev1.ConfigMap{ObjectMeta: meta("owner")}
+	e.create(owner)
+	pod.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(owner, corev1.SchemeGroupVersion.WithKind("ConfigMap"))}
+	e.create(pod)
+	e.eventually("a pod whose controller has no scale closes the budget", func() error {
+		s := get(e, budget).Status
+		if s.DisruptionsAllowed != 0 || s.Conditions[0].Reason != policyv1.SyncFailedReason || s.Conditions[0].Message != "configmaps does not implement the scale subresource" {
+			return fmt.Errorf("%+v", s)
+		}
+		return nil
+	})
 }
 
 func TestCronJobMakesAJob(t *testing.T) {

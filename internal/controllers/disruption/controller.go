@@ -12,15 +12,12 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	appsv1 "k8s.io/api/apps/v1"
-	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -74,11 +71,25 @@ func (c *Controller) podChanged(before, after client.Object) []loop.Key {
 	}
 	var keys []loop.Key
 	for _, pod := range []*corev1.Pod{old, next} {
-		if pod != nil {
-			keys = append(keys, c.selecting(pod.Namespace, pod.Labels)...)
+		if pod == nil {
+			continue
 		}
+		selecting := c.selecting(pod.Namespace, pod.Labels)
+		if len(selecting) > 1 && pod == last(old, next) {
+			c.Events.Eventf(pod, corev1.EventTypeWarning, "MultiplePodDisruptionBudgets",
+				"Pod %q/%q matches multiple PodDisruptionBudgets.  Chose %q arbitrarily.", pod.Namespace, pod.Name, selecting[0].Name)
+		}
+		keys = append(keys, selecting...)
 	}
 	return keys
+}
+
+// last is what is known last of a pod.
+func last(old, next *corev1.Pod) *corev1.Pod {
+	if next != nil {
+		return next
+	}
+	return old
 }
 
 // selecting are the budgets that select pods with these labels.
@@ -154,6 +165,10 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 	if err != nil {
 		return 0, c.fail(ctx, budget, err, now)
 	}
+	for _, pod := range undeleted(snap, now) {
+		// Upstream names the namespace twice here, and not the budget.
+		c.Events.Eventf(pod, corev1.EventTypeWarning, "NotDeleted", "Pod was expected by PDB %s/%s to be deleted but it wasn't", budget.Namespace, budget.Namespace)
+	}
 	return again, c.write(ctx, budget, next)
 }
 
@@ -169,7 +184,8 @@ func (c *Controller) write(ctx context.Context, budget *policyv1.PodDisruptionBu
 	return nil
 }
 
-// fail closes the budget: when nobody knows what may go, nothing may.
+// fail closes the budget: when nobody knows what may go, nothing may. It is
+// not tried again before something changes.
 func (c *Controller) fail(ctx context.Context, budget *policyv1.PodDisruptionBudget, cause error, now time.Time) error {
 	if apierrors.IsConflict(cause) {
 		return cause
@@ -177,15 +193,12 @@ func (c *Controller) fail(ctx context.Context, budget *policyv1.PodDisruptionBud
 	c.Events.Eventf(budget, corev1.EventTypeWarning, "CalculateExpectedPodCountFailed", "Failed to calculate the number of expected pods: %v", cause)
 	next := *budget.Status.DeepCopy()
 	next.DisruptionsAllowed = 0
-	next.ObservedGeneration = budget.Generation
 	meta.SetStatusCondition(&next.Conditions, metav1.Condition{
 		Type: policyv1.DisruptionAllowedCondition, Status: metav1.ConditionFalse, Reason: policyv1.SyncFailedReason,
-		Message: cause.Error(), ObservedGeneration: budget.Generation, LastTransitionTime: metav1.NewTime(now),
+		Message: cause.Error(), ObservedGeneration: next.ObservedGeneration, LastTransitionTime: metav1.NewTime(now),
 	})
-	if err := c.write(ctx, budget, next); err != nil {
-		return err
-	}
-	return cause
+	c.Log.Error("expected pods of disruption budget", "budget", budget.Namespace+"/"+budget.Name, "err", cause)
+	return c.write(ctx, budget, next)
 }
 
 func (c *Controller) snapshot(ctx context.Context, budget *policyv1.PodDisruptionBudget) (snapshot, error) {
@@ -202,9 +215,6 @@ func (c *Controller) snapshot(ctx context.Context, budget *policyv1.PodDisruptio
 	controllers := map[types.UID]bool{}
 	for i := range list.Items {
 		pod := &list.Items[i]
-		if workload.Finished(pod) {
-			continue
-		}
 		snap.pods = append(snap.pods, pod)
 		ref := metav1.GetControllerOfNoCopy(pod)
 		if budget.Spec.MinAvailable != nil && budget.Spec.MinAvailable.Type == intstr.Int {
@@ -214,63 +224,17 @@ func (c *Controller) snapshot(ctx context.Context, budget *policyv1.PodDisruptio
 			snap.unmanaged = true
 			continue
 		}
-		root, n, err := c.controller(ctx, pod.Namespace, *ref)
-		if err != nil {
+		root, err := c.controller(ctx, pod.Namespace, ref)
+		switch {
+		case err != nil:
 			return snap, err
+		case root == nil:
+			return snap, fmt.Errorf("found no controllers for pod %q", pod.Name)
 		}
-		if !controllers[root] {
-			controllers[root] = true
-			snap.scale += n
+		if !controllers[root.uid] {
+			controllers[root.uid] = true
+			snap.scale += root.replicas
 		}
 	}
 	return snap, nil
-}
-
-// controller finds who decides about the number of a pod's like, and the number.
-func (c *Controller) controller(ctx context.Context, namespace string, ref metav1.OwnerReference) (types.UID, int32, error) {
-	key := loop.Key{Namespace: namespace, Name: ref.Name}
-	kind := schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind)
-	switch kind.GroupKind() {
-	case schema.GroupKind{Group: "apps", Kind: "ReplicaSet"}:
-		set := &appsv1.ReplicaSet{}
-		if err := c.Cache.Get(ctx, key, set, client.UnsafeDisableDeepCopy); err != nil {
-			return "", 0, fmt.Errorf("read replica set %s: %w", ref.Name, err)
-		}
-		if up := metav1.GetControllerOfNoCopy(set); up != nil && up.Kind == "Deployment" {
-			return c.controller(ctx, namespace, *up)
-		}
-		return set.UID, count(set.Spec.Replicas), nil
-	case schema.GroupKind{Group: "apps", Kind: "Deployment"}:
-		d := &appsv1.Deployment{}
-		if err := c.Cache.Get(ctx, key, d, client.UnsafeDisableDeepCopy); err != nil {
-			return "", 0, fmt.Errorf("read deployment %s: %w", ref.Name, err)
-		}
-		return d.UID, count(d.Spec.Replicas), nil
-	case schema.GroupKind{Group: "apps", Kind: "StatefulSet"}:
-		set := &appsv1.StatefulSet{}
-		if err := c.Cache.Get(ctx, key, set, client.UnsafeDisableDeepCopy); err != nil {
-			return "", 0, fmt.Errorf("read stateful set %s: %w", ref.Name, err)
-		}
-		return set.UID, count(set.Spec.Replicas), nil
-	}
-	return c.scale(ctx, key, kind, ref)
-}
-
-// scale asks a controller of another kind for its scale subresource.
-func (c *Controller) scale(ctx context.Context, key loop.Key, kind schema.GroupVersionKind, ref metav1.OwnerReference) (types.UID, int32, error) {
-	obj := &unstructured.Unstructured{}
-	obj.SetGroupVersionKind(kind)
-	obj.SetNamespace(key.Namespace)
-	obj.SetName(key.Name)
-	// Of an object without a type, clients give a scale without one too.
-	scale := &unstructured.Unstructured{}
-	scale.SetGroupVersionKind(autoscalingv1.SchemeGroupVersion.WithKind("Scale"))
-	if err := c.Client.SubResource("scale").Get(ctx, obj, scale); err != nil {
-		return "", 0, fmt.Errorf("read the scale of %s %s, which has none perhaps: %w", ref.Kind, ref.Name, err)
-	}
-	replicas, _, err := unstructured.NestedInt64(scale.Object, "spec", "replicas")
-	if err != nil {
-		return "", 0, fmt.Errorf("read the scale of %s %s: %w", ref.Kind, ref.Name, err)
-	}
-	return ref.UID, int32(replicas), nil
 }

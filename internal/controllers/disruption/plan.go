@@ -77,8 +77,20 @@ func wanted(s snapshot) (expected, desired int32, err error) {
 		n, err := intstr.GetScaledValueFromIntOrPercent(spec.MinAvailable, int(s.scale), true)
 		return s.scale, int32(n), err
 	default:
-		return int32(len(s.pods)), int32(len(s.pods)), nil
+		return 0, 0, nil // it asks for nothing
 	}
+}
+
+// undeleted are the pods that an eviction named and that stayed.
+func undeleted(s snapshot, now time.Time) []*corev1.Pod {
+	var out []*corev1.Pod
+	for _, pod := range s.pods {
+		since, named := s.budget.Status.DisruptedPods[pod.Name]
+		if named && pod.DeletionTimestamp == nil && !since.Add(evictionTime).After(now) {
+			out = append(out, pod)
+		}
+	}
+	return out
 }
 
 // disrupted keeps of the pods that evictions named those still on their way.

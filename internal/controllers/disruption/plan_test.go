@@ -33,6 +33,7 @@ func TestDecide(t *testing.T) {
 		{name: "one is on its way", max: val("1"), ready: 3, scale: 3, evictedAgo: time.Minute, want: result{3, 2, 2, 0}, againWithin: time.Minute},
 		{name: "one has been on its way for too long", max: val("1"), ready: 3, scale: 3, evictedAgo: time.Hour, want: result{3, 2, 3, 1}},
 		{name: "no pods", min: val("1"), want: result{0, 1, 0, 0}},
+		{name: "nothing is asked for", ready: 3, scale: 3, want: result{0, 0, 3, 0}},
 		{name: "all may go", max: val("100%"), ready: 3, scale: 3, want: result{3, 0, 3, 3}},
 	} {
 		s := snapshot{budget: &policyv1.PodDisruptionBudget{}, scale: tt.scale}
@@ -57,6 +58,9 @@ func TestDecide(t *testing.T) {
 		got := result{st.ExpectedPods, st.DesiredHealthy, st.CurrentHealthy, st.DisruptionsAllowed}
 		if d := cmp.Diff(tt.want, got, cmp.AllowUnexported(result{})); d != "" {
 			t.Errorf("%s (-want +got)\n%s", tt.name, d)
+		}
+		if stayed := len(undeleted(s, now)) > 0; stayed != (tt.evictedAgo > evictionTime) {
+			t.Errorf("%s: a pod stayed: %v", tt.name, stayed)
 		}
 		if again != tt.againWithin {
 			t.Errorf("%s: again after %v, want %v", tt.name, again, tt.againWithin)
