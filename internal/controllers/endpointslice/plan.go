@@ -2,6 +2,7 @@ package endpointslice
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -11,6 +12,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 
 	"github.com/sinawi/sinawi/internal/controllers/backend"
 	"github.com/sinawi/sinawi/internal/controllers/workload"
@@ -70,13 +72,18 @@ func decide(s snapshot) plan {
 		return p
 	}
 	groups := map[string]*group{}
+	var skipped []error
 	for _, family := range families(s) {
-		collect(groups, s, family)
+		skipped = append(skipped, collect(groups, s, family)...)
 		if byTopology(s.service) {
 			p.events = append(p.events, addHints(groups, s, family)...)
 		} else {
 			p.events = append(p.events, takeHints(s, family)...)
 		}
+	}
+	if err := utilerrors.NewAggregate(skipped); err != nil {
+		p.events = append(p.events, event{corev1.EventTypeWarning, "FailedToUpdateEndpointSlices",
+			fmt.Sprintf("Error updating Endpoint Slices for Service %s/%s: %v", s.service.Namespace, s.service.Name, err)})
 	}
 	p.fit(subject{
 		namespace: s.service.Namespace, name: s.service.Name,
@@ -99,6 +106,26 @@ func (p *plan) fit(of subject, groups map[string]*group, have []*discoveryv1.End
 	for _, id := range slices.Sorted(maps.Keys(groups)) {
 		p.reconcile(of, groups[id], existing[id])
 	}
+	p.recycle(of)
+}
+
+// recycle makes slices that would go those that would come: a service keeps its
+// slices while its ports change.
+func (p *plan) recycle(of subject) {
+	for i := 0; i < len(p.remove) && len(p.create) > 0; {
+		old, next := p.remove[i], p.create[len(p.create)-1]
+		owned := slices.ContainsFunc(old.OwnerReferences, func(ref metav1.OwnerReference) bool { return ref.UID == of.owner.UID })
+		if !owned || old.AddressType != next.AddressType || old.DeletionTimestamp != nil {
+			i++
+			continue
+		}
+		changed := old.DeepCopy()
+		changed.Labels, changed.Endpoints, changed.Ports = next.Labels, next.Endpoints, next.Ports
+		annotate(changed, of)
+		p.update = append(p.update, changed)
+		p.create = p.create[:len(p.create)-1]
+		p.remove = slices.Delete(p.remove, i, i+1)
+	}
 }
 
 // families are those that the service serves. A headless service of an older
@@ -119,9 +146,11 @@ func families(s snapshot) []corev1.IPFamily {
 }
 
 // collect adds the endpoints of one family to their groups. A family without any
-// keeps one empty group, so that readers see that the service is known.
-func collect(groups map[string]*group, s snapshot, family corev1.IPFamily) {
+// keeps one empty group, so that readers see that the service is known. It
+// returns which pods cannot be shown.
+func collect(groups map[string]*group, s snapshot, family corev1.IPFamily) []error {
 	found := false
+	var skipped []error
 	for _, pod := range s.pods {
 		address, ok := backend.Address(pod, family)
 		if !ok || !backend.Present(pod) {
@@ -129,7 +158,9 @@ func collect(groups map[string]*group, s snapshot, family corev1.IPFamily) {
 		}
 		zone, known := s.zones[pod.Spec.NodeName]
 		if !known && !s.service.Spec.PublishNotReadyAddresses {
-			continue // nothing can reach a pod on a node that is gone
+			// Nothing can reach a pod on a node that is gone.
+			skipped = append(skipped, fmt.Errorf("skipping Pod %s for Service %s/%s: Node %s Not Found", pod.Name, s.service.Namespace, s.service.Name, pod.Spec.NodeName))
+			continue
 		}
 		ports := portsOf(s.service, pod)
 		id := groupID(discoveryv1.AddressType(family), ports)
@@ -143,6 +174,7 @@ func collect(groups map[string]*group, s snapshot, family corev1.IPFamily) {
 	if !found {
 		groups[groupID(discoveryv1.AddressType(family), nil)] = &group{family: family, ports: []discoveryv1.EndpointPort{}}
 	}
+	return skipped
 }
 
 func portsOf(service *corev1.Service, pod *corev1.Pod) []discoveryv1.EndpointPort {

@@ -111,6 +111,31 @@ func TestSlicesByPortAndFamily(t *testing.T) {
 	}
 }
 
+// TestSlicesAreKeptWhilePortsChange: a slice of no use becomes one of use.
+func TestSlicesAreKeptWhilePortsChange(t *testing.T) {
+	s := service()
+	empty := decide(snapshot{service: s}).create
+	empty[0].Name = "web-1"
+	p := decide(snapshot{service: s, pods: []*corev1.Pod{pod("a", 80)}, zones: map[string]string{"n": ""}, slices: empty})
+	if len(p.create)+len(p.remove) > 0 || len(p.update) != 1 || p.update[0].Name != "web-1" || len(p.update[0].Endpoints) != 1 || *p.update[0].Ports[0].Port != 80 {
+		t.Errorf("create %d, remove %d, update %+v", len(p.create), len(p.remove), p.update)
+	}
+	empty[0].OwnerReferences[0].UID = "a service before"
+	p = decide(snapshot{service: s, pods: []*corev1.Pod{pod("a", 80)}, zones: map[string]string{"n": ""}, slices: empty})
+	if len(p.create) != 1 || len(p.remove) != 1 {
+		t.Errorf("another's slice: create %d, remove %d", len(p.create), len(p.remove))
+	}
+}
+
+func TestPodsOnNoNodeAreTold(t *testing.T) {
+	p := decide(snapshot{service: service(), pods: []*corev1.Pod{pod("a", 80), pod("b", 80)}})
+	want := event{corev1.EventTypeWarning, "FailedToUpdateEndpointSlices",
+		"Error updating Endpoint Slices for Service ns/web: [skipping Pod a for Service ns/web: Node n Not Found, skipping Pod b for Service ns/web: Node n Not Found]"}
+	if len(p.events) != 1 || p.events[0] != want {
+		t.Errorf("%+v", p.events)
+	}
+}
+
 func TestOneChangeTouchesOneSlice(t *testing.T) {
 	var pods []*corev1.Pod
 	for i := range 250 {
