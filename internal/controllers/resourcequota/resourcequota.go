@@ -195,6 +195,9 @@ func (c *Controller) registry(ctx context.Context, q *corev1.ResourceQuota) (api
 		if !counts || slices.ContainsFunc(evaluators, func(e apiquota.Evaluator) bool { return e.GroupResource() == resource }) {
 			continue
 		}
+		if _, err := c.Client.RESTMapper().KindFor(resource.WithVersion("")); meta.IsNoMatchError(err) {
+			continue // nobody knows how many there are of a kind that is not served
+		}
 		evaluators = append(evaluators, generic.NewObjectCountEvaluator(resource, func(namespace string) ([]runtime.Object, error) {
 			return c.list(ctx, resource, namespace)
 		}, ""))
@@ -225,9 +228,6 @@ func (c *Controller) list(ctx context.Context, resource schema.GroupResource, na
 		list, from = &resourcev1.DeviceClassList{}, c.Client
 	default:
 		gvk, err := c.Client.RESTMapper().KindFor(resource.WithVersion(""))
-		if meta.IsNoMatchError(err) {
-			return nil, nil // a kind that is not served has no objects
-		}
 		if err != nil {
 			return nil, err
 		}

@@ -56,6 +56,7 @@ func TestQuotaLimitsAndGivesBack(t *testing.T) {
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "few"},
 		Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{
 			"pods": one, "count/configmaps": one, "count/deployments.apps": one, "services.nodeports": resource.MustParse("0"),
+			"count/widgets.example.com": one, // nobody serves them
 		}},
 	}
 	if err := c.Create(ctx, q); err != nil {
@@ -75,6 +76,9 @@ func TestQuotaLimitsAndGivesBack(t *testing.T) {
 		}
 	}
 	uses("pods", 0)
+	if n, counted := q.Status.Used["count/widgets.example.com"]; counted {
+		t.Errorf("of what is not served %s are used", &n)
+	}
 	pod := func(name string) *corev1.Pod {
 		return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "i"}}}}
 	}
