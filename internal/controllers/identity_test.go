@@ -249,6 +249,21 @@ func TestAccountTokensInSecrets(t *testing.T) {
 	})
 }
 
+// TestAccountsForgetTokens: an account does not list a token secret that went.
+func TestAccountsForgetTokens(t *testing.T) {
+	e := identities(t)
+	account := &corev1.ServiceAccount{ObjectMeta: meta("bot"), Secrets: []corev1.ObjectReference{{Name: "token"}, {Name: "other"}}}
+	secret := &corev1.Secret{ObjectMeta: meta("token"), Type: corev1.SecretTypeServiceAccountToken}
+	secret.Annotations = map[string]string{corev1.ServiceAccountNameKey: "bot"}
+	e.create(account, secret)
+	e.until("a token", func() bool { return len(get(e, secret).Data["token"]) > 0 })
+	e.delete(secret, metav1.DeletePropagationBackground)
+	e.until("the account knows that it is gone", func() bool {
+		list := get(e, account).Secrets
+		return len(list) == 1 && list[0].Name == "other"
+	})
+}
+
 func TestBootstrapTokensSignAndEnd(t *testing.T) {
 	e := identities(t)
 	token := func(id string, life time.Duration) *corev1.Secret {

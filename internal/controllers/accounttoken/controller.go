@@ -1,16 +1,20 @@
 // Package accounttoken fills the secrets of type
 // kubernetes.io/service-account-token, which people make to have a token that
 // does not end: with a token of the account that they name, the cluster's CA and
-// their namespace. A secret goes with its account.
+// their namespace. A secret goes with its account, and an account does not list a
+// secret that went.
 //
-// It owns those three entries and the account's uid in the annotations. Who
-// signs the token is not its business: it is given a function.
+// It owns those three entries, the account's uid in the annotations and the
+// account's word of a secret that is gone. Who signs the token is not its
+// business: it is given a function.
 package accounttoken
 
 import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -36,8 +40,11 @@ type Controller struct {
 func New(deps loop.Deps, issue Issue, ca []byte) *Controller {
 	c := &Controller{Deps: deps, issue: issue, ca: ca}
 	c.loop = loop.New("serviceaccount-token", 1, deps, c.reconcile)
-	c.loop.WatchChanges(&corev1.Secret{}, func(_, after client.Object) []loop.Key {
-		if after == nil || !isToken(after.(*corev1.Secret)) {
+	c.loop.WatchChanges(&corev1.Secret{}, func(before, after client.Object) []loop.Key {
+		if after == nil {
+			return forget(before.(*corev1.Secret))
+		}
+		if !isToken(after.(*corev1.Secret)) {
 			return nil
 		}
 		return loop.Self(after)
@@ -77,7 +84,42 @@ func (c *Controller) tokensOf(account client.Object) []loop.Key {
 	return keys
 }
 
+// forget is the key of what an account still says of a secret that is gone: the
+// account's name and the secret's.
+func forget(s *corev1.Secret) []loop.Key {
+	if !isToken(s) {
+		return nil
+	}
+	return []loop.Key{{Namespace: s.Namespace, Name: s.Annotations[corev1.ServiceAccountNameKey] + "/" + s.Name}}
+}
+
+// forgotten takes a secret that is gone off its account's list.
+func (c *Controller) forgotten(ctx context.Context, key loop.Key, secret string) error {
+	account := &corev1.ServiceAccount{}
+	if err := c.Cache.Get(ctx, key, account, client.UnsafeDisableDeepCopy); err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	named := func(r corev1.ObjectReference) bool { return r.Name == secret }
+	if !slices.ContainsFunc(account.Secrets, named) {
+		return nil
+	}
+	// One of the same name may have been made since.
+	err := c.Client.Get(ctx, loop.Key{Namespace: key.Namespace, Name: secret}, &corev1.Secret{})
+	if !apierrors.IsNotFound(err) {
+		return err
+	}
+	changed := account.DeepCopy()
+	changed.Secrets = slices.DeleteFunc(changed.Secrets, named)
+	if err := c.Client.Update(ctx, changed); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("take secret %s off service account %s: %w", secret, key, err)
+	}
+	return nil
+}
+
 func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration, error) {
+	if account, secret, ok := strings.Cut(key.Name, "/"); ok {
+		return 0, c.forgotten(ctx, loop.Key{Namespace: key.Namespace, Name: account}, secret)
+	}
 	secret := &corev1.Secret{}
 	if err := c.Cache.Get(ctx, key, secret, client.UnsafeDisableDeepCopy); err != nil {
 		return 0, client.IgnoreNotFound(err)
