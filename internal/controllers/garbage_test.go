@@ -129,6 +129,7 @@ func TestNamespaceIsEmptiedAndGoes(t *testing.T) {
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "doomed", Name: "secret"}}
 	e.create(held, pod, secret)
 	ns := get(e, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "doomed"}})
+	change(e, ns, func(n *corev1.Namespace) { n.Finalizers = []string{"example.com/keep"} })
 	e.delete(ns, metav1.DeletePropagationBackground)
 	e.gone(pod)
 	e.gone(secret)
@@ -146,6 +147,15 @@ func TestNamespaceIsEmptiedAndGoes(t *testing.T) {
 	})
 	change(e, held, func(c *corev1.ConfigMap) { c.Finalizers = nil })
 	e.gone(held)
+	e.until("a namespace that somebody else keeps says that it is empty", func() bool {
+		return len(get(e, ns).Spec.Finalizers) == 0
+	})
+	for _, c := range ns.Status.Conditions {
+		if c.Status != corev1.ConditionFalse {
+			t.Errorf("an empty namespace says %s: %s", c.Type, c.Message)
+		}
+	}
+	change(e, ns, func(n *corev1.Namespace) { n.Finalizers = nil })
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("the namespace: %+v", ns.Status)

@@ -116,12 +116,25 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 	}
 	p := c.passed(ns.UID, found.String(), began)
 	if !found.empty() {
-		return min(max(began.Sub(p.moved)/4, firstDelay), lastDelay), c.report(ctx, ns, found)
+		_, err := c.report(ctx, ns, found)
+		return min(max(began.Sub(p.moved)/4, firstDelay), lastDelay), err
 	}
 	if age := began.Sub(p.since); age < settle {
 		return settle - age, nil
 	}
+	if othersKeep(ns) {
+		var err error
+		if ns, err = c.report(ctx, ns, found); err != nil {
+			return 0, err
+		}
+	}
 	return 0, c.finalize(ctx, ns)
+}
+
+// othersKeep says that the namespace outlives our finalizer: then it must not go
+// on saying what was left in it.
+func othersKeep(ns *corev1.Namespace) bool {
+	return len(ns.Finalizers) > 0 || len(ns.Spec.Finalizers) > 1
 }
 
 // passed remembers what the pass that began then found, and says how far the
@@ -140,18 +153,19 @@ func (c *Controller) passed(uid types.UID, found string, began time.Time) progre
 	return p
 }
 
-// report writes what is left into the namespace's conditions.
-func (c *Controller) report(ctx context.Context, ns *corev1.Namespace, found leftover) error {
+// report writes what is left into the namespace's conditions, and returns it as
+// it is then.
+func (c *Controller) report(ctx context.Context, ns *corev1.Namespace, found leftover) (*corev1.Namespace, error) {
 	changed := ns.DeepCopy()
 	changed.Status.Phase = corev1.NamespaceTerminating
 	changed.Status.Conditions = conditions(ns.Status.Conditions, found, metav1.Now())
 	if equality.Semantic.DeepEqual(ns.Status, changed.Status) {
-		return nil
+		return ns, nil
 	}
-	if err := c.Client.Status().Update(ctx, changed); err != nil {
-		return client.IgnoreNotFound(fmt.Errorf("update status of namespace %s: %w", ns.Name, err))
+	if err := c.Client.Status().Update(ctx, changed); client.IgnoreNotFound(err) != nil {
+		return ns, fmt.Errorf("update status of namespace %s: %w", ns.Name, err)
 	}
-	return nil
+	return changed, nil
 }
 
 // finalize takes our finalizer off; if it was the last, the namespace is gone.
