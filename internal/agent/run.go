@@ -54,7 +54,7 @@ func (a *Agent) Run(ctx context.Context) error {
 
 // runPods runs what needs a runtime that answers.
 func (a *Agent) runPods(ctx context.Context) error {
-	answer, err := a.runtime.Version(ctx, &cri.VersionRequest{}, grpc.WaitForReady(true))
+	answer, err := introduce(ctx, a.runtime)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil
