@@ -72,10 +72,11 @@ type forecast struct {
 
 func (a *app) forecast(ctx context.Context, files []string, namespace, drain string, profiles []*engine.Profile) (forecast, error) {
 	var out forecast
-	workloads, err := manifest.Read(files, a.In, namespace)
+	application, err := manifest.Read(files, a.In, namespace)
 	if err != nil {
 		return out, err
 	}
+	workloads := application.Workloads
 	if len(files) > 0 && len(workloads) == 0 {
 		return out, fmt.Errorf("%s: no object that runs pods; plan Deployments, StatefulSets, DaemonSets, Jobs, CronJobs or Pods", strings.Join(files, ", "))
 	}
@@ -100,6 +101,7 @@ func (a *app) forecast(ctx context.Context, files []string, namespace, drain str
 			return out, fmt.Errorf("%w; list them with: sinawi kubectl get nodes", err)
 		}
 	}
+	cluster.Serve(application.Services...)
 	out.Placements = cluster.Plan(workloads)
 	return out, nil
 }

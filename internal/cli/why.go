@@ -142,7 +142,8 @@ func picture(ctx context.Context, c client.Client) ([]client.Object, error) {
 	var out []client.Object
 	for _, list := range []client.ObjectList{
 		&corev1.NodeList{}, &corev1.PodList{}, &corev1.NamespaceList{}, &policyv1.PodDisruptionBudgetList{},
-		&appsv1.ReplicaSetList{}, &corev1.PersistentVolumeClaimList{}, &corev1.PersistentVolumeList{},
+		&corev1.ServiceList{}, &corev1.ReplicationControllerList{}, &appsv1.ReplicaSetList{}, &appsv1.StatefulSetList{},
+		&corev1.PersistentVolumeClaimList{}, &corev1.PersistentVolumeList{},
 		&storagev1.StorageClassList{}, &storagev1.CSINodeList{}, &storagev1.CSIDriverList{}, &storagev1.CSIStorageCapacityList{},
 		&storagev1.VolumeAttachmentList{},
 		&resourcev1.ResourceClaimList{}, &resourcev1.DeviceClassList{}, &resourcev1.ResourceSliceList{}, &resourcev1.DeviceTaintRuleList{},

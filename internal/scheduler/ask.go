@@ -34,7 +34,7 @@ func (s *Scheduler) ask(ctx context.Context, pod *corev1.Pod, profile *config.Pr
 	out := engine.Ask{Pod: pod, Profile: profile.Profile}
 	var p plans
 	if len(pod.Spec.TopologySpreadConstraints) == 0 && len(profile.DefaultSpread) > 0 {
-		out.Spread = s.spreading.selector(pod)
+		out.Spread = s.kin.Of(pod)
 	}
 	if !profile.Off[engine.RuleNodeAffinity] && engine.NamesNoNode(pod) {
 		p.failed = engine.RuleNodeAffinity

@@ -189,7 +189,7 @@ func (s *Scheduler) readOne(l mailbox.Change, now time.Time) backlog.Cause {
 	case s.devices.Set(l.Object, l.Deleted):
 		return backlog.CauseDevices
 	}
-	s.spreading.set(l.Object, l.Deleted)
+	s.kin.Set(l.Object, l.Deleted)
 	return 0
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/sinawi/sinawi/internal/scheduler/config"
 	"github.com/sinawi/sinawi/internal/scheduler/devices"
 	"github.com/sinawi/sinawi/internal/scheduler/engine"
+	"github.com/sinawi/sinawi/internal/scheduler/kin"
 	"github.com/sinawi/sinawi/internal/scheduler/storage"
 )
 
@@ -56,7 +57,7 @@ type Scheduler struct {
 	queue     *backlog.Queue
 	storage   *storage.World
 	devices   *devices.World
-	spreading *spreading
+	kin       *kin.World
 	budgets   budgets
 	batch     *batch.Batch
 	preparing map[types.UID]*preparation
@@ -82,7 +83,7 @@ func New(c client.Client, ca cache.Cache, rec Recorder, opts Options) *Scheduler
 	s := &Scheduler{
 		client: c, cache: ca, recorder: rec, decided: opts.Decisions, binders: opts.Binders, profiles: map[string]*config.Profile{},
 		mail: mailbox.New[mailbox.Change](), queue: backlog.New(settings.InitialBackoff, settings.MaxBackoff),
-		storage: storage.New(), devices: devices.New(), spreading: newSpreading(), budgets: budgets{}, reports: newReporter(),
+		storage: storage.New(), devices: devices.New(), kin: kin.New(), budgets: budgets{}, reports: newReporter(),
 		preparing: map[types.UID]*preparation{}, evicting: map[types.UID]*backlog.Waiting{},
 		binds: make(chan bind, 256), errands: newErrands(maxErrands), tell: newTeller(c), announce: newAnnouncer(c), watching: map[string]bool{},
 	}

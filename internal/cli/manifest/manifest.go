@@ -1,9 +1,11 @@
 // Package manifest reads the workloads of an application from files of manifests, as
 // `kubectl apply -f` takes them, and says which pods they ask for. It talks to no
-// cluster; kinds that run no pods are left out.
+// cluster; kinds that run no pods are left out, but for the services that they are
+// spread by.
 package manifest
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 
@@ -19,11 +21,18 @@ import (
 	"github.com/sinawi/sinawi/internal/scheduler/outlook"
 )
 
+// Application is what manifests have that matters to where pods go.
+type Application struct {
+	Workloads []outlook.Workload
+	Services  []*corev1.Service
+}
+
 // Read reads files, folders and "-" (stdin). Objects without a namespace get the given
 // one.
-func Read(files []string, stdin io.Reader, namespace string) ([]outlook.Workload, error) {
+func Read(files []string, stdin io.Reader, namespace string) (Application, error) {
+	var out Application
 	if len(files) == 0 {
-		return nil, nil
+		return out, nil
 	}
 	builder := resource.NewLocalBuilder().Unstructured().ContinueOnError().Flatten()
 	for _, f := range files {
@@ -35,45 +44,43 @@ func Read(files []string, stdin io.Reader, namespace string) ([]outlook.Workload
 	}
 	infos, err := builder.Do().Infos()
 	if err != nil {
-		return nil, fmt.Errorf("read manifests: %w", err)
+		return out, fmt.Errorf("read manifests: %w", err)
 	}
-	var out []outlook.Workload
 	for _, info := range infos {
-		w, err := workload(info.Object, namespace)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", info.Source, err)
-		}
-		if w != nil {
-			out = append(out, *w)
+		if err := out.add(info.Object, namespace); err != nil {
+			return out, fmt.Errorf("%s: %w", info.Source, err)
 		}
 	}
 	return out, nil
 }
 
-// workload is nil for what runs no pods.
-func workload(obj runtime.Object, namespace string) (*outlook.Workload, error) {
+func (a *Application) add(obj runtime.Object, namespace string) error {
 	u, ok := obj.(*unstructured.Unstructured)
 	if !ok || !scheme.Scheme.Recognizes(u.GroupVersionKind()) {
-		return nil, nil
+		return nil
 	}
 	typed, err := scheme.Scheme.New(u.GroupVersionKind())
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(u.Object, typed, true); err != nil {
-		return nil, fmt.Errorf("%s %s: %w", u.GetKind(), u.GetName(), err)
+		return fmt.Errorf("%s %s: %w", u.GetKind(), u.GetName(), err)
 	}
-	w := &outlook.Workload{Kind: u.GetKind(), Name: u.GetName(), Namespace: u.GetNamespace(), Count: 1}
-	if w.Namespace == "" {
-		w.Namespace = namespace
+	namespace = cmp.Or(u.GetNamespace(), namespace)
+	if s, ok := typed.(*corev1.Service); ok {
+		s.Namespace = namespace
+		a.Services = append(a.Services, s)
+		return nil
 	}
-	template := fill(w, typed)
+	w := outlook.Workload{Kind: u.GetKind(), Name: u.GetName(), Namespace: namespace, Count: 1}
+	template := fill(&w, typed)
 	if template == nil {
-		return nil, nil
+		return nil
 	}
 	w.Pod = &corev1.Pod{ObjectMeta: *template.ObjectMeta.DeepCopy(), Spec: *template.Spec.DeepCopy()}
 	w.Pod.Name, w.Pod.Namespace = w.Name, w.Namespace
-	return w, nil
+	a.Workloads = append(a.Workloads, w)
+	return nil
 }
 
 // fill sets how many pods a workload asks for and returns what they are like.
@@ -88,15 +95,19 @@ func fill(w *outlook.Workload, obj runtime.Object) *corev1.PodTemplateSpec {
 		return &corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: o.Labels, Annotations: o.Annotations}, Spec: o.Spec}
 	case *appsv1.Deployment:
 		count(o.Spec.Replicas)
+		w.Selector = o.Spec.Selector
 		return &o.Spec.Template
 	case *appsv1.ReplicaSet:
 		count(o.Spec.Replicas)
+		w.Selector = o.Spec.Selector
 		return &o.Spec.Template
 	case *corev1.ReplicationController:
 		count(o.Spec.Replicas)
+		w.Selector = &metav1.LabelSelector{MatchLabels: o.Spec.Selector}
 		return o.Spec.Template
 	case *appsv1.StatefulSet:
 		count(o.Spec.Replicas)
+		w.Selector = o.Spec.Selector
 		return &o.Spec.Template
 	case *appsv1.DaemonSet:
 		w.PerNode = true

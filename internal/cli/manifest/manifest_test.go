@@ -22,6 +22,11 @@ spec:
     metadata: {labels: {app: web}}
     spec: {containers: [{name: c, image: i, resources: {requests: {cpu: "1"}}}]}
 ---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {selector: {app: web}}
+---
 apiVersion: batch/v1
 kind: Job
 metadata: {name: once}
@@ -47,19 +52,23 @@ func TestRead(t *testing.T) {
 	if err := os.WriteFile(file, []byte(application), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	got, err := Read([]string{file}, nil, "mine")
+	app, err := Read([]string{file}, nil, "mine")
 	if err != nil {
 		t.Fatal(err)
 	}
+	got := app.Workloads
 	fromStdin, err := Read([]string{"-"}, strings.NewReader(application), "mine")
-	if err != nil || len(fromStdin) != len(got) {
-		t.Fatalf("from stdin %d, %v", len(fromStdin), err)
+	if err != nil || len(fromStdin.Workloads) != len(got) {
+		t.Fatalf("from stdin %+v, %v", fromStdin, err)
 	}
 	if len(got) != 3 {
 		t.Fatalf("workloads are %+v", got)
 	}
-	if w := got[0]; w.Kind != "Deployment" || w.Namespace != "shop" || w.Count != 3 || w.Pod.Labels["app"] != "web" || w.Pod.Spec.Containers[0].Resources.Requests.Cpu().Value() != 1 {
+	if w := got[0]; w.Kind != "Deployment" || w.Namespace != "shop" || w.Count != 3 || w.Selector.MatchLabels["app"] != "web" || w.Pod.Labels["app"] != "web" || w.Pod.Spec.Containers[0].Resources.Requests.Cpu().Value() != 1 {
 		t.Errorf("deployment: %+v", w)
+	}
+	if len(app.Services) != 1 || app.Services[0].Namespace != "mine" || app.Services[0].Spec.Selector["app"] != "web" {
+		t.Errorf("services: %+v", app.Services)
 	}
 	if w := got[1]; w.Namespace != "mine" || w.Count != 2 {
 		t.Errorf("job: %+v", w)
@@ -82,7 +91,7 @@ func TestReadSaysWhatIsWrong(t *testing.T) {
 			}
 		})
 	}
-	if none, err := Read(nil, nil, "default"); err != nil || len(none) != 0 {
+	if none, err := Read(nil, nil, "default"); err != nil || len(none.Workloads) != 0 {
 		t.Errorf("nothing to read: %v, %v", none, err)
 	}
 	if _, err := Read([]string{"no-such-file.yaml"}, nil, "default"); err == nil || !strings.Contains(err.Error(), "no-such-file.yaml") {
@@ -93,11 +102,11 @@ func TestReadSaysWhatIsWrong(t *testing.T) {
 func FuzzRead(f *testing.F) {
 	f.Add(application)
 	f.Fuzz(func(t *testing.T, text string) {
-		workloads, err := Read([]string{"-"}, strings.NewReader(text), "default")
+		app, err := Read([]string{"-"}, strings.NewReader(text), "default")
 		if err != nil {
 			return
 		}
-		for _, w := range workloads {
+		for _, w := range app.Workloads {
 			if w.Pod == nil {
 				t.Errorf("%s %s has no pod", w.Kind, w.Name)
 			}

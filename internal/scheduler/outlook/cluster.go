@@ -16,6 +16,7 @@ import (
 	"github.com/sinawi/sinawi/internal/scheduler/devices"
 	"github.com/sinawi/sinawi/internal/scheduler/engine"
 	"github.com/sinawi/sinawi/internal/scheduler/fair"
+	"github.com/sinawi/sinawi/internal/scheduler/kin"
 	"github.com/sinawi/sinawi/internal/scheduler/storage"
 )
 
@@ -24,6 +25,7 @@ type Cluster struct {
 	engine  *engine.Engine
 	storage *storage.World
 	devices *devices.World
+	kin     *kin.World
 	profile *engine.Profile            // of pods whose scheduler is not known
 	known   map[string]*engine.Profile // by spec.schedulerName
 
@@ -36,11 +38,11 @@ type Cluster struct {
 	takes      map[string]labels.Selector // by queue, the namespaces that it takes, unless all
 }
 
-// New makes a picture of objects: nodes, pods, namespaces, disruption budgets, and
-// whatever volumes and devices are made of. What placement does not look at is left out.
+// New makes a picture of objects: nodes, pods, namespaces, disruption budgets, services,
+// owners of pods, and whatever volumes and devices are made of. What placement does not look at is left out.
 func New(objects []client.Object) *Cluster {
 	c := &Cluster{
-		storage: storage.New(), devices: devices.New(),
+		storage: storage.New(), devices: devices.New(), kin: kin.New(),
 		profile: engine.DefaultProfile(), known: map[string]*engine.Profile{},
 		nodes: map[string]*corev1.Node{}, pods: map[types.UID]*corev1.Pod{}, namespaces: map[string]map[string]string{},
 		groups: map[types.NamespacedName]*schedulingv1beta1.PodGroup{}, book: fair.NewBook(), takes: map[string]labels.Selector{},
@@ -69,7 +71,9 @@ func New(objects []client.Object) *Cluster {
 				Quota: fair.AmountsOf(o.Spec.Quota), Limit: fair.AmountsOf(o.Spec.Limit),
 			})
 		default:
-			_ = c.storage.Set(obj, false) || c.devices.Set(obj, false)
+			if !c.storage.Set(obj, false) && !c.devices.Set(obj, false) {
+				c.kin.Set(obj, false)
+			}
 		}
 	}
 	for _, pod := range pods {
@@ -131,6 +135,9 @@ func (c *Cluster) profileOf(pod *corev1.Pod) *engine.Profile {
 func (c *Cluster) ask(pod *corev1.Pod) question {
 	profile := c.profileOf(pod)
 	q := question{Ask: engine.Ask{Pod: pod, Profile: profile}}
+	if len(pod.Spec.TopologySpreadConstraints) == 0 && len(profile.DefaultSpread) > 0 {
+		q.Spread = c.kin.Of(pod)
+	}
 	if !profile.Off[engine.RuleNodeAffinity] && engine.NamesNoNode(pod) {
 		q.problem, q.rule = engine.NamesConflict, engine.RuleNodeAffinity
 		return q

@@ -1,6 +1,7 @@
 package outlook
 
 import (
+	"maps"
 	"slices"
 	"testing"
 
@@ -137,6 +138,36 @@ func TestPlan(t *testing.T) {
 	}
 	if job := got[2]; job.Waiting != 2 || job.Refused == "" {
 		t.Errorf("job: %+v", job)
+	}
+}
+
+// Pods that say nothing of how to spread them are spread by their owner and services,
+// though one node has the most room by far.
+func TestPlanSpreadsByDefault(t *testing.T) {
+	web := map[string]string{"app": "web"}
+	for _, tc := range []struct {
+		name     string
+		services []*corev1.Service
+		selector *metav1.LabelSelector
+		pod      *corev1.Pod
+		want     map[string]int
+	}{
+		{"nothing to spread by", nil, nil, pod("web", "100m"), map[string]int{"big": 4}},
+		{"owner", nil, &metav1.LabelSelector{MatchLabels: web}, pod("web", "100m"), map[string]int{"big": 2, "small": 2}},
+		{"service", []*corev1.Service{{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}, Spec: corev1.ServiceSpec{Selector: web}}}, nil,
+			pod("web", "100m"), map[string]int{"big": 2, "small": 2}},
+		{"its own constraint", nil, &metav1.LabelSelector{MatchLabels: web}, pod("web", "100m", func(p *corev1.Pod) {
+			p.Spec.TopologySpreadConstraints = []corev1.TopologySpreadConstraint{{MaxSkew: 1, TopologyKey: "rack", WhenUnsatisfiable: corev1.ScheduleAnyway}}
+		}), map[string]int{"big": 4}},
+	} {
+		c := New([]client.Object{node("big", "64", func(n *corev1.Node) {
+			n.Status.Allocatable[corev1.ResourceMemory] = resource.MustParse("256Gi")
+		}), node("small", "2")})
+		c.Serve(tc.services...)
+		got := c.Plan([]Workload{{Kind: "Deployment", Namespace: "shop", Name: "web", Count: 4, Selector: tc.selector, Pod: tc.pod}})[0].On
+		if !maps.Equal(got, tc.want) {
+			t.Errorf("%s: pods are on %v, want %v", tc.name, got, tc.want)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -20,6 +21,8 @@ type Workload struct {
 	Name      string
 	// Pod is what each of its pods is like, as the API would store it.
 	Pod *corev1.Pod
+	// Selector is by which its pods belong together, where that counts for spreading them.
+	Selector *metav1.LabelSelector
 	// Count is how many it asks for; PerNode asks for one on each node that it may
 	// run on.
 	Count   int
@@ -42,6 +45,13 @@ type Placement struct {
 	Waiting int     `json:"waiting"`
 	Why     *Answer `json:"why,omitempty"`
 	Refused string  `json:"refused,omitempty"`
+}
+
+// Serve makes services be there, those of an application that is planned.
+func (c *Cluster) Serve(services ...*corev1.Service) {
+	for _, s := range services {
+		c.kin.Set(s, false)
+	}
 }
 
 // Plan places the pods of workloads as the scheduler would: the more important first,
@@ -79,6 +89,11 @@ func (c *Cluster) planOne(w Workload) Placement {
 		out.Waiting = w.Count
 		return out
 	}
+	if w.Selector != nil {
+		// Where there is more between it and its pods, as for a Deployment, that has
+		// the same pods.
+		c.kin.Set(&appsv1.ReplicaSet{ObjectMeta: metav1.ObjectMeta{UID: w.uid()}, Spec: appsv1.ReplicaSetSpec{Selector: w.Selector}}, false)
+	}
 	pods := c.copies(w)
 	out.Count = len(pods)
 	for _, pod := range pods {
@@ -95,6 +110,11 @@ func (c *Cluster) planOne(w Workload) Placement {
 	return out
 }
 
+// uid is what a workload is known by that may not exist yet.
+func (w *Workload) uid() types.UID {
+	return types.UID(fmt.Sprintf("plan/%s/%s/%s", w.Kind, w.Namespace, w.Name))
+}
+
 // copies are a workload's pods. Those of a DaemonSet are each for one node; nodes that
 // it is not for have none.
 func (c *Cluster) copies(w Workload) []*corev1.Pod {
@@ -104,7 +124,7 @@ func (c *Cluster) copies(w Workload) []*corev1.Pod {
 		pod.UID = types.UID(fmt.Sprintf("plan/%s/%s/%s", w.Kind, w.Namespace, name))
 		isController := true
 		if w.Kind != "Pod" {
-			pod.OwnerReferences = []metav1.OwnerReference{{Kind: w.Kind, Name: w.Name, UID: types.UID("plan/" + w.Kind + "/" + w.Name), Controller: &isController}}
+			pod.OwnerReferences = []metav1.OwnerReference{{Kind: w.Kind, Name: w.Name, UID: w.uid(), Controller: &isController}}
 		}
 		return pod
 	}
