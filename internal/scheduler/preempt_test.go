@@ -266,3 +266,41 @@ func TestSkipsWhatIsDeleted(t *testing.T) {
 		t.Errorf("event: %q", note)
 	}
 }
+
+// What a pod waits for on a node that will not take it any more is of no use to it: it
+// takes a place elsewhere, while its victims are still about to end.
+func TestPreemptsElsewhereWhenItsNodeIsOfNoUse(t *testing.T) {
+	for name, lose := range map[string]func(r *rig, node *corev1.Node){
+		"cordoned": func(r *rig, node *corev1.Node) {
+			node.Spec.Unschedulable = true
+			if _, err := r.CoreV1().Nodes().Update(r.ctx, node, metav1.UpdateOptions{}); err != nil {
+				r.Fatal(err)
+			}
+		},
+		"gone": func(r *rig, node *corev1.Node) {
+			if err := r.CoreV1().Nodes().Delete(r.ctx, node.Name, metav1.DeleteOptions{}); err != nil {
+				r.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := start(t)
+			r.addPriority("low", 1, corev1.PreemptLowerPriority)
+			r.addPriority("middle", 10, corev1.PreemptLowerPriority)
+			r.addPriority("high", 100, corev1.PreemptLowerPriority)
+			first := r.addNode("n1", "2")
+			r.addPod("least", "2", withPriority("low"))
+			r.awaitNode("least", "n1")
+			r.addNode("n2", "2")
+			r.addPod("more", "2", withPriority("middle"))
+			r.awaitNode("more", "n2")
+			r.addPod("most", "2", withPriority("high"))
+			r.await("most", "nominated", func(p *corev1.Pod) bool { return p.Status.NominatedNodeName == "n1" })
+			r.await("least", "evicted", func(p *corev1.Pod) bool { return p.DeletionTimestamp != nil })
+			lose(r, first)
+			r.await("most", "nominated elsewhere", func(p *corev1.Pod) bool { return p.Status.NominatedNodeName == "n2" })
+			r.leave("more")
+			r.awaitNode("most", "n2")
+		})
+	}
+}

@@ -150,11 +150,16 @@ func (s *Scheduler) read(letters []mailbox.Change, now time.Time) {
 
 // readNode returns what is new about a node.
 func (s *Scheduler) readNode(obj *corev1.Node, deleted bool) engine.NodeChange {
+	change := engine.NodeIsNew
 	if deleted {
 		s.engine.RemoveNode(obj.Name)
-		return engine.NodeIsNew
+	} else {
+		change = s.engine.SetNode(obj)
 	}
-	return s.engine.SetNode(obj)
+	if change&(engine.NodeIsNew|engine.NodeTaints|engine.NodeLabels) != 0 {
+		s.seekAnew(obj.Name)
+	}
+	return change
 }
 
 func (s *Scheduler) readOne(l mailbox.Change, now time.Time) backlog.Cause {

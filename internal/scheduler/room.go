@@ -48,12 +48,11 @@ func (s *Scheduler) bringBack(all []away) {
 // more than their quota, or else pods of lower priority. It returns why not.
 func (s *Scheduler) makeRoom(u *batch.Unit, t *trial, v fair.Verdict) string {
 	by := t.pods[0]
-	for _, w := range t.pods {
-		if w.Evicting > 0 || s.victimsLeave(w.Pod) {
-			return "not eligible due to terminating pods that make room."
-		}
+	if s.roomComes(t) {
+		return "not eligible due to terminating pods that make room."
 	}
 	for _, w := range t.pods {
+		s.forsake(w)
 		w.Nominated = ""
 		s.engine.RemoveNomination(w.Pod.UID)
 	}
@@ -77,6 +76,23 @@ func (s *Scheduler) makeRoom(u *batch.Unit, t *trial, v fair.Verdict) string {
 	}
 	s.evictFor(u, t, victims, nodes, by.Pod.Spec.SchedulerName+": preempting to accommodate a higher priority pod")
 	return ""
+}
+
+// roomComes reports whether pods are about to end that a unit took the place of, and
+// their going is of use to all of it.
+func (s *Scheduler) roomComes(t *trial) bool {
+	comes := false
+	for i, w := range t.pods {
+		comes = comes || s.madeRoom(w)
+		ask, asked := t.asks[i]
+		if !asked {
+			ask = engine.Ask{Pod: w.Pod, Profile: s.profileOf(w.Pod).Profile}
+		}
+		if node := roomOf(w); node != "" && s.engine.Hopeless(ask, node) {
+			return false
+		}
+	}
+	return comes
 }
 
 // fits tries the pods that a unit needs at once and takes them back. It returns

@@ -112,11 +112,18 @@ func (q *Queue) Hold(pod *corev1.Pod, now time.Time) (w *Waiting, fresh bool) {
 	}
 	old := w.Pod
 	w.Pod = pod
-	if w.parked && asksOtherwise(old, pod) {
+	if asksOtherwise(old, pod) {
+		q.Again(w)
+	}
+	return w, false
+}
+
+// Again lets a pod try that is parked, for a reason of its own.
+func (q *Queue) Again(w *Waiting) {
+	if w.parked {
 		q.leaveLot(w)
 		q.unpark(w)
 	}
-	return w, false
 }
 
 // asksOtherwise reports whether a pod may fit for what changed about itself.

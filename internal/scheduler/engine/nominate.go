@@ -58,6 +58,16 @@ func (e *Engine) NominatedTo(nodeName string, priority int32) []*corev1.Pod {
 	return out
 }
 
+// Hopeless reports whether no pod that leaves a node would let a pod fit there, one
+// that is gone included.
+func (e *Engine) Hopeless(ask Ask, nodeName string) bool {
+	slot, ok := e.byName[nodeName]
+	if !ok || e.slots[slot].object == nil {
+		return true
+	}
+	return anyFinal(e.refusals(e.class(ask), ask, e.slots[slot], false))
+}
+
 // mustYield reports whether any pod that the asking one has to leave room for is
 // nominated anywhere.
 func (e *Engine) mustYield(priority int32, ask Ask) bool {
