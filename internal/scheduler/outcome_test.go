@@ -68,6 +68,15 @@ func (r *rig) refuseBindings() (end func()) {
 	}
 }
 
+// awaitTold waits until a pod is told something, and returns its condition.
+func (r *rig) awaitTold(name, part string) *corev1.PodCondition {
+	r.Helper()
+	return scheduled(r.await(name, "told "+part, func(p *corev1.Pod) bool {
+		c := scheduled(p)
+		return c != nil && c.Status == corev1.ConditionFalse && strings.Contains(c.Message, part)
+	}))
+}
+
 // What a pod was given, its CPU and a claim that one pod may use at a time, goes to
 // another when the API refuses to bind it, and it gets its turn again.
 func TestARefusedBindingGivesItsPlaceBack(t *testing.T) {
@@ -100,9 +109,16 @@ func TestARefusedBindingGivesItsPlaceBack(t *testing.T) {
 			t.Fatalf("no binding was refused: %+v", all)
 		}
 	}
+	const refused = `running Bind plugin "DefaultBinder": pods "refused" is forbidden: `
+	if c := r.awaitTold("refused", refused); c.Reason != corev1.PodReasonSchedulerError {
+		t.Errorf("reason: %s", c.Reason)
+	}
+	if note := r.awaitEvent("refused", "FailedScheduling"); !strings.HasPrefix(note, refused) {
+		t.Errorf("event: %q", note)
+	}
 	r.addPod("other", "1", uses("data"))
 	r.awaitNode("other", "n1")
-	r.awaitUnschedulable("refused", "Insufficient cpu")
+	r.awaitTold("refused", "Insufficient cpu")
 	permit()
 	r.remove("other")
 	r.awaitNode("refused", "n1")
@@ -120,7 +136,7 @@ func TestARefusedMemberOfAGangIsTriedAgain(t *testing.T) {
 	r.awaitNode("bound", "n1")
 	r.addPod("other", "1", nil)
 	r.awaitNode("other", "n1")
-	r.awaitUnschedulable("refused", "Insufficient cpu")
+	r.awaitTold("refused", "Insufficient cpu")
 	permit()
 	r.remove("other")
 	r.awaitNode("refused", "n1")

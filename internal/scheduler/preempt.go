@@ -37,7 +37,10 @@ func (s *Scheduler) preempt(w *backlog.Waiting, ask engine.Ask) (string, *string
 	nowhere := ""
 	if found == nil {
 		w.Nominated = ""
-		s.engine.RemoveNomination(w.Pod.UID)
+		s.leaveRoom(w)
+		if why.MayPreempt() {
+			s.queue.Hope(w)
+		}
 		return why.Message(), &nowhere
 	}
 	s.measured.victims.Observe(float64(len(found.Victims)))
@@ -48,6 +51,9 @@ func (s *Scheduler) preempt(w *backlog.Waiting, ask engine.Ask) (string, *string
 			s.tell.unschedulable(other.Pod, other.Told, &nowhere)
 			s.queue.Again(other) // it may find room elsewhere
 		}
+	}
+	if w.Nominated != found.Node {
+		s.leaveRoom(w)
 	}
 	w.Nominated = found.Node
 	s.engine.Nominate(w.Pod, found.Node)
@@ -62,6 +68,16 @@ const (
 	notEligible = "not eligible due to a terminating pod on the nominated node."
 	notByPolicy = "not eligible due to preemptionPolicy=Never."
 )
+
+// roomIsFree is a letter that says that a pod has no use for its room any more.
+type roomIsFree struct{}
+
+// leaveRoom gives up the room that a pod waits for, for others to have it.
+func (s *Scheduler) leaveRoom(w *backlog.Waiting) {
+	if s.engine.RemoveNomination(w.Pod.UID) {
+		s.mail.Put(mailbox.Change{Object: roomIsFree{}})
+	}
+}
 
 // victimsLeave reports whether a pod waits for pods to end that were evicted for
 // it, by this scheduler before it was restarted too.
@@ -157,6 +173,10 @@ func (s *Scheduler) evictionOver(victim types.UID) bool {
 	}
 	delete(s.evicting, victim)
 	w.Evicting--
+	if w.Evicting == 0 {
+		// It is the pod's turn, also where others took the room or have the first try.
+		s.queue.Again(w)
+	}
 	return true
 }
 

@@ -304,3 +304,47 @@ func TestPreemptsElsewhereWhenItsNodeIsOfNoUse(t *testing.T) {
 		})
 	}
 }
+
+// A pod that could take no place tries again when somebody has gone: with what that
+// left, the place of another may do.
+func TestPreemptsOnceAnotherHasGone(t *testing.T) {
+	r := start(t)
+	r.addPriority("low", 1, corev1.PreemptLowerPriority)
+	r.addPriority("middle", 10, corev1.PreemptLowerPriority)
+	r.addPriority("high", 100, corev1.PreemptLowerPriority)
+	r.addNode("n1", "4")
+	r.addPod("least", "1", withPriority("low"))
+	r.awaitNode("least", "n1")
+	r.addPod("most", "3", withPriority("high"))
+	r.awaitNode("most", "n1")
+	r.addPod("asks", "4", withPriority("middle"))
+	r.awaitUnschedulable("asks", "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 Insufficient cpu.")
+	if err := r.CoreV1().Pods("default").Delete(r.ctx, "most", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	r.leave("most")
+	r.await("least", "evicted", func(p *corev1.Pod) bool { return p.DeletionTimestamp != nil })
+	r.leave("least")
+	r.awaitNode("asks", "n1")
+}
+
+// Room that is not waited for any more is free for others.
+func TestRoomThatIsGivenUpIsFree(t *testing.T) {
+	r := start(t)
+	r.addPriority("low", 1, corev1.PreemptLowerPriority)
+	r.addPriority("middle", 10, corev1.PreemptLowerPriority)
+	r.addPriority("high", 100, corev1.PreemptLowerPriority)
+	r.addNode("n1", "2")
+	r.addPod("least", "2", withPriority("low"))
+	r.awaitNode("least", "n1")
+	r.addPod("most", "2", withPriority("high"))
+	r.await("most", "nominated", func(p *corev1.Pod) bool { return p.Status.NominatedNodeName == "n1" })
+	r.await("least", "evicted", func(p *corev1.Pod) bool { return p.DeletionTimestamp != nil })
+	r.addPod("asks", "1", withPriority("low"))
+	r.awaitUnschedulable("asks", "0/1 nodes are available: 1 Insufficient cpu.")
+	// Another node takes the one that waits, and the room on the first is left.
+	r.addNode("n2", "2")
+	r.awaitNode("most", "n2")
+	r.leave("least")
+	r.awaitNode("asks", "n1")
+}

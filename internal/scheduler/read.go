@@ -178,6 +178,8 @@ func (s *Scheduler) readOne(l mailbox.Change, now time.Time) backlog.Cause {
 		return s.readQueue(obj, l.Deleted)
 	case prepared:
 		return when(s.readPrepared(obj, now), backlog.CausePod)
+	case roomIsFree:
+		return backlog.CausePod
 	case evicted:
 		return when(s.readEvicted(obj), backlog.CausePod)
 	case *corev1.Namespace:

@@ -49,12 +49,13 @@ func (s *Scheduler) bringBack(all []away) {
 func (s *Scheduler) makeRoom(u *batch.Unit, t *trial, v fair.Verdict) string {
 	by := t.pods[0]
 	if s.roomComes(t) {
+		u.Alone = true // to see what others left of it
 		return "not eligible due to terminating pods that make room."
 	}
 	for _, w := range t.pods {
 		s.forsake(w)
 		w.Nominated = ""
-		s.engine.RemoveNomination(w.Pod.UID)
+		s.leaveRoom(w)
 	}
 	s.batch.GiveUpRoom(u)
 	if v.Standing != fair.Within && v.Standing != fair.Lent {
@@ -166,8 +167,9 @@ func (s *Scheduler) preemptForAll(u *batch.Unit, t *trial) ([]*corev1.Pod, map[t
 	var all []away
 	budgets := s.budgets.list()
 	nodes := s.fits(u, t, func(_ int, ask engine.Ask) bool {
-		found, _ := s.engine.Preempt(ask, budgets)
+		found, why := s.engine.Preempt(ask, budgets)
 		if found == nil {
+			u.Alone = u.Alone || why.MayPreempt() // whoever goes may help
 			return false
 		}
 		its := s.batch.Whole(found.Victims, corev1helper.PodPriority(ask.Pod))

@@ -221,6 +221,10 @@ func (s *Scheduler) schedule(ctx context.Context, w *backlog.Waiting) error {
 		s.queue.Retry(w.Pod.UID, began)
 		return nil
 	}
+	if room := roomOf(w); room != "" && room != node {
+		s.leaveRoom(w)
+	}
+	w.Nominated = ""
 	s.engine.SetPod(w.Pod, node)
 	s.storage.SetPod(w.Pod)
 	s.queue.Fitted(w, s.engine.Feasible)

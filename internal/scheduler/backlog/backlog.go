@@ -41,6 +41,7 @@ type Waiting struct {
 	Evicting  int    // its victims that are not gone
 	Leaving   int    // those of its victims that were told to go
 
+	hopes    bool      // for the place of another, once somebody has gone
 	failures int       // that lengthen its pause
 	until    time.Time // end of its pause
 	tried    time.Time // when it was put aside last
@@ -59,6 +60,7 @@ type lot struct {
 	key    engine.Key
 	pods   byTurn
 	trying *Waiting
+	hopes  bool // some of them do
 
 	helps    engine.NodeChange // what may let the class fit where others make room for it
 	tried    time.Time         // when one of them found no place last
@@ -73,6 +75,7 @@ type Queue struct {
 	backoff byUntil
 	lots    map[engine.Key]*lot
 	stale   map[*lot]bool          // lots whose pods try once more, one after the other: nodes have changed
+	freed   map[*lot]bool          // lots of which those try that hope, one after the other: somebody has gone
 	apart   map[types.UID]*Waiting // parked for reasons that are a pod's alone
 	gated   map[types.UID]bool
 	next    uint64
@@ -84,7 +87,7 @@ type Queue struct {
 // New returns an empty queue. Pauses grow from the first to the second.
 func New(initialPause, maxPause time.Duration) *Queue {
 	return &Queue{
-		pods: map[types.UID]*Waiting{}, lots: map[engine.Key]*lot{}, stale: map[*lot]bool{}, apart: map[types.UID]*Waiting{}, gated: map[types.UID]bool{},
+		pods: map[types.UID]*Waiting{}, lots: map[engine.Key]*lot{}, stale: map[*lot]bool{}, freed: map[*lot]bool{}, apart: map[types.UID]*Waiting{}, gated: map[types.UID]bool{},
 		initialPause: initialPause, maxPause: maxPause,
 	}
 }
@@ -187,27 +190,57 @@ func (q *Queue) Park(w *Waiting, key engine.Key, helps engine.NodeChange, now ti
 }
 
 // Follow lets the pod try that is next to one which has tried because nodes have
-// changed, and is parked again.
+// changed or somebody has gone, and is parked again.
 func (q *Queue) Follow(w *Waiting) {
 	l := w.lot
-	if !w.parked || l == nil || !q.stale[l] || l.trying != nil {
+	switch {
+	case !w.parked || l == nil || l.trying != nil:
+	case q.stale[l]:
+		q.follow(l, w)
+	case q.freed[l]:
+		q.hopeful(l)
+	}
+}
+
+// Hope notes of a parked pod that found no place to take that it may find one once
+// somebody has gone.
+func (q *Queue) Hope(w *Waiting) {
+	if l := w.lot; w.parked && l != nil {
+		w.hopes, l.hopes = true, true
+		delete(q.freed, l) // others find no more
+	}
+}
+
+// hopeful lets the first pod of a lot try that hopes.
+func (q *Queue) hopeful(l *lot) {
+	w := l.first(func(w *Waiting) bool { return w.hopes })
+	if w == nil {
+		l.hopes = false
+		delete(q.freed, l)
 		return
 	}
-	q.follow(l, w)
+	heap.Remove(&l.pods, w.index)
+	q.try(l, w)
 }
 
 func (q *Queue) follow(l *lot, w *Waiting) {
-	next := -1
-	for i := range l.pods {
-		if less(w, l.pods[i]) && (next < 0 || less(l.pods[i], l.pods[next])) {
-			next = i
-		}
-	}
-	if next < 0 {
+	next := l.first(func(other *Waiting) bool { return less(w, other) })
+	if next == nil {
 		delete(q.stale, l)
 		return
 	}
-	q.try(l, heap.Remove(&l.pods, next).(*Waiting))
+	heap.Remove(&l.pods, next.index)
+	q.try(l, next)
+}
+
+// first is the first pod of a lot that is as wanted, or nil.
+func (l *lot) first(wanted func(*Waiting) bool) (out *Waiting) {
+	for _, w := range l.pods {
+		if wanted(w) && (out == nil || less(w, out)) {
+			out = w
+		}
+	}
+	return out
 }
 
 // Settle returns the pods that are parked with one, if it has tried because nodes
@@ -245,6 +278,7 @@ func (q *Queue) dropLot(l *lot) {
 	if len(l.pods) == 0 && l.trying == nil {
 		delete(q.lots, l.key)
 		delete(q.stale, l)
+		delete(q.freed, l)
 	}
 }
 
@@ -267,12 +301,15 @@ func (q *Queue) unpark(w *Waiting) {
 }
 
 // Wake lets pods try again that what happened may have helped: one of each class
-// that has become feasible or whose nodes have changed, and those that wait for just
-// that; but for the first after their pause.
+// that has become feasible or whose nodes have changed, one that hopes where a pod has
+// gone, and those that wait for just that; but for the first after their pause.
 func (q *Queue) Wake(what Cause, nodes engine.NodeChange, feasible func(engine.Key) bool, now time.Time) {
 	for key, l := range q.lots {
 		if l.helps&nodes != 0 {
 			q.stale[l] = true
+		}
+		if l.hopes && what&CausePod != 0 {
+			q.freed[l] = true
 		}
 		if l.trying == nil && feasible(key) {
 			q.lead(l)
@@ -322,7 +359,7 @@ func (q *Queue) lead(l *lot) {
 }
 
 func (q *Queue) try(l *lot, w *Waiting) {
-	w.parked = false
+	w.parked, w.hopes = false, false
 	l.trying = w
 	heap.Push(&q.active, w)
 }
@@ -339,6 +376,8 @@ func (q *Queue) Fitted(w *Waiting, feasible func(engine.Key) bool) {
 		q.lead(l)
 	case q.stale[l]:
 		q.follow(l, w)
+	case q.freed[l]:
+		q.hopeful(l)
 	}
 }
 
@@ -391,15 +430,25 @@ func sooner(all ...time.Duration) (out time.Duration) {
 
 func (q *Queue) dueLots(now time.Time) (left time.Duration) {
 	for l := range q.stale {
-		switch {
-		case l.trying != nil:
-		case l.until.After(now):
-			left = sooner(left, l.until.Sub(now))
-		default:
+		if l.trying == nil && l.rested(now, &left) {
 			q.lead(l)
 		}
 	}
+	for l := range q.freed {
+		if l.trying == nil && l.rested(now, &left) {
+			q.hopeful(l)
+		}
+	}
 	return left
+}
+
+// rested reports whether the pause of a lot is over, or else counts what is left of it.
+func (l *lot) rested(now time.Time, left *time.Duration) bool {
+	if rest := l.until.Sub(now); rest > 0 {
+		*left = sooner(*left, rest)
+		return false
+	}
+	return true
 }
 
 const (

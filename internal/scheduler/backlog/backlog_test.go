@@ -161,3 +161,45 @@ func TestRenews(t *testing.T) {
 		t.Errorf("%v try, %+v", got, q.Counts())
 	}
 }
+
+// Of pods that found no place to take those try that hope, once somebody has gone: one
+// after the other for as long as each finds something.
+func TestHopesWhenSomebodyHasGone(t *testing.T) {
+	q, now := New(time.Second, 10*time.Second), time.Unix(0, 0)
+	no := func(engine.Key) bool { return false }
+	key := engine.Key{1}
+	park := func(w *Waiting, hopes bool) {
+		q.Park(w, key, engine.NodeLabels, now)
+		if hopes {
+			q.Hope(w)
+		}
+	}
+	for i, hopes := range []bool{false, true, true, true} {
+		park(queued(q, fmt.Sprintf("p%d", i), now), hopes)
+	}
+	if q.Due(now.Add(time.Minute)); q.Counts().Active != 0 {
+		t.Fatal("tries though nobody has gone")
+	}
+	q.Wake(CausePod, 0, no, now)
+	if left := q.Due(now); left != time.Second || q.Counts().Active != 0 {
+		t.Fatalf("tries before its pause is over, %v left", left)
+	}
+	now = now.Add(time.Second)
+	q.Due(now)
+	for _, name := range []string{"p1", "p2"} {
+		w := q.Pop()
+		if w == nil || w.Pod.Name != name || q.Pop() != nil {
+			t.Fatalf("not %s alone", name)
+		}
+		park(w, name == "p2")
+		q.Follow(w)
+	}
+	if q.Due(now.Add(time.Minute)); q.Counts().Active != 0 {
+		t.Error("the next tries though the last found nothing")
+	}
+	q.Wake(CausePod, 0, no, now)
+	q.Due(now.Add(time.Minute))
+	if w := q.Pop(); w == nil || w.Pod.Name != "p2" {
+		t.Error("who still hopes does not try again")
+	}
+}

@@ -55,6 +55,14 @@ func (x Explanation) Rules() []Rule {
 	return out
 }
 
+// MayPreempt reports, of what Preempt says, whether pods that matter less would make
+// room on some node if others went as well.
+func (x Explanation) MayPreempt() bool {
+	return slices.ContainsFunc(x.Nodes, func(n NodeReasons) bool {
+		return n.Refusals[0].Rule != RulePreemption && !anyFinal(n.Refusals)
+	})
+}
+
 // Message is the explanation in kube-scheduler's one line: how many nodes
 // refuse for which reason.
 func (x Explanation) Message() string {
