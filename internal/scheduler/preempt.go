@@ -34,19 +34,18 @@ func (s *Scheduler) preempt(w *backlog.Waiting, ask engine.Ask) (string, *string
 	s.forsake(w)
 	s.measured.preemptions.Inc()
 	found, why := s.engine.Preempt(ask, s.budgets.list())
-	nowhere := ""
 	if found == nil {
-		w.Nominated = ""
-		s.leaveRoom(w)
+		nowhere := s.nowhere(w)
 		if why.MayPreempt() {
 			s.queue.Hope(w)
 		}
-		return why.Message(), &nowhere
+		return why.Message(), nowhere
 	}
 	s.measured.victims.Observe(float64(len(found.Victims)))
 	for _, lesser := range s.engine.NominatedTo(found.Node, corev1helper.PodPriority(w.Pod)) {
 		s.engine.RemoveNomination(lesser.UID)
 		if other := s.queue.Of(lesser.UID); other != nil {
+			nowhere := ""
 			other.Nominated = ""
 			s.tell.unschedulable(other.Pod, other.Told, &nowhere)
 			s.queue.Again(other) // it may find room elsewhere
@@ -71,6 +70,14 @@ const (
 
 // roomIsFree is a letter that says that a pod has no use for its room any more.
 type roomIsFree struct{}
+
+// nowhere ends that a pod waits for room, and returns where it may go soon then.
+func (s *Scheduler) nowhere(w *backlog.Waiting) *string {
+	s.forsake(w)
+	w.Nominated = ""
+	s.leaveRoom(w)
+	return new(string)
+}
 
 // leaveRoom gives up the room that a pod waits for, for others to have it.
 func (s *Scheduler) leaveRoom(w *backlog.Waiting) {

@@ -348,3 +348,20 @@ func TestRoomThatIsGivenUpIsFree(t *testing.T) {
 	r.leave("least")
 	r.awaitNode("asks", "n1")
 }
+
+// Where no node is left, no room is waited for.
+func TestNominationEndsWithTheLastNode(t *testing.T) {
+	r := start(t)
+	r.addPriority("low", 1, corev1.PreemptLowerPriority)
+	r.addPriority("high", 100, corev1.PreemptLowerPriority)
+	r.addNode("n1", "2")
+	r.addPod("least", "2", withPriority("low"))
+	r.awaitNode("least", "n1")
+	r.addPod("most", "2", withPriority("high"))
+	r.await("most", "nominated", func(p *corev1.Pod) bool { return p.Status.NominatedNodeName == "n1" })
+	if err := r.CoreV1().Nodes().Delete(r.ctx, "n1", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	r.awaitWords("most", "no nodes available to schedule pods")
+	r.await("most", "nominated nowhere", func(p *corev1.Pod) bool { return p.Status.NominatedNodeName == "" })
+}

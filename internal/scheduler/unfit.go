@@ -53,7 +53,7 @@ func (s *Scheduler) unfit(w *backlog.Waiting, ask engine.Ask, profile *config.Pr
 	freed := s.giveBack(p, x)
 	message += freed
 	if profile.NoPreemption || s.engine.Nodes() == 0 {
-		s.say(w, message, x, nil)
+		s.say(w, message, x, s.nowhere(w))
 		s.sayAlike(w, message, x, func(*backlog.Waiting) string { return "" })
 		return
 	}
