@@ -65,8 +65,7 @@ func pods() Resource {
 	r := coreRow[corev1.Pod, corev1.PodList]("Pod", "pods", "po")
 	r.Categories = []string{"all"}
 	table(&r, columns.Pod(), columns.PodCells)
-	r.SelectableFields = selectable(podFields)
-	r.UnsaidFields = unsaidPodFields()
+	selectPods(&r)
 	r.IndexedField = "spec.nodeName" // every node watches its own
 	r.IndexedValue = func(obj runtime.Object) string { return obj.(*corev1.Pod).Spec.NodeName }
 	r.ReturnsDeleted = true
@@ -74,46 +73,51 @@ func pods() Resource {
 	return r
 }
 
-// unsaidPodFields are what most pods have in the fields that they are selected by.
-// The watch cache keeps a set of fields for each pod and for each change that it
-// remembers, and a map of up to eight keys takes a third of what a larger one does.
-func unsaidPodFields() map[string]string {
-	return map[string]string{
-		"spec.nodeName":            "",
-		"spec.restartPolicy":       string(corev1.RestartPolicyAlways),
-		"spec.schedulerName":       corev1.DefaultSchedulerName,
-		"spec.hostNetwork":         "false",
-		"status.podIP":             "",
-		"status.podIPs":            "",
-		"status.nominatedNodeName": "",
+// podField is a field that pods are selected by.
+type podField struct {
+	name   string
+	unsaid string // what most pods have there
+	of     func(*corev1.Pod) string
+}
+
+func podFields() []podField {
+	ip := func(p *corev1.Pod) string {
+		if len(p.Status.PodIPs) == 0 {
+			return ""
+		}
+		return p.Status.PodIPs[0].IP
+	}
+	return []podField{
+		{"spec.nodeName", "", func(p *corev1.Pod) string { return p.Spec.NodeName }},
+		{"spec.restartPolicy", string(corev1.RestartPolicyAlways), func(p *corev1.Pod) string { return string(p.Spec.RestartPolicy) }},
+		{"spec.schedulerName", corev1.DefaultSchedulerName, func(p *corev1.Pod) string { return p.Spec.SchedulerName }},
+		{"spec.serviceAccountName", "", func(p *corev1.Pod) string { return p.Spec.ServiceAccountName }},
+		{"spec.hostNetwork", "false", func(p *corev1.Pod) string { return strconv.FormatBool(p.Spec.HostNetwork) }},
+		{"status.phase", "", func(p *corev1.Pod) string { return string(p.Status.Phase) }},
+		{"status.podIP", "", ip},
+		{"status.podIPs", "", ip},
+		{"status.nominatedNodeName", "", func(p *corev1.Pod) string { return p.Status.NominatedNodeName }},
 	}
 }
 
-// podFields are the fields that pods are selected by, all but those that say what
-// most pods say.
-func podFields(p *corev1.Pod) fields.Set {
-	set := make(fields.Set, 8)
-	set["spec.serviceAccountName"] = p.Spec.ServiceAccountName
-	set["status.phase"] = string(p.Status.Phase)
-	if p.Spec.NodeName != "" {
-		set["spec.nodeName"] = p.Spec.NodeName
+// selectPods sets what pods are selected by. The watch cache keeps a set of fields for
+// each pod and for each change that it remembers, and a map of up to eight keys takes
+// a third of what a larger one does: so what most pods say is left out.
+func selectPods(r *Resource) {
+	all := podFields()
+	r.UnsaidFields = make(map[string]string, len(all))
+	for _, f := range all {
+		r.UnsaidFields[f.name] = f.unsaid
 	}
-	if p.Spec.RestartPolicy != corev1.RestartPolicyAlways {
-		set["spec.restartPolicy"] = string(p.Spec.RestartPolicy)
-	}
-	if p.Spec.SchedulerName != corev1.DefaultSchedulerName {
-		set["spec.schedulerName"] = p.Spec.SchedulerName
-	}
-	if p.Spec.HostNetwork {
-		set["spec.hostNetwork"] = "true"
-	}
-	if p.Status.NominatedNodeName != "" {
-		set["status.nominatedNodeName"] = p.Status.NominatedNodeName
-	}
-	if len(p.Status.PodIPs) > 0 {
-		set["status.podIP"], set["status.podIPs"] = p.Status.PodIPs[0].IP, p.Status.PodIPs[0].IP
-	}
-	return set
+	r.SelectableFields = selectable(func(p *corev1.Pod) fields.Set {
+		set := make(fields.Set, 8)
+		for _, f := range all {
+			if value := f.of(p); value != f.unsaid {
+				set[f.name] = value
+			}
+		}
+		return set
+	})
 }
 
 func podTemplates() Resource {
