@@ -177,16 +177,7 @@ func Port(pod *corev1.Pod, port *corev1.ServicePort) (int32, bool) {
 	if port.TargetPort.Type == intstr.Int {
 		return port.TargetPort.IntVal, true
 	}
-	for i := range pod.Spec.Containers {
-		if n, ok := named(pod.Spec.Containers[i].Ports, port); ok {
-			return n, true
-		}
-	}
-	for i := range pod.Spec.InitContainers {
-		c := &pod.Spec.InitContainers[i]
-		if c.RestartPolicy == nil || *c.RestartPolicy != corev1.ContainerRestartPolicyAlways {
-			continue
-		}
+	for c := range workload.LongRunning(pod) {
 		if n, ok := named(c.Ports, port); ok {
 			return n, true
 		}

@@ -3,7 +3,6 @@ package horizontalpodautoscaler
 import (
 	"errors"
 	"fmt"
-	"iter"
 	"maps"
 	"math"
 	"time"
@@ -94,7 +93,7 @@ func requests(pods []*corev1.Pod, container string, name corev1.ResourceName) (m
 func requestsOfContainers(p *corev1.Pod, container string, name corev1.ResourceName) (int64, error) {
 	var sum int64
 	found := container == ""
-	for c := range longRunning(p) {
+	for c := range workload.LongRunning(p) {
 		if container != "" && c.Name != container {
 			continue
 		}
@@ -109,23 +108,6 @@ func requestsOfContainers(p *corev1.Pod, container string, name corev1.ResourceN
 		return 0, fmt.Errorf("container %s not found in Pod %s", container, p.Name)
 	}
 	return sum, nil
-}
-
-// longRunning are the containers that run as long as the pod.
-func longRunning(p *corev1.Pod) iter.Seq[*corev1.Container] {
-	return func(yield func(*corev1.Container) bool) {
-		for i := range p.Spec.Containers {
-			if !yield(&p.Spec.Containers[i]) {
-				return
-			}
-		}
-		for i := range p.Spec.InitContainers {
-			c := &p.Spec.InitContainers[i]
-			if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways && !yield(c) {
-				return
-			}
-		}
-	}
 }
 
 // usage compares what pods use with what they should.

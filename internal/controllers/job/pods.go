@@ -96,7 +96,7 @@ func lastExit(pod *corev1.Pod) time.Time {
 	for i := range pod.Status.InitContainerStatuses {
 		status := &pod.Status.InitContainerStatuses[i]
 		if slices.ContainsFunc(pod.Spec.InitContainers, func(c corev1.Container) bool {
-			return c.Name == status.Name && c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
+			return c.Name == status.Name && workload.Sidecar(&c)
 		}) {
 			states = append(states, *status)
 		}
