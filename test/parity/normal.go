@@ -42,7 +42,7 @@ func normal(body any) any {
 			case assigned(name) && value != "None":
 				out[name] = "assigned"
 			default:
-				out[name] = normal(value)
+				out[normalText(name)] = normal(value) // owners of fields name what they own
 			}
 		}
 		return out

@@ -117,6 +117,8 @@ func TestCompare(t *testing.T) {
 		{"no address", answer{code: 201, body: object{"clusterIP": "None"}}, answer{code: 201, body: object{"clusterIP": "2"}}, []string{".clusterIP"}},
 		{"generated names", answer{code: 201, body: object{"metadata": object{"generateName": "a", "name": "ab"}}},
 			answer{code: 201, body: object{"metadata": object{"generateName": "a", "name": "ac"}}}, nil},
+		{"owners of generated names", answer{code: 200, body: object{`k:{"name":"kube-api-access-bbbbb"}`: object{}}},
+			answer{code: 200, body: object{`k:{"name":"kube-api-access-ccccc"}`: object{}}}, nil},
 		{"order of errors", refused(cause("a", "1"), cause("b", "2")), refused(cause("b", "2"), cause("a", "1")), nil},
 		{"an error more", refused(cause("a", "1")), refused(cause("a", "1"), cause("b", "2")), []string{".details.causes"}},
 		{"printed objects", refused(cause("a", "Invalid value: {Go}: bad")), refused(cause("a", `Invalid value: {"json": 1}: bad`)), nil},

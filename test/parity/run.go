@@ -92,7 +92,7 @@ func (r *run) kind(ctx context.Context, k kind) error {
 		return nil
 	}
 	for i, seed := range seeds {
-		if err := r.changes(ctx, k, r.named(k, seed, fmt.Sprintf("%s-%d", r.namespace, i)), full); err != nil {
+		if err := r.changes(ctx, k, i, r.named(k, seed, fmt.Sprintf("%s-%d", r.namespace, i)), full); err != nil {
 			return err
 		}
 	}
@@ -119,9 +119,10 @@ func (r *run) named(k kind, o object, name string) object {
 	return out
 }
 
-// changes stores o on both servers and compares what they say of changes to it. It
-// is removed in the end. What one of them does not store has been told before.
-func (r *run) changes(ctx context.Context, k kind, o, full object) (err error) {
+// changes stores o, made of the kind's i-th seed, on both servers and compares what they
+// say of changes to it. It is removed in the end. What one of them does not store has been
+// told before.
+func (r *run) changes(ctx context.Context, k kind, i int, o, full object) (err error) {
 	name, _ := o["metadata"].(object)["name"].(string)
 	path := k.path(r.namespace, url.PathEscape(name))
 	var stored []object
@@ -147,7 +148,7 @@ func (r *run) changes(ctx context.Context, k kind, o, full object) (err error) {
 		if operation == "status" && !k.status {
 			continue
 		}
-		v, to := r.random(k, operation+name), path+"?dryRun=All"
+		v, to := r.random(k, fmt.Sprint(operation, i)), path+"?dryRun=All"
 		if operation == "status" {
 			to = path + "/status?dryRun=All"
 		}
