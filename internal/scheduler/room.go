@@ -68,7 +68,7 @@ func (s *Scheduler) makeRoom(u *batch.Unit, t *trial, v fair.Verdict) string {
 			return ""
 		}
 	}
-	if v.Standing == fair.Lent || s.profileOf(by.Pod).NoPreemption || by.Pod.Spec.PreemptionPolicy != nil && *by.Pod.Spec.PreemptionPolicy == corev1.PreemptNever {
+	if v.Standing == fair.Lent || s.profileOf(by.Pod).NoPreemption || polite(by.Pod) {
 		return ""
 	}
 	victims, nodes := s.preemptForAll(u, t)

@@ -243,10 +243,7 @@ type perResource struct {
 func (p perResource) requests(pod *corev1.Pod) (requests []resourcev1.DeviceRequest, mappings []corev1.ContainerExtendedResourceRequest) {
 	inits := len(pod.Spec.InitContainers)
 	containers := slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers)
-	ends := func(i int) bool {
-		always := containers[i].RestartPolicy
-		return i < inits && (always == nil || *always != corev1.ContainerRestartPolicyAlways)
-	}
+	ends := func(i int) bool { return i < inits && !engine.Sidecar(&containers[i]) }
 	stay := make([]*resourcev1.DeviceRequest, len(containers)) // by container
 	for i := range containers {
 		if !ends(i) {

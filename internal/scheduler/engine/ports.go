@@ -20,7 +20,7 @@ func (p hostPort) conflicts(q hostPort) bool {
 func hostPorts(spec *corev1.PodSpec) []hostPort {
 	out := portsOf(nil, spec.Containers)
 	for i := range spec.InitContainers {
-		if p := spec.InitContainers[i].RestartPolicy; p != nil && *p == corev1.ContainerRestartPolicyAlways {
+		if Sidecar(&spec.InitContainers[i]) {
 			out = portsOf(out, spec.InitContainers[i:i+1])
 		}
 	}
@@ -44,4 +44,9 @@ func portsOf(out []hostPort, containers []corev1.Container) []hostPort {
 		}
 	}
 	return out
+}
+
+// Sidecar reports whether an init container goes on running beside the others.
+func Sidecar(c *corev1.Container) bool {
+	return c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
 }
