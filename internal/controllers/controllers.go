@@ -43,8 +43,10 @@ import (
 	"github.com/sinawi/sinawi/internal/controllers/job"
 	"github.com/sinawi/sinawi/internal/controllers/loop"
 	"github.com/sinawi/sinawi/internal/controllers/namespace"
+	"github.com/sinawi/sinawi/internal/controllers/node"
 	"github.com/sinawi/sinawi/internal/controllers/nodeipam"
 	"github.com/sinawi/sinawi/internal/controllers/nodelifecycle"
+	"github.com/sinawi/sinawi/internal/controllers/nodettl"
 	"github.com/sinawi/sinawi/internal/controllers/persistentvolume"
 	"github.com/sinawi/sinawi/internal/controllers/podgc"
 	"github.com/sinawi/sinawi/internal/controllers/replicaset"
@@ -117,7 +119,9 @@ func New(deps loop.Deps, opts Options) (*Set, error) {
 		if opts.Recorder != nil {
 			own.Events = opts.Recorder(source(name))
 		}
-		s.parts = append(s.parts, part{name: name, run: build(own)})
+		if run := build(own); run != nil {
+			s.parts = append(s.parts, part{name: name, run: run})
+		}
 	}
 	s.workloads(add)
 	if err := s.autoscaling(add, opts, all); err != nil {
@@ -164,6 +168,8 @@ func source(name string) string {
 	return name + "-controller"
 }
 
+// adder adds a controller unless it is left out. What build returns may be nil: another
+// part runs it.
 type adder func(name string, build func(loop.Deps) func(context.Context) error)
 
 func (s *Set) workloads(add adder) {
@@ -236,14 +242,25 @@ func (s *Set) identities(add adder, opts Options) {
 }
 
 func (s *Set) nodes(add adder, opts Options) {
+	var parts []node.Part
 	if opts.PodCIDR.IsValid() {
 		add("nodeipam", func(d loop.Deps) func(context.Context) error {
-			return nodeipam.New(d, []netip.Prefix{opts.PodCIDR}).Run
+			parts = append(parts, nodeipam.New(d, []netip.Prefix{opts.PodCIDR}).Part())
+			return nil
 		})
 	}
 	add("nodelifecycle", func(d loop.Deps) func(context.Context) error {
-		return nodelifecycle.New(d, nodelifecycle.Options{Grace: opts.NodeGrace}).Run
+		parts = append(parts, nodelifecycle.New(d, nodelifecycle.Options{Grace: opts.NodeGrace}).Part())
+		return nil
 	})
+	add("nodettl", func(d loop.Deps) func(context.Context) error {
+		c := nodettl.New(d)
+		parts = append(parts, c.Part())
+		return c.Run
+	})
+	if len(parts) > 0 {
+		add("node", func(d loop.Deps) func(context.Context) error { return node.New(d, parts).Run })
+	}
 	add("tainteviction", func(d loop.Deps) func(context.Context) error { return tainteviction.New(d).Run })
 	add("device-taint-eviction", func(d loop.Deps) func(context.Context) error { return devicetaint.New(d).Run })
 	add("podgc", func(d loop.Deps) func(context.Context) error {

@@ -187,6 +187,37 @@ func TestCordonedNodeIsTainted(t *testing.T) {
 	e.awaitTaints("node")
 }
 
+// What several controllers want of a node that joins is written at once.
+func TestJoiningNodeIsWrittenOnce(t *testing.T) {
+	e := start(t)
+	node := &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: "node", Labels: map[string]string{corev1.LabelOSStable: "linux"}},
+		Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{
+			{Type: corev1.NodeReady, Status: corev1.ConditionTrue, LastHeartbeatTime: metav1.Now(), LastTransitionTime: metav1.Now()}}},
+	}
+	e.create(node)
+	if len(node.Spec.Taints) == 0 {
+		t.Fatal("the node was not kept from pods at first")
+	}
+	changes, err := e.server.Clientset().CoreV1().Nodes().Watch(e.ctx, metav1.ListOptions{ResourceVersion: node.ResourceVersion})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer changes.Stop()
+	select {
+	case change := <-changes.ResultChan():
+		got, ok := change.Object.(*corev1.Node)
+		if !ok {
+			t.Fatalf("saw %v", change)
+		}
+		if len(got.Spec.Taints) > 0 || got.Spec.PodCIDR == "" || got.Annotations[corev1.ObjectTTLAnnotationKey] != "0" || got.Labels["beta.kubernetes.io/os"] != "linux" {
+			t.Errorf("after its first change the node is %+v, %v, %v", got.Spec, got.Labels, got.Annotations)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("the node was not changed in a minute")
+	}
+}
+
 func TestPodsOfMissingNodesGo(t *testing.T) {
 	e := start(t, shortGrace)
 	e.beat("stays")

@@ -7,7 +7,6 @@ import (
 	"k8s.io/apiserver/pkg/cel/openapi/resolver"
 
 	"github.com/sinawi/sinawi/internal/controllers/loop"
-	"github.com/sinawi/sinawi/internal/controllers/nodettl"
 	"github.com/sinawi/sinawi/internal/controllers/policystatus"
 	"github.com/sinawi/sinawi/internal/controllers/resourceclaim"
 	"github.com/sinawi/sinawi/internal/controllers/servicelb"
@@ -18,7 +17,6 @@ import (
 // small adds the controllers of one kind each that nothing else depends on.
 func (s *Set) small(add adder, opts Options, all generic) {
 	add("servicelb", func(d loop.Deps) func(context.Context) error { return servicelb.New(d).Run })
-	add("nodettl", func(d loop.Deps) func(context.Context) error { return nodettl.New(d).Run })
 	add("resourceclaim", func(d loop.Deps) func(context.Context) error { return resourceclaim.New(d).Run })
 	add("legacy-serviceaccount-token-cleaner", func(d loop.Deps) func(context.Context) error {
 		return tokencleaner.New(d, opts.Now).Run

@@ -5,8 +5,8 @@
 //
 // All writes go over HTTPS through one shared connection pool, each in the name
 // of its node (impersonation), so that the node authorizer and the node
-// restriction judge them as those of a kubelet. One watch of all pods serves
-// the whole fleet, where real nodes have one each.
+// restriction judge them as those of a kubelet. One watch of all pods and one of
+// all nodes serve the whole fleet, where real nodes have their own.
 //
 //	watch ──► mailbox ──► writers ──► API server
 //	wheel ──► mailbox ──► writers ───────▲

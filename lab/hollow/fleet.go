@@ -29,7 +29,7 @@ type Options struct {
 
 	Lease   time.Duration // between two renewals; default 10 s, a kubelet's
 	Report  time.Duration // between two status reports; default 5 min, a kubelet's
-	Writers int           // requests for pods under way at once, and as many for heartbeats; default 16
+	Writers int           // requests for pods under way at once, as many for statuses, and four times as many for leases; default 16
 
 	// Still leaves pods as they are: bound, never said to run.
 	Still bool
@@ -44,9 +44,11 @@ type Fleet struct {
 	nodes  []*node
 	byName map[string]*node
 
-	// A node's heartbeat does not wait for the pods of others: each has its writers.
-	beats, jobs *mailbox.Mailbox[job]
-	failed      atomic.Int64 // writes that did not work
+	// A node's lease does not wait for the statuses and pods of others: each has its writers.
+	leases, reports, jobs *mailbox.Mailbox[job]
+	failed                atomic.Int64 // writes that did not work
+	fit                   atomic.Int64 // nodes
+	changed               atomic.Int64 // when a node was last wanted otherwise, in ns
 
 	mu    sync.Mutex
 	stage map[types.UID]stage // guarded by mu
@@ -64,8 +66,13 @@ const (
 type node struct {
 	name    string
 	number  int
-	version string // resource version of its lease
-	pending atomic.Bool
+	version string      // resource version of its lease
+	there   atomic.Bool // it is registered
+	pending atomic.Bool // its lease is waiting to be renewed
+	asked   atomic.Bool // its status is waiting to be reported
+	dead    atomic.Bool // somebody says that it is not ready
+	fit     bool        // for pods; the watch of nodes alone touches it
+	wanted  string      // of the node; the same
 }
 
 // New returns a fleet that works through config, whose user must be allowed to
@@ -82,7 +89,7 @@ func New(config *rest.Config, opts Options) (*Fleet, error) {
 		return nil, fmt.Errorf("connect hollow nodes: %w", err)
 	}
 	f := &Fleet{opts: opts, client: client, byName: map[string]*node{},
-		beats: mailbox.New[job](), jobs: mailbox.New[job](), stage: map[types.UID]stage{}}
+		leases: mailbox.New[job](), reports: mailbox.New[job](), jobs: mailbox.New[job](), stage: map[types.UID]stage{}}
 	for i := range opts.Nodes {
 		n := &node{name: fmt.Sprintf("%s-%d", opts.Prefix, i), number: i}
 		f.nodes = append(f.nodes, n)
@@ -97,10 +104,19 @@ func (o *Options) complete() {
 	o.Lease, o.Report = cmp.Or(o.Lease, 10*time.Second), cmp.Or(o.Report, 5*time.Minute)
 }
 
+// Fit is how many nodes were last seen to be fit for pods: without taints, with addresses
+// for pods.
+func (f *Fleet) Fit() int { return int(f.fit.Load()) }
+
+// Quiet is for how long nobody has wanted nodes to be otherwise.
+func (f *Fleet) Quiet() time.Duration { return time.Since(time.Unix(0, f.changed.Load())) }
+
 // Failed is how many writes did not work so far.
 func (f *Fleet) Failed() int64 { return f.failed.Load() }
 
-// Register makes all Node objects and their first leases.
+// Register makes all Node objects and their first leases. A node lives from then on if
+// the fleet is run meanwhile: where there are many, the first would be taken for dead
+// before the last is there.
 func (f *Fleet) Register(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(f.opts.Writers)
@@ -109,6 +125,7 @@ func (f *Fleet) Register(ctx context.Context) error {
 			if err := f.create(ctx, n); err != nil {
 				return fmt.Errorf("register %s: %w", n.name, err)
 			}
+			n.there.Store(true)
 			return nil
 		})
 	}
@@ -118,15 +135,19 @@ func (f *Fleet) Register(ctx context.Context) error {
 // Run keeps the nodes alive and their pods running until ctx ends.
 func (f *Fleet) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	for _, from := range []*mailbox.Mailbox[job]{f.beats, f.jobs} {
+	for _, lane := range []struct {
+		from    *mailbox.Mailbox[job]
+		writers int
+	}{{f.leases, 4 * f.opts.Writers}, {f.reports, f.opts.Writers}, {f.jobs, f.opts.Writers}} {
 		work := make(chan job)
-		for range f.opts.Writers {
+		for range lane.writers {
 			g.Go(func() error { return f.write(ctx, work) })
 		}
-		g.Go(func() error { return hand(ctx, from, work) })
+		g.Go(func() error { return hand(ctx, lane.from, work) })
 	}
 	g.Go(func() error { return f.turn(ctx) })
-	g.Go(func() error { return f.watch(ctx) })
+	g.Go(func() error { return f.watchPods(ctx) })
+	g.Go(func() error { return f.watchNodes(ctx) })
 	return g.Wait()
 }
 

@@ -41,6 +41,7 @@ func (f *Fleet) do(ctx context.Context, j job) error {
 		defer j.node.pending.Store(false)
 		return f.renew(ctx, j.node)
 	case report:
+		j.node.asked.Store(false) // before: what is seen from here on is told again
 		return f.report(ctx, j.node)
 	case run:
 		return f.run(ctx, j.node, j.pod)
@@ -77,13 +78,17 @@ func (f *Fleet) object(n *node) *corev1.Node {
 		}},
 		Status: corev1.NodeStatus{
 			Capacity: resources, Allocatable: resources,
-			Conditions: []corev1.NodeCondition{ready(), pressure(corev1.NodeMemoryPressure, "KubeletHasSufficientMemory"),
-				pressure(corev1.NodeDiskPressure, "KubeletHasNoDiskPressure"), pressure(corev1.NodePIDPressure, "KubeletHasSufficientPID")},
-			Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: address(10, n.number)}, {Type: corev1.NodeHostName, Address: n.name}},
+			Conditions: conditions(),
+			Addresses:  []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: address(10, n.number)}, {Type: corev1.NodeHostName, Address: n.name}},
 			NodeInfo: corev1.NodeSystemInfo{KubeletVersion: "v1.37.2", OperatingSystem: "linux", Architecture: "amd64",
 				ContainerRuntimeVersion: "hollow://1", OSImage: "hollow", KernelVersion: "6"},
 		},
 	}
+}
+
+func conditions() []corev1.NodeCondition {
+	return []corev1.NodeCondition{ready(), pressure(corev1.NodeMemoryPressure, "KubeletHasSufficientMemory"),
+		pressure(corev1.NodeDiskPressure, "KubeletHasNoDiskPressure"), pressure(corev1.NodePIDPressure, "KubeletHasSufficientPID")}
 }
 
 func ready() corev1.NodeCondition {
@@ -103,8 +108,25 @@ func address(first byte, n int) string {
 	return fmt.Sprintf("%d.%d.%d.%d", first, byte(n>>16), byte(n>>8), byte(n))
 }
 
-// renew writes the lease, and makes it when there is none.
+// renew writes the lease, and makes it when there is none. What became of a write that
+// was cut off is not known: the lease is then read and written again.
 func (f *Fleet) renew(ctx context.Context, n *node) error {
+	err := f.hold(ctx, n)
+	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
+		var got coordinationv1.Lease
+		err = as(n, f.client.CoordinationV1().RESTClient().Get().Namespace(corev1.NamespaceNodeLease).Resource("leases").Name(n.name)).Do(ctx).Into(&got)
+		if err == nil {
+			n.version = got.ResourceVersion
+			err = f.hold(ctx, n)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("renew lease of %s: %w", n.name, err)
+	}
+	return nil
+}
+
+func (f *Fleet) hold(ctx context.Context, n *node) error {
 	now, seconds := metav1.NowMicro(), int32(40)
 	lease := &coordinationv1.Lease{
 		ObjectMeta: metav1.ObjectMeta{Name: n.name, Namespace: corev1.NamespaceNodeLease, ResourceVersion: n.version},
@@ -117,17 +139,24 @@ func (f *Fleet) renew(ctx context.Context, n *node) error {
 	}
 	var got coordinationv1.Lease
 	err := as(n, request.Namespace(corev1.NamespaceNodeLease).Resource("leases")).Body(lease).Do(ctx).Into(&got)
-	if err != nil {
-		return fmt.Errorf("renew lease of %s: %w", n.name, err)
+	if err == nil {
+		n.version = got.ResourceVersion
 	}
-	n.version = got.ResourceVersion
-	return nil
+	return err
 }
 
+// report says that the node is well. When it became so is said only where it was taken
+// for dead: else that is long ago.
 func (f *Fleet) report(ctx context.Context, n *node) error {
-	return f.patch(ctx, n, "nodes", "", n.name, map[string]any{"status": map[string]any{"conditions": []any{map[string]any{
-		"type": "Ready", "lastHeartbeatTime": metav1.Now(),
-	}}}})
+	var said []any
+	for _, c := range conditions() {
+		one := map[string]any{"type": c.Type, "status": c.Status, "reason": c.Reason, "message": c.Message, "lastHeartbeatTime": c.LastHeartbeatTime}
+		if n.dead.Load() {
+			one["lastTransitionTime"] = c.LastTransitionTime
+		}
+		said = append(said, one)
+	}
+	return f.patch(ctx, n, "nodes", "", n.name, map[string]any{"status": map[string]any{"conditions": said}})
 }
 
 func (f *Fleet) patch(ctx context.Context, n *node, resource, namespace, name string, change any) error {

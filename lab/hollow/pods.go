@@ -12,8 +12,8 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// watch follows all pods until ctx ends.
-func (f *Fleet) watch(ctx context.Context) error {
+// watchPods follows all pods until ctx ends.
+func (f *Fleet) watchPods(ctx context.Context) error {
 	pods := f.client.CoreV1().Pods(metav1.NamespaceAll)
 	lw := &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return pods.List(ctx, o) },
@@ -21,23 +21,7 @@ func (f *Fleet) watch(ctx context.Context) error {
 			return pods.Watch(ctx, o)
 		},
 	}
-	cache.NewReflectorWithOptions(lw, &corev1.Pod{}, sink{f}, cache.ReflectorOptions{Name: "hollow"}).RunWithContext(ctx)
-	return nil
-}
-
-// sink takes what the reflector sees; it keeps nothing but stages.
-type sink struct{ *Fleet }
-
-func (s sink) Add(obj any) error    { s.see(obj, false); return nil }
-func (s sink) Update(obj any) error { s.see(obj, false); return nil }
-func (s sink) Delete(obj any) error { s.see(obj, true); return nil }
-func (s sink) Resync() error        { return nil }
-
-// Replace comes after a list, at first and when a watch broke.
-func (s sink) Replace(list []any, _ string) error {
-	for _, obj := range list {
-		s.see(obj, false)
-	}
+	cache.NewReflectorWithOptions(lw, &corev1.Pod{}, sink(f.see), cache.ReflectorOptions{Name: "hollow pods"}).RunWithContext(ctx)
 	return nil
 }
 

@@ -23,13 +23,23 @@ func (f *Fleet) turn(ctx context.Context) error {
 		round := i / spokes
 		for n := i % spokes; n < len(f.nodes); n += spokes {
 			node := f.nodes[n]
-			// A heartbeat that is still waiting is not sent twice.
+			if !node.there.Load() {
+				continue
+			}
+			// What is still waiting is not sent twice.
 			if node.pending.CompareAndSwap(false, true) {
-				f.beats.Put(job{node: node, what: renew})
+				f.leases.Put(job{node: node, what: renew})
 			}
 			if (round+n)%rounds == rounds-1 {
-				f.beats.Put(job{node: node, what: report})
+				f.tell(node)
 			}
 		}
+	}
+}
+
+// tell has a node report its status.
+func (f *Fleet) tell(n *node) {
+	if n.asked.CompareAndSwap(false, true) {
+		f.reports.Put(job{node: n, what: report})
 	}
 }

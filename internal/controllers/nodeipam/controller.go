@@ -12,30 +12,33 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sinawi/sinawi/internal/controllers/loop"
+	"github.com/sinawi/sinawi/internal/controllers/node"
 )
 
-// Controller reconciles nodes.
+// Controller gives ranges to nodes.
 type Controller struct {
-	loop.Deps
-	loop   *loop.Loop
+	deps   loop.Deps
 	ledger *ledger // complete before the loop begins: it waits until its watches are in step
 }
 
 // New returns a controller that cuts nodes' ranges from the cluster's: at most
 // one of IPv4 and one of IPv6.
 func New(deps loop.Deps, ranges []netip.Prefix) *Controller {
-	c := &Controller{Deps: deps, ledger: newLedger(ranges)}
-	c.loop = loop.New("nodeipam", 1, deps, c.reconcile)
-	c.loop.WatchChanges(&corev1.Node{}, c.nodeChanged)
-	return c
+	return &Controller{deps: deps, ledger: newLedger(ranges)}
 }
 
-// Run reconciles until ctx ends.
-func (c *Controller) Run(ctx context.Context) error { return c.loop.Run(ctx) }
+// Part is what the controller wants of nodes.
+func (c *Controller) Part() node.Part {
+	return node.Part{
+		Watch: func(l *loop.Loop) { l.WatchChanges(&corev1.Node{}, c.nodeChanged) },
+		Shape: c.shape,
+		// Its event may have come before the range was given.
+		Gone: func(node *corev1.Node) { c.ledger.free(node.UID) },
+	}
+}
 
 func (c *Controller) nodeChanged(before, after client.Object) []loop.Key {
 	if after != nil {
@@ -50,8 +53,8 @@ func (c *Controller) nodeChanged(before, after client.Object) []loop.Key {
 	c.ledger.free(before.GetUID())
 	// A range is free again: whoever waits for one may have it.
 	var nodes corev1.NodeList
-	if err := c.Cache.List(context.Background(), &nodes, client.UnsafeDisableDeepCopy); err != nil {
-		c.Log.Error("list nodes after one went", "node", before.GetName(), "err", err)
+	if err := c.deps.Cache.List(context.Background(), &nodes, client.UnsafeDisableDeepCopy); err != nil {
+		c.deps.Log.Error("list nodes after one went", "node", before.GetName(), "err", err)
 		return nil
 	}
 	var keys []loop.Key
@@ -63,32 +66,19 @@ func (c *Controller) nodeChanged(before, after client.Object) []loop.Key {
 	return keys
 }
 
-func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration, error) {
-	node := &corev1.Node{}
-	if err := c.Cache.Get(ctx, key, node); err != nil {
-		return 0, client.IgnoreNotFound(err)
-	}
+func (c *Controller) shape(node *corev1.Node) (time.Duration, error) {
 	if len(node.Spec.PodCIDRs) > 0 || node.DeletionTimestamp != nil {
 		return 0, nil
 	}
 	parts, err := c.ledger.give(node.UID)
 	if err != nil {
-		c.Events.Eventf(node, corev1.EventTypeNormal, "CIDRNotAvailable", "Node %s status is now: CIDRNotAvailable", node.Name)
+		c.deps.Events.Eventf(node, corev1.EventTypeNormal, "CIDRNotAvailable", "Node %s status is now: CIDRNotAvailable", node.Name)
 		return 0, fmt.Errorf("pod range for node %s: %w", node.Name, err)
 	}
-	changed := node.DeepCopy()
 	for _, p := range parts {
-		changed.Spec.PodCIDRs = append(changed.Spec.PodCIDRs, p.String())
+		node.Spec.PodCIDRs = append(node.Spec.PodCIDRs, p.String())
 	}
-	changed.Spec.PodCIDR = changed.Spec.PodCIDRs[0]
-	err = c.Client.Patch(ctx, changed, client.MergeFrom(node))
-	if apierrors.IsNotFound(err) {
-		c.ledger.free(node.UID) // its event may have come before the range was given
-		return 0, nil
-	}
-	if err != nil {
-		return 0, fmt.Errorf("set pod range of node %s: %w", node.Name, err)
-	}
+	node.Spec.PodCIDR = node.Spec.PodCIDRs[0]
 	return 0, nil
 }
 

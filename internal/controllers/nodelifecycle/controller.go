@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -17,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sinawi/sinawi/internal/controllers/loop"
+	"github.com/sinawi/sinawi/internal/controllers/node"
 	"github.com/sinawi/sinawi/internal/controllers/workload"
 )
 
@@ -25,6 +28,14 @@ const (
 	defaultGrace = 50 * time.Second
 	// startup is how much longer one may be that has not said anything yet.
 	startup = 10 * time.Second
+	// marksAtOnce nodes are taken for dead at once, and marksPerSecond more in a second.
+	// Where many seem to have died, it may be this side that is behind with what they
+	// say: a node that is heard meanwhile is not taken for dead, and those that are leave
+	// room for the others' signs. (Upstream's controller writes 30 at once and 20 a second.)
+	marksAtOnce    = 100
+	marksPerSecond = 50
+	// lookAgain is how long a node waits for its turn at least, and half of how long at most.
+	lookAgain = time.Second
 )
 
 // Options vary the controller.
@@ -33,12 +44,12 @@ type Options struct {
 	Grace time.Duration
 }
 
-// Controller reconciles nodes.
+// Controller judges nodes.
 type Controller struct {
 	loop.Deps
-	loop   *loop.Loop
 	grace  time.Duration
-	census *census // complete before the loop begins: it waits until its watches are in step
+	census *census       // complete before the loop begins: it waits until its watches are in step
+	marks  *rate.Limiter // of nodes taken for dead
 
 	mu    sync.Mutex // guards the fields below
 	heard map[string]sign
@@ -55,18 +66,22 @@ type sign struct {
 
 // New returns a controller that works with the given dependencies.
 func New(deps loop.Deps, opts Options) *Controller {
-	c := &Controller{
-		Deps: deps, grace: cmp.Or(opts.Grace, defaultGrace), census: newCensus(),
+	return &Controller{
+		Deps: deps, grace: cmp.Or(opts.Grace, defaultGrace), census: newCensus(), marks: rate.NewLimiter(marksPerSecond, marksAtOnce),
 		heard: map[string]sign{}, next: map[string]time.Time{}, done: map[types.UID]metav1.Time{},
 	}
-	c.loop = loop.New("nodelifecycle", 4, deps, c.reconcile)
-	c.loop.WatchChanges(&corev1.Node{}, c.nodeChanged)
-	c.loop.WatchChanges(&coordinationv1.Lease{}, c.leaseChanged)
-	return c
 }
 
-// Run reconciles until ctx ends.
-func (c *Controller) Run(ctx context.Context) error { return c.loop.Run(ctx) }
+// Part is what the controller wants of nodes.
+func (c *Controller) Part() node.Part {
+	return node.Part{
+		Watch: func(l *loop.Loop) {
+			l.WatchChanges(&corev1.Node{}, c.nodeChanged)
+			l.WatchChanges(&coordinationv1.Lease{}, c.leaseChanged)
+		},
+		Status: c.markSilent, Shape: c.shape, Settle: c.markPods,
+	}
+}
 
 // leaseChanged only remembers: the timer of the node asks.
 func (c *Controller) leaseChanged(_, after client.Object) []loop.Key {
@@ -146,32 +161,6 @@ func sameStates(a, b *corev1.Node) bool {
 	return true
 }
 
-func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration, error) {
-	node := &corev1.Node{}
-	if err := c.Cache.Get(ctx, key, node); err != nil {
-		return 0, client.IgnoreNotFound(err)
-	}
-	now := time.Now()
-	again := c.silentIn(node, now)
-	if again <= 0 {
-		if err := c.markSilent(ctx, node, now); err != nil {
-			return 0, err
-		}
-		again = 0 // its next sign of life comes with a change of the node
-	}
-	if err := c.relabel(ctx, node); err != nil {
-		return 0, err
-	}
-	wait, err := c.taint(ctx, node, now)
-	if err != nil {
-		return 0, err
-	}
-	if wait > 0 && (again == 0 || wait < again) {
-		again = wait
-	}
-	return again, c.markPods(ctx, node, now)
-}
-
 // silentIn is when the node will have been silent for too long.
 func (c *Controller) silentIn(node *corev1.Node, now time.Time) time.Duration {
 	c.mu.Lock()
@@ -183,30 +172,18 @@ func (c *Controller) silentIn(node *corev1.Node, now time.Time) time.Duration {
 	return left
 }
 
-// relabel writes the old names of labels that a node has by their new names.
-func (c *Controller) relabel(ctx context.Context, node *corev1.Node) error {
-	more := relabel(node.Labels)
-	if len(more) == 0 {
+// markSilent writes into the status of a node that has been silent for too long that
+// nothing is known of it. Where it is not this node's turn yet, shape brings it back.
+func (c *Controller) markSilent(ctx context.Context, node *corev1.Node) error {
+	now := time.Now()
+	if c.silentIn(node, now) > 0 || known(node) || !c.marks.AllowN(now, 1) {
 		return nil
 	}
-	changed := node.DeepCopy()
-	maps.Copy(changed.Labels, more)
-	if err := c.Client.Patch(ctx, changed, client.MergeFrom(node)); err != nil {
-		return client.IgnoreNotFound(fmt.Errorf("label node %s: %w", node.Name, err))
-	}
-	*node = *changed
-	return nil
-}
-
-func (c *Controller) markSilent(ctx context.Context, node *corev1.Node, now time.Time) error {
 	before := readiness(node)
 	changed := node.DeepCopy()
 	changed.Status.Conditions = silence(node, now)
-	if equality.Semantic.DeepEqual(changed.Status, node.Status) {
-		return nil
-	}
 	if err := c.Client.Status().Update(ctx, changed); err != nil {
-		return client.IgnoreNotFound(fmt.Errorf("mark node %s as silent: %w", node.Name, err))
+		return fmt.Errorf("mark node %s as silent: %w", node.Name, err)
 	}
 	if before == corev1.ConditionTrue {
 		c.Log.Warn("node fell silent", "node", node.Name, "grace", c.grace)
@@ -216,24 +193,28 @@ func (c *Controller) markSilent(ctx context.Context, node *corev1.Node, now time
 	return nil
 }
 
-// taint brings the node's taints up to date. It returns when to come back for
-// one that has to wait its turn.
-func (c *Controller) taint(ctx context.Context, node *corev1.Node, now time.Time) (time.Duration, error) {
+// shape gives the node the labels and taints that follow from what it is and how it is.
+// It is asked for again when the node may have fallen silent, or its turn has come.
+func (c *Controller) shape(node *corev1.Node) (time.Duration, error) {
+	now := time.Now()
+	again := c.silentIn(node, now)
+	switch {
+	case again > 0:
+	case known(node):
+		again = 0 // its next sign of life comes with a change of the node
+	default:
+		again = lookAgain + rand.N(lookAgain)
+	}
+	maps.Copy(node.Labels, relabel(node.Labels))
 	evict, wait := allow, time.Duration(0)
 	if readiness(node) != corev1.ConditionTrue {
 		evict, wait = c.turn(node, now)
 	}
-	changed := node.DeepCopy()
-	changed.Spec.Taints = taints(node, evict, now)
-	if equality.Semantic.DeepEqual(changed.Spec.Taints, node.Spec.Taints) {
-		return wait, nil
+	node.Spec.Taints = taints(node, evict, now)
+	if wait > 0 && (again == 0 || wait < again) {
+		again = wait
 	}
-	err := c.Client.Patch(ctx, changed, client.MergeFromWithOptions(node, client.MergeFromWithOptimisticLock{}))
-	if err != nil {
-		return 0, client.IgnoreNotFound(fmt.Errorf("taint node %s: %w", node.Name, err))
-	}
-	*node = *changed
-	return wait, nil
+	return again, nil
 }
 
 // turn says whether the pods of a node that is not ready may be driven off now.
@@ -265,7 +246,8 @@ func (c *Controller) turn(node *corev1.Node, now time.Time) (eviction, time.Dura
 // markPods makes the pods of a silent node unready, once for each time that it became
 // so: nobody else can say it. A node that says itself that it is not ready speaks for
 // its pods too.
-func (c *Controller) markPods(ctx context.Context, node *corev1.Node, now time.Time) error {
+func (c *Controller) markPods(ctx context.Context, node *corev1.Node) error {
+	now := metav1.Now()
 	ready := condition(node, corev1.NodeReady)
 	if ready == nil || ready.Status != corev1.ConditionUnknown {
 		return nil
@@ -287,7 +269,7 @@ func (c *Controller) markPods(ctx context.Context, node *corev1.Node, now time.T
 		}
 		changed := pod.DeepCopy()
 		state := workload.Condition(changed, corev1.PodReady)
-		state.Status, state.LastTransitionTime = corev1.ConditionFalse, metav1.NewTime(now)
+		state.Status, state.LastTransitionTime = corev1.ConditionFalse, now
 		err := c.Client.Status().Patch(ctx, changed, client.StrategicMergeFrom(pod))
 		if client.IgnoreNotFound(err) != nil {
 			errs = append(errs, fmt.Errorf("mark pod %s as not ready: %w", pod.Name, err))

@@ -46,13 +46,26 @@ func readiness(node *corev1.Node) corev1.ConditionStatus {
 	return corev1.ConditionUnknown
 }
 
+// reported are the conditions that a node reports itself.
+func reported() [4]corev1.NodeConditionType {
+	return [...]corev1.NodeConditionType{corev1.NodeReady, corev1.NodeMemoryPressure, corev1.NodeDiskPressure, corev1.NodePIDPressure}
+}
+
+// known says that a node's conditions say already that nothing is known of it.
+func known(node *corev1.Node) bool {
+	for _, kind := range reported() {
+		if c := condition(node, kind); c == nil || c.Status != corev1.ConditionUnknown {
+			return false
+		}
+	}
+	return true
+}
+
 // silence returns the conditions of a node that does not report any more.
 func silence(node *corev1.Node, now time.Time) []corev1.NodeCondition {
 	out := slices.Clone(node.Status.Conditions)
 	at := metav1.NewTime(now)
-	for _, kind := range []corev1.NodeConditionType{
-		corev1.NodeReady, corev1.NodeMemoryPressure, corev1.NodeDiskPressure, corev1.NodePIDPressure,
-	} {
+	for _, kind := range reported() {
 		i := slices.IndexFunc(out, func(c corev1.NodeCondition) bool { return c.Type == kind })
 		switch {
 		case i < 0:

@@ -8,84 +8,141 @@ import (
 	"fmt"
 	"math"
 	"strconv"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sinawi/sinawi/internal/controllers/loop"
+	"github.com/sinawi/sinawi/internal/controllers/node"
 )
 
-// Controller reconciles nodes.
+// rest is how long the cluster must have stayed at a step before the nodes that are
+// there are told so: one that grows fast is not written once for each step on the way.
+const rest = 10 * time.Second
+
+// Controller annotates nodes.
 type Controller struct {
 	loop.Deps
 	loop *loop.Loop
-	step int // of the last reconcile; one worker alone touches it
-	size atomic.Int64
+	rest time.Duration
+
+	mu    sync.Mutex // guards the fields below
+	size  int        // nodes
+	step  int        // of bounds
+	since time.Time  // when the cluster came to the step
+	stale bool       // nodes that were there before have not been told
 }
 
 // New returns a controller that works with the given dependencies.
 func New(deps loop.Deps) *Controller {
-	c := &Controller{Deps: deps}
-	c.loop = loop.New("nodettl", 1, deps, c.reconcile)
+	c := &Controller{Deps: deps, rest: rest}
+	c.loop = loop.New("nodettl", 1, deps, c.tellAll)
 	c.loop.WatchChanges(&corev1.Node{}, func(before, after client.Object) []loop.Key {
-		switch {
-		case after == nil:
-			c.size.Add(-1)
+		if c.count(before, after) {
 			return []loop.Key{{}} // names no node
-		case before == nil:
-			c.size.Add(1)
-		case before.GetAnnotations()[corev1.ObjectTTLAnnotationKey] == after.GetAnnotations()[corev1.ObjectTTLAnnotationKey]:
-			return nil
 		}
-		return loop.Self(after)
+		return nil
 	})
 	return c
 }
 
-// Run reconciles until ctx ends.
+// Part is what the controller wants of a node that comes or is changed.
+func (c *Controller) Part() node.Part {
+	return node.Part{
+		Watch: func(l *loop.Loop) {
+			l.WatchChanges(&corev1.Node{}, func(before, after client.Object) []loop.Key {
+				const key = corev1.ObjectTTLAnnotationKey
+				if after == nil || before != nil && before.GetAnnotations()[key] == after.GetAnnotations()[key] {
+					return nil
+				}
+				return loop.Self(after)
+			})
+		},
+		Shape: func(node *corev1.Node) (time.Duration, error) {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			annotate(node, ttl(c.step))
+			return 0, nil
+		},
+	}
+}
+
+// Run tells nodes that are there of another step, until ctx ends.
 func (c *Controller) Run(ctx context.Context) error { return c.loop.Run(ctx) }
 
-// reconcile writes the annotation of one node, or of all when the cluster has
-// grown or shrunk so much that all change.
-func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration, error) {
-	if step := next(c.step, int(c.size.Load())); step != c.step {
-		var list corev1.NodeList
-		if err := c.Cache.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
-			return 0, fmt.Errorf("list nodes: %w", err)
+// count reports whether the cluster came to another step with a change.
+func (c *Controller) count(before, after client.Object) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case after == nil:
+		c.size--
+	case before == nil:
+		c.size++
+	}
+	step := next(c.step, c.size)
+	if step == c.step {
+		return false
+	}
+	c.step, c.since, c.stale = step, time.Now(), true
+	return true
+}
+
+// tellAll annotates all nodes once the cluster stays at a step.
+func (c *Controller) tellAll(ctx context.Context, _ loop.Key) (time.Duration, error) {
+	c.mu.Lock()
+	step, left, stale := c.step, time.Until(c.since.Add(c.rest)), c.stale
+	c.stale = stale && left > 0
+	c.mu.Unlock()
+	if !stale || left > 0 {
+		return max(left, 0), nil
+	}
+	if err := c.writeAll(ctx, ttl(step)); err != nil {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.stale = true
+		return 0, err
+	}
+	return 0, nil
+}
+
+func (c *Controller) writeAll(ctx context.Context, seconds int) error {
+	var list corev1.NodeList
+	if err := c.Cache.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+		return fmt.Errorf("list nodes: %w", err)
+	}
+	for i := range list.Items {
+		if err := c.write(ctx, &list.Items[i], seconds); err != nil {
+			return err
 		}
-		for i := range list.Items {
-			if err := c.write(ctx, &list.Items[i], ttl(step)); err != nil {
-				return 0, err
-			}
-		}
-		c.step = step
 	}
-	if key.Name == "" {
-		return 0, nil
-	}
-	node := &corev1.Node{}
-	if err := c.Cache.Get(ctx, key, node, client.UnsafeDisableDeepCopy); err != nil {
-		return 0, client.IgnoreNotFound(err)
-	}
-	return 0, c.write(ctx, node, ttl(c.step))
+	return nil
 }
 
 func (c *Controller) write(ctx context.Context, node *corev1.Node, seconds int) error {
-	want := strconv.Itoa(seconds)
-	if node.Annotations[corev1.ObjectTTLAnnotationKey] == want || node.DeletionTimestamp != nil {
+	changed := node.DeepCopy()
+	if !annotate(changed, seconds) {
 		return nil
 	}
-	changed := node.DeepCopy()
-	if changed.Annotations == nil {
-		changed.Annotations = map[string]string{}
-	}
-	changed.Annotations[corev1.ObjectTTLAnnotationKey] = want
-	if err := c.Client.Patch(ctx, changed, client.MergeFrom(node)); err != nil {
+	if err := c.Client.Update(ctx, changed); err != nil {
 		return client.IgnoreNotFound(fmt.Errorf("annotate node %s: %w", node.Name, err))
 	}
 	return nil
+}
+
+// annotate reports whether it changed the node.
+func annotate(node *corev1.Node, seconds int) bool {
+	want := strconv.Itoa(seconds)
+	if node.Annotations[corev1.ObjectTTLAnnotationKey] == want || node.DeletionTimestamp != nil {
+		return false
+	}
+	if node.Annotations == nil {
+		node.Annotations = map[string]string{}
+	}
+	node.Annotations[corev1.ObjectTTLAnnotationKey] = want
+	return true
 }
 
 // bounds is up to how many nodes each step reaches, and down to how many; that

@@ -42,12 +42,6 @@ func withFleet(ctx context.Context, o options, t *figures.Table, fleet hollow.Op
 		return err
 	}
 	before := s.memory()
-	progress("registering %d nodes", fleet.Nodes)
-	began := time.Now()
-	if err := nodes.Register(ctx); err != nil {
-		return err
-	}
-	registered := time.Since(began)
 	running, stop := context.WithCancel(ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- nodes.Run(running) }()
@@ -58,36 +52,38 @@ func withFleet(ctx context.Context, o options, t *figures.Table, fleet hollow.Op
 			progress("%d writes of the nodes failed", n)
 		}
 	}()
+	progress("registering %d nodes", fleet.Nodes)
+	began := time.Now()
+	if err := nodes.Register(ctx); err != nil {
+		return err
+	}
+	registered := time.Since(began)
 	if before > 0 && !fleet.Still {
 		t.Add("server without nodes, PSS", megabytes(before), "")
 		t.Add("nodes registered", fmt.Sprintf("%.0f /s", float64(fleet.Nodes)/registered.Seconds()), "")
 	}
-	if err := b.settle(ctx, fleet.Nodes); err != nil {
+	if err := b.settle(ctx, nodes, fleet.Nodes); err != nil {
 		return err
 	}
 	return measure(ctx, b)
 }
 
-// settle waits until the controllers have made all nodes fit for pods and the
-// default service account is there.
-func (b *bench) settle(ctx context.Context, nodes int) error {
-	for {
-		list, err := b.server.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
-		if err != nil {
-			return err
-		}
-		fit := 0
-		for i := range list.Items {
-			if len(list.Items[i].Spec.Taints) == 0 && list.Items[i].Spec.PodCIDR != "" {
-				fit++
-			}
-		}
-		_, err = b.server.client.CoreV1().ServiceAccounts(namespace).Get(ctx, "default", metav1.GetOptions{})
-		if err == nil && fit >= nodes {
+// settle waits until the controllers have made all nodes fit for pods and want nothing
+// more of them, and the default service account is there.
+func (b *bench) settle(ctx context.Context, nodes *hollow.Fleet, want int) error {
+	const told = 20                // rounds
+	const quiet = 15 * time.Second // longer than nodettl waits for a cluster to have grown
+	for round := 1; ; round++ {
+		fit := nodes.Fit()
+		_, err := b.server.client.CoreV1().ServiceAccounts(namespace).Get(ctx, "default", metav1.GetOptions{})
+		if err == nil && fit >= want && nodes.Quiet() > quiet {
 			return nil
 		}
+		if round%told == 0 {
+			progress("%d of %d nodes are fit for pods", fit, want)
+		}
 		if err := sleep(ctx, 500*time.Millisecond); err != nil {
-			return fmt.Errorf("wait for nodes: %d of %d are fit: %w", fit, nodes, err)
+			return fmt.Errorf("wait for nodes: %d of %d are fit: %w", fit, want, err)
 		}
 	}
 }

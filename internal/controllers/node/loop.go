@@ -1,0 +1,119 @@
+// Package node brings nodes to what the controllers of nodes want of them.
+//
+// Several controllers have something to say about a node that has just come: its part
+// of the pod ranges, its taints, labels, annotations. Each is a Part that says what it
+// wants, and this package writes all of it at once: where thousands of nodes join, one
+// write each leaves room for their heartbeats that several would not. It owns the queue
+// of nodes and the write, and nothing of what is written.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sinawi/sinawi/internal/controllers/loop"
+)
+
+// Part is a controller of nodes that leaves it to the loop to write them. Several nodes
+// may be asked about at once, one never twice at a time.
+type Part struct {
+	// Watch has the loop look at a node when something changed.
+	Watch func(*loop.Loop)
+	// Status writes what the node's status shall have, and leaves the node as it was
+	// stored. Optional.
+	Status func(context.Context, *corev1.Node) error
+	// Shape changes the node, which is its own to change, and returns when to look at
+	// it again even if nothing changes; 0 is never. An error keeps nobody else's
+	// changes from being written.
+	Shape func(*corev1.Node) (again time.Duration, err error)
+	// Settle does what follows once the node is as it should be. Optional.
+	Settle func(context.Context, *corev1.Node) error
+	// Gone is told of a node that was not there any more when it was written. Optional.
+	Gone func(*corev1.Node)
+}
+
+const workers = 4
+
+// Controller reconciles nodes.
+type Controller struct {
+	deps  loop.Deps
+	loop  *loop.Loop
+	parts []Part
+}
+
+// New returns a controller that writes what the parts want.
+func New(deps loop.Deps, parts []Part) *Controller {
+	c := &Controller{deps: deps, parts: parts}
+	c.loop = loop.New("node", workers, deps, c.reconcile)
+	for _, p := range parts {
+		p.Watch(c.loop)
+	}
+	return c
+}
+
+// Run reconciles until ctx ends.
+func (c *Controller) Run(ctx context.Context) error { return c.loop.Run(ctx) }
+
+func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration, error) {
+	node := &corev1.Node{}
+	if err := c.deps.Cache.Get(ctx, key, node); err != nil {
+		return 0, client.IgnoreNotFound(err)
+	}
+	for _, p := range c.parts {
+		if p.Status == nil {
+			continue
+		}
+		if err := p.Status(ctx, node); err != nil {
+			return 0, client.IgnoreNotFound(err)
+		}
+	}
+	again, failed := c.shape(ctx, node)
+	if apierrors.IsNotFound(failed) {
+		return 0, nil
+	}
+	for _, p := range c.parts {
+		if p.Settle != nil && failed == nil {
+			failed = p.Settle(ctx, node)
+		}
+	}
+	return again, failed
+}
+
+// shape asks all parts and writes the node if one of them wants it changed.
+func (c *Controller) shape(ctx context.Context, node *corev1.Node) (again time.Duration, err error) {
+	changed, errs := node.DeepCopy(), []error(nil)
+	for _, p := range c.parts {
+		wait, err := p.Shape(changed)
+		if wait > 0 && (again == 0 || wait < again) {
+			again = wait
+		}
+		errs = append(errs, err)
+	}
+	if !equality.Semantic.DeepEqual(node, changed) {
+		err := c.deps.Client.Update(ctx, changed)
+		if apierrors.IsNotFound(err) {
+			c.gone(node)
+			return 0, err
+		}
+		if err != nil {
+			return 0, fmt.Errorf("update node %s: %w", node.Name, err)
+		}
+		*node = *changed
+	}
+	return again, errors.Join(errs...)
+}
+
+func (c *Controller) gone(node *corev1.Node) {
+	for _, p := range c.parts {
+		if p.Gone != nil {
+			p.Gone(node)
+		}
+	}
+}
