@@ -24,7 +24,11 @@ import (
 // Part is a controller of nodes that leaves it to the loop to write them. Several nodes
 // may be asked about at once, one never twice at a time.
 type Part struct {
-	// Watch has the loop look at a node when something changed.
+	// Changed notes a change and returns which nodes to look at for it: before is nil
+	// for a node that came, after for one that went. All parts have noted a change
+	// before any is asked for the node's shape.
+	Changed func(before, after *corev1.Node) []loop.Key
+	// Watch has the loop told of other objects. Optional.
 	Watch func(*loop.Loop)
 	// Status writes what the node's status shall have, and leaves the node as it was
 	// stored. Optional.
@@ -52,10 +56,22 @@ type Controller struct {
 func New(deps loop.Deps, parts []Part) *Controller {
 	c := &Controller{deps: deps, parts: parts}
 	c.loop = loop.New("node", workers, deps, c.reconcile)
+	c.loop.WatchChanges(&corev1.Node{}, c.changed)
 	for _, p := range parts {
-		p.Watch(c.loop)
+		if p.Watch != nil {
+			p.Watch(c.loop)
+		}
 	}
 	return c
+}
+
+func (c *Controller) changed(before, after client.Object) (keys []loop.Key) {
+	was, _ := before.(*corev1.Node)
+	is, _ := after.(*corev1.Node)
+	for _, p := range c.parts {
+		keys = append(keys, p.Changed(was, is)...)
+	}
+	return keys
 }
 
 // Run reconciles until ctx ends.

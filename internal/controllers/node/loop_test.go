@@ -108,3 +108,19 @@ func TestStatusComesFirst(t *testing.T) {
 		t.Errorf("wrote %v", w.taken)
 	}
 }
+
+// A node that one part wants to look at is not asked for before all know of it.
+func TestAllKnowOfAChangeFirst(t *testing.T) {
+	var knows int
+	note := Part{Changed: func(before, after *corev1.Node) []loop.Key {
+		if before == nil && after != nil {
+			knows++
+		}
+		return nil
+	}}
+	wants := Part{Changed: func(_, after *corev1.Node) []loop.Key { return loop.Self(after) }}
+	c := &Controller{parts: []Part{wants, note, note}}
+	if keys := c.changed(nil, &corev1.Node{}); len(keys) != 1 || knows != 2 {
+		t.Errorf("wants to look at %v when %d of 2 know of it", keys, knows)
+	}
+}

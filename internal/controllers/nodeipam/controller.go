@@ -33,28 +33,26 @@ func New(deps loop.Deps, ranges []netip.Prefix) *Controller {
 // Part is what the controller wants of nodes.
 func (c *Controller) Part() node.Part {
 	return node.Part{
-		Watch: func(l *loop.Loop) { l.WatchChanges(&corev1.Node{}, c.nodeChanged) },
-		Shape: c.shape,
+		Changed: c.nodeChanged, Shape: c.shape,
 		// Its event may have come before the range was given.
 		Gone: func(node *corev1.Node) { c.ledger.free(node.UID) },
 	}
 }
 
-func (c *Controller) nodeChanged(before, after client.Object) []loop.Key {
+func (c *Controller) nodeChanged(before, after *corev1.Node) []loop.Key {
 	if after != nil {
-		node := after.(*corev1.Node)
-		parts := held(node)
+		parts := held(after)
 		if len(parts) == 0 {
 			return loop.Self(after)
 		}
-		c.ledger.hold(node.UID, parts)
+		c.ledger.hold(after.UID, parts)
 		return nil
 	}
-	c.ledger.free(before.GetUID())
+	c.ledger.free(before.UID)
 	// A range is free again: whoever waits for one may have it.
 	var nodes corev1.NodeList
 	if err := c.deps.Cache.List(context.Background(), &nodes, client.UnsafeDisableDeepCopy); err != nil {
-		c.deps.Log.Error("list nodes after one went", "node", before.GetName(), "err", err)
+		c.deps.Log.Error("list nodes after one went", "node", before.Name, "err", err)
 		return nil
 	}
 	var keys []loop.Key

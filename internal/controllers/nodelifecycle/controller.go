@@ -75,11 +75,9 @@ func New(deps loop.Deps, opts Options) *Controller {
 // Part is what the controller wants of nodes.
 func (c *Controller) Part() node.Part {
 	return node.Part{
-		Watch: func(l *loop.Loop) {
-			l.WatchChanges(&corev1.Node{}, c.nodeChanged)
-			l.WatchChanges(&coordinationv1.Lease{}, c.leaseChanged)
-		},
-		Status: c.markSilent, Shape: c.shape, Settle: c.markPods,
+		Changed: c.nodeChanged,
+		Watch:   func(l *loop.Loop) { l.WatchChanges(&coordinationv1.Lease{}, c.leaseChanged) },
+		Status:  c.markSilent, Shape: c.shape, Settle: c.markPods,
 	}
 }
 
@@ -110,16 +108,15 @@ func (c *Controller) hear(name string, s sign) {
 	c.heard[name] = have
 }
 
-func (c *Controller) nodeChanged(before, after client.Object) []loop.Key {
-	if after == nil {
+func (c *Controller) nodeChanged(before, node *corev1.Node) []loop.Key {
+	if node == nil {
 		c.mu.Lock()
-		delete(c.heard, before.GetName())
-		delete(c.done, before.GetUID())
+		delete(c.heard, before.Name)
+		delete(c.done, before.UID)
 		c.mu.Unlock()
 		c.tell(before, "RemovingNode", "Removing Node %v from Controller")
-		return selves(c.census.forget(before.GetName()))
+		return selves(c.census.forget(before.Name))
 	}
-	node := after.(*corev1.Node)
 	if before == nil {
 		c.tell(node, "RegisteredNode", "Registered Node %v in Controller")
 	}
@@ -129,7 +126,7 @@ func (c *Controller) nodeChanged(before, after client.Object) []loop.Key {
 		c.hear(node.Name, sign{status: node.CreationTimestamp.Time})
 	}
 	keys := selves(c.census.note(node))
-	if old, _ := before.(*corev1.Node); old != nil && len(relabel(node.Labels)) == 0 && equality.Semantic.DeepEqual(old.Spec, node.Spec) && sameStates(old, node) {
+	if before != nil && len(relabel(node.Labels)) == 0 && equality.Semantic.DeepEqual(before.Spec, node.Spec) && sameStates(before, node) {
 		return keys
 	}
 	return append(keys, loop.Self(node)...)
@@ -161,11 +158,15 @@ func sameStates(a, b *corev1.Node) bool {
 	return true
 }
 
-// silentIn is when the node will have been silent for too long.
+// silentIn is when the node will have been silent for too long. One whose coming has not
+// been noted yet has all its time.
 func (c *Controller) silentIn(node *corev1.Node, now time.Time) time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	left := c.heard[node.Name].at.Add(c.grace).Sub(now)
+	left := c.grace
+	if s, known := c.heard[node.Name]; known {
+		left = s.at.Add(c.grace).Sub(now)
+	}
 	if condition(node, corev1.NodeReady) == nil {
 		left += startup
 	}

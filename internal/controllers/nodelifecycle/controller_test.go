@@ -72,3 +72,11 @@ func TestManySilentNodesAreMarkedInTurn(t *testing.T) {
 		}
 	})
 }
+
+// A node that was made anew is in the cache before its coming is noted.
+func TestNodeThatWasNeverHeardHasItsTime(t *testing.T) {
+	c := New(loop.Deps{}, Options{})
+	if left := c.silentIn(named("new", "zone", corev1.ConditionTrue), time.Now()); left != c.grace {
+		t.Errorf("is silent in %s, want %s", left, c.grace)
+	}
+}

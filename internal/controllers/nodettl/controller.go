@@ -51,14 +51,12 @@ func New(deps loop.Deps) *Controller {
 // Part is what the controller wants of a node that comes or is changed.
 func (c *Controller) Part() node.Part {
 	return node.Part{
-		Watch: func(l *loop.Loop) {
-			l.WatchChanges(&corev1.Node{}, func(before, after client.Object) []loop.Key {
-				const key = corev1.ObjectTTLAnnotationKey
-				if after == nil || before != nil && before.GetAnnotations()[key] == after.GetAnnotations()[key] {
-					return nil
-				}
-				return loop.Self(after)
-			})
+		Changed: func(before, after *corev1.Node) []loop.Key {
+			const key = corev1.ObjectTTLAnnotationKey
+			if after == nil || before != nil && before.Annotations[key] == after.Annotations[key] {
+				return nil
+			}
+			return loop.Self(after)
 		},
 		Shape: func(node *corev1.Node) (time.Duration, error) {
 			c.mu.Lock()
