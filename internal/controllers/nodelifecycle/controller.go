@@ -33,7 +33,7 @@ const (
 	// say: a node that is heard meanwhile is not taken for dead, and those that are leave
 	// room for the others' signs. (Upstream's controller writes 30 at once and 20 a second.)
 	marksAtOnce    = 100
-	marksPerSecond = 50
+	marksPerSecond = 20
 	// lookAgain is how long a node waits for its turn at least, and half of how long at most.
 	lookAgain = time.Second
 )
