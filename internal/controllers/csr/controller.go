@@ -48,8 +48,9 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 	if err := c.Cache.Get(ctx, key, have, client.UnsafeDisableDeepCopy); err != nil {
 		return 0, client.IgnoreNotFound(err)
 	}
-	if left := removeAt(have).Sub(c.now()); left > 0 {
-		return left, c.answer(ctx, have)
+	end := removeAt(have)
+	if left := end.Sub(c.now()); end.IsZero() || left > 0 {
+		return max(left, 0), c.answer(ctx, have)
 	}
 	err := c.Client.Delete(ctx, have, client.Preconditions{UID: &have.UID, ResourceVersion: &have.ResourceVersion})
 	if client.IgnoreNotFound(err) != nil {

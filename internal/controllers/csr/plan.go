@@ -11,6 +11,7 @@ import (
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sinawi/sinawi/internal/pki"
 )
@@ -213,28 +214,36 @@ func approvable(r *certificatesv1.CertificateSigningRequest) []permission {
 	return append(out, permission{"nodeclient", "Auto approving kubelet client certificate after SubjectAccessReview."})
 }
 
-// How long requests stay to be looked at.
+// How long requests stay to be looked at, as upstream's cleaner keeps them.
 const (
-	keepPending  = 24 * time.Hour
+	keepPending  = 24 * time.Hour // from when it was made, or approved and not yet signed
 	keepAnswered = time.Hour
 )
 
-// removeAt says when a request has had its time.
-func removeAt(r *certificatesv1.CertificateSigningRequest) time.Time {
-	at := r.CreationTimestamp.Add(keepPending)
-	for _, c := range r.Status.Conditions {
-		answered := c.Type == certificatesv1.CertificateDenied || c.Type == certificatesv1.CertificateFailed ||
-			c.Type == certificatesv1.CertificateApproved && len(r.Status.Certificate) > 0
-		if !answered || c.Status == corev1.ConditionFalse {
-			continue
+// removeAt says when a request has had its time; the zero time is never. What counts is
+// its answer: one that was approved late is not removed before its certificate can be
+// fetched.
+func removeAt(r *certificatesv1.CertificateSigningRequest) (at time.Time) {
+	end := func(from metav1.Time, keep time.Duration) {
+		if t := from.Add(keep); !from.IsZero() && (at.IsZero() || t.Before(at)) {
+			at = t
 		}
-		if end := c.LastUpdateTime.Add(keepAnswered); !c.LastUpdateTime.IsZero() && end.Before(at) {
-			at = end
+	}
+	if len(r.Status.Conditions) == 0 {
+		end(r.CreationTimestamp, keepPending)
+	}
+	signed := len(r.Status.Certificate) > 0
+	for _, c := range r.Status.Conditions {
+		switch {
+		case c.Type == certificatesv1.CertificateApproved && !signed:
+			end(c.LastUpdateTime, keepPending)
+		case c.Type == certificatesv1.CertificateApproved, c.Type == certificatesv1.CertificateDenied, c.Type == certificatesv1.CertificateFailed:
+			end(c.LastUpdateTime, keepAnswered)
 		}
 	}
 	if block, _ := pem.Decode(r.Status.Certificate); block != nil {
-		if cert, err := x509.ParseCertificate(block.Bytes); err == nil && cert.NotAfter.Before(at) {
-			at = cert.NotAfter
+		if cert, err := x509.ParseCertificate(block.Bytes); err == nil {
+			end(metav1.NewTime(cert.NotAfter), 0)
 		}
 	}
 	return at

@@ -113,14 +113,25 @@ func TestRemoveAt(t *testing.T) {
 		}
 	}
 	at(24 * time.Hour)
+	const late = 23*time.Hour + 59*time.Minute
 	r.Status.Conditions = []certificatesv1.CertificateSigningRequestCondition{{
-		Type: certificatesv1.CertificateApproved, Status: corev1.ConditionTrue, LastUpdateTime: metav1.NewTime(now.Add(time.Minute)),
+		Type: certificatesv1.CertificateApproved, Status: corev1.ConditionTrue, LastUpdateTime: metav1.NewTime(now.Add(late)),
 	}}
-	at(24 * time.Hour) // nobody has signed it yet
+	at(late + 24*time.Hour) // nobody has signed it yet
 	r.Status.Certificate = []byte("-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n")
-	at(time.Hour + time.Minute)
-	r.Status.Conditions[0].Type, r.Status.Certificate = certificatesv1.CertificateDenied, nil
-	at(time.Hour + time.Minute)
+	at(late + time.Hour)
+	for _, kind := range []certificatesv1.RequestConditionType{certificatesv1.CertificateDenied, certificatesv1.CertificateFailed} {
+		r.Status.Conditions[0].Type, r.Status.Certificate = kind, nil
+		at(late + time.Hour)
+	}
+	for _, c := range []certificatesv1.CertificateSigningRequestCondition{
+		{Type: certificatesv1.CertificateDenied}, {Type: "example.com/Looked", LastUpdateTime: metav1.NewTime(now)},
+	} {
+		r.Status.Conditions[0] = c
+		if got := removeAt(r); !got.IsZero() {
+			t.Errorf("with condition %v: removed at %s, want never", c, got)
+		}
+	}
 }
 
 func TestApprovable(t *testing.T) {
