@@ -109,6 +109,9 @@ func (g *graph) relink(n *node, before []metav1.OwnerReference) []types.UID {
 			wake = append(wake, ref.UID)
 		} else if owner.virtual {
 			wake = append(wake, ref.UID)
+			if !names(ref, n, owner) {
+				wake = append(wake, n.uid) // what it means is asked for by nobody else
+			}
 		} else if owner.foreground || !names(ref, n, owner) {
 			wake = append(wake, n.uid)
 			if elsewhere(n, owner) {

@@ -98,6 +98,17 @@ func TestGraphKnowsOwners(t *testing.T) {
 	}
 }
 
+// Whether what the first names can be found out says nothing of what the second means.
+func TestOneUIDByTwoNames(t *testing.T) {
+	g := newGraph()
+	g.observe(thing, object("a", "x"))
+	other := object("b", "x")
+	other.OwnerReferences[0].Kind = "Other"
+	if d := cmp.Diff([]types.UID{"b", "x"}, sorted(g.observe(thing, other))); d != "" {
+		t.Error(d)
+	}
+}
+
 func TestMisledDependentsAreWokenWhenTheOwnerAppears(t *testing.T) {
 	g := newGraph()
 	misled := object("c", "x")
