@@ -22,7 +22,8 @@ import (
 )
 
 // Part is a controller of nodes that leaves it to the loop to write them. Several nodes
-// may be asked about at once, one never twice at a time.
+// may be asked about at once, one never twice at a time. Nodes are shared and read-only,
+// except for Shape.
 type Part struct {
 	// Changed notes a change and returns which nodes to look at for it: before is nil
 	// for a node that came, after for one that went. All parts have noted a change
@@ -30,9 +31,9 @@ type Part struct {
 	Changed func(before, after *corev1.Node) []loop.Key
 	// Watch has the loop told of other objects. Optional.
 	Watch func(*loop.Loop)
-	// Status writes what the node's status shall have, and leaves the node as it was
-	// stored. Optional.
-	Status func(context.Context, *corev1.Node) error
+	// Status writes what the node's status shall have, and returns the node as it was
+	// stored, or as it is if there is nothing to write. Optional.
+	Status func(context.Context, *corev1.Node) (*corev1.Node, error)
 	// Shape changes the node, which is its own to change, and returns when to look at
 	// it again even if nothing changes; 0 is never. An error keeps nobody else's
 	// changes from being written.
@@ -79,18 +80,16 @@ func (c *Controller) Run(ctx context.Context) error { return c.loop.Run(ctx) }
 
 func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration, error) {
 	node := &corev1.Node{}
-	if err := c.deps.Cache.Get(ctx, key, node); err != nil {
+	err := c.deps.Cache.Get(ctx, key, node, client.UnsafeDisableDeepCopy)
+	for i := 0; i < len(c.parts) && err == nil; i++ {
+		if status := c.parts[i].Status; status != nil {
+			node, err = status(ctx, node)
+		}
+	}
+	if err != nil {
 		return 0, client.IgnoreNotFound(err)
 	}
-	for _, p := range c.parts {
-		if p.Status == nil {
-			continue
-		}
-		if err := p.Status(ctx, node); err != nil {
-			return 0, client.IgnoreNotFound(err)
-		}
-	}
-	again, failed := c.shape(ctx, node)
+	node, again, failed := c.shape(ctx, node)
 	if apierrors.IsNotFound(failed) {
 		return 0, nil
 	}
@@ -102,8 +101,9 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 	return again, failed
 }
 
-// shape asks all parts and writes the node if one of them wants it changed.
-func (c *Controller) shape(ctx context.Context, node *corev1.Node) (again time.Duration, err error) {
+// shape asks all parts and writes the node if one of them wants it changed. It returns
+// the node as it then is.
+func (c *Controller) shape(ctx context.Context, node *corev1.Node) (_ *corev1.Node, again time.Duration, err error) {
 	changed, errs := node.DeepCopy(), []error(nil)
 	for _, p := range c.parts {
 		wait, err := p.Shape(changed)
@@ -112,18 +112,18 @@ func (c *Controller) shape(ctx context.Context, node *corev1.Node) (again time.D
 		}
 		errs = append(errs, err)
 	}
-	if !equality.Semantic.DeepEqual(node, changed) {
-		err := c.deps.Client.Update(ctx, changed)
-		if apierrors.IsNotFound(err) {
-			c.gone(node)
-			return 0, err
-		}
-		if err != nil {
-			return 0, fmt.Errorf("update node %s: %w", node.Name, err)
-		}
-		*node = *changed
+	if equality.Semantic.DeepEqual(node, changed) {
+		return node, again, errors.Join(errs...)
 	}
-	return again, errors.Join(errs...)
+	err = c.deps.Client.Update(ctx, changed)
+	if apierrors.IsNotFound(err) {
+		c.gone(node)
+		return node, 0, err
+	}
+	if err != nil {
+		return node, 0, fmt.Errorf("update node %s: %w", node.Name, err)
+	}
+	return changed, again, errors.Join(errs...)
 }
 
 func (c *Controller) gone(node *corev1.Node) {

@@ -98,7 +98,10 @@ func TestStatusComesFirst(t *testing.T) {
 			n.Spec.Unschedulable = n.Status.Phase == corev1.NodeRunning
 			return 0, nil
 		}},
-		{Status: func(_ context.Context, n *corev1.Node) error { n.Status.Phase = corev1.NodeRunning; return nil },
+		{Status: func(_ context.Context, n *corev1.Node) (*corev1.Node, error) {
+			n.Status.Phase = corev1.NodeRunning
+			return n, nil
+		},
 			Shape: func(*corev1.Node) (time.Duration, error) { return 0, nil }},
 	}}
 	if _, err := c.reconcile(t.Context(), loop.Key{Name: "n"}); err != nil {

@@ -175,23 +175,22 @@ func (c *Controller) silentIn(node *corev1.Node, now time.Time) time.Duration {
 
 // markSilent writes into the status of a node that has been silent for too long that
 // nothing is known of it. Where it is not this node's turn yet, shape brings it back.
-func (c *Controller) markSilent(ctx context.Context, node *corev1.Node) error {
+func (c *Controller) markSilent(ctx context.Context, node *corev1.Node) (*corev1.Node, error) {
 	now := time.Now()
 	if c.silentIn(node, now) > 0 || known(node) || !c.marks.AllowN(now, 1) {
-		return nil
+		return node, nil
 	}
 	before := readiness(node)
 	changed := node.DeepCopy()
 	changed.Status.Conditions = silence(node, now)
 	if err := c.Client.Status().Update(ctx, changed); err != nil {
-		return fmt.Errorf("mark node %s as silent: %w", node.Name, err)
+		return node, fmt.Errorf("mark node %s as silent: %w", node.Name, err)
 	}
 	if before == corev1.ConditionTrue {
 		c.Log.Warn("node fell silent", "node", node.Name, "grace", c.grace)
 		c.Events.Eventf(node, corev1.EventTypeNormal, "NodeNotReady", "Node %s status is now: NodeNotReady", node.Name)
 	}
-	*node = *changed
-	return nil
+	return changed, nil
 }
 
 // shape gives the node the labels and taints that follow from what it is and how it is.

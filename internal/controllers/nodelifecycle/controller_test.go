@@ -38,10 +38,12 @@ func TestManySilentNodesAreMarkedInTurn(t *testing.T) {
 			c.hear(node.Name, sign{lease: time.Now()})
 		}
 		look := func() (marked, waiting int) {
-			for _, node := range nodes {
-				if err := c.markSilent(t.Context(), node); err != nil {
+			for i, node := range nodes {
+				node, err := c.markSilent(t.Context(), node)
+				if err != nil {
 					t.Fatal(err)
 				}
+				nodes[i] = node
 				again, err := c.shape(node)
 				switch {
 				case err != nil:
