@@ -3,7 +3,6 @@ package scheduler
 import (
 	"encoding/hex"
 	"math"
-	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -50,26 +49,11 @@ func (s *Scheduler) noteLost(pod *corev1.Pod, why string) {
 	s.decided.Put(decisions.Decision{Time: time.Now(), Namespace: pod.Namespace, Pod: pod.Name, UID: string(pod.UID), Why: why})
 }
 
-// mostNamed is how many nodes are named that have the same reason.
-const mostNamed = 5
-
 // reasons are what nodes have against a pod, the commonest first.
 func reasons(x engine.Explanation) []decisions.Reason {
 	var out []decisions.Reason
-	for _, n := range x.Nodes {
-		for i := range n.Refusals {
-			r := &n.Refusals[i]
-			at := slices.IndexFunc(out, func(o decisions.Reason) bool { return o.Rule == string(r.Rule) && o.Reason == r.Reason })
-			if at < 0 {
-				at = len(out)
-				out = append(out, decisions.Reason{Rule: string(r.Rule), Reason: r.Reason})
-			}
-			out[at].Nodes++
-			if len(out[at].Such) < mostNamed {
-				out[at].Such = append(out[at].Such, n.Node)
-			}
-		}
+	for _, r := range x.Reasons() {
+		out = append(out, decisions.Reason{Rule: string(r.Rule), Reason: r.Text, Nodes: r.Nodes, Such: r.Such})
 	}
-	slices.SortStableFunc(out, func(a, b decisions.Reason) int { return b.Nodes - a.Nodes })
 	return out
 }

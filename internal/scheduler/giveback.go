@@ -14,7 +14,7 @@ import (
 // giveBack frees the devices of a claim that keep its pod from nodes and that nobody
 // uses, so that the claim may get others there. It says so, or nothing when there is
 // none.
-func (s *Scheduler) giveBack(p plans, x engine.Explanation) string {
+func (s *Scheduler) giveBack(p plans, ask engine.Ask) string {
 	if p.devices == nil {
 		return ""
 	}
@@ -23,10 +23,8 @@ func (s *Scheduler) giveBack(p plans, x engine.Explanation) string {
 		return " deletion of ResourceClaim completed"
 	}
 	var nodes []*corev1.Node
-	for i := range x.Nodes {
-		if n := s.engine.Node(x.Nodes[i].Node); n != nil && x.Nodes[i].Refusals[0].Rule == engine.RuleDevices {
-			nodes = append(nodes, n)
-		}
+	for _, name := range s.engine.RefusedBy(ask, engine.RuleDevices) {
+		nodes = append(nodes, s.engine.Node(name))
 	}
 	claim := p.devices.Idle(nodes)
 	if claim == nil {

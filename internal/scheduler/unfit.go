@@ -42,15 +42,16 @@ func (s *Scheduler) unschedulable(w *backlog.Waiting, ask engine.Ask, problem st
 // unfit parks a pod that no node can take, after it has tried to make room.
 func (s *Scheduler) unfit(w *backlog.Waiting, ask engine.Ask, profile *config.Profile, p plans, now time.Time) {
 	x := s.engine.Explain(ask)
-	s.measured.refused(x.Rules(), profile.Name)
+	rules := x.Rules()
+	s.measured.refused(rules, profile.Name)
 	s.measured.attempt("unschedulable", profile.Name, now)
 	if len(ask.Extras) == 0 {
-		s.queue.Park(w, s.engine.KeyOf(ask), engine.ChangesFor(x.Rules()), now)
+		s.queue.Park(w, s.engine.KeyOf(ask), engine.ChangesFor(rules), now)
 	} else {
-		s.queue.ParkApart(w, s.engine.KeyOf(ask), backlog.Helpful(x.Rules()), now)
+		s.queue.ParkApart(w, s.engine.KeyOf(ask), backlog.Helpful(rules), now)
 	}
 	message := x.Message()
-	freed := s.giveBack(p, x)
+	freed := s.giveBack(p, ask)
 	message += freed
 	if profile.NoPreemption || s.engine.Nodes() == 0 {
 		s.say(w, message, x, s.nowhere(w))

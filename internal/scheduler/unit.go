@@ -195,7 +195,7 @@ func (s *Scheduler) giveBackOf(t *trial, i int) string {
 	if t.plans[i].devices == nil {
 		return ""
 	}
-	return s.giveBack(t.plans[i], s.engine.Explain(t.asks[i]))
+	return s.giveBack(t.plans[i], t.asks[i])
 }
 
 // whyNot says why a pod of a trial has no place.

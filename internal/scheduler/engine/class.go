@@ -10,6 +10,8 @@ import (
 // score but that of the node's own resources, says the same of every node, so
 // the best node of a group is the top of its heap.
 //
+// Nodes that are not feasible are in verdicts, by what they say.
+//
 // Invariants: a slot is in a group exactly when its node was feasible by its own
 // state when the class last caught up; slots[s].seen is the version of the node
 // that this was computed from; spots hold what each slot contributes to the
@@ -26,6 +28,11 @@ type class struct {
 	groups map[string]*group
 	sig    []byte // scratch
 	bulk   bool   // heaps are put in order at the end
+
+	verdicts map[string]*verdict // by signature
+	unasked  verdict             // of nodes that have changed since they were asked
+	loose    verdict             // of nodes that every pod asks: what they say follows from more than themselves
+	weighed  []weighed           // by slot; nil until the class preempts
 }
 
 type slotState struct {
@@ -33,7 +40,8 @@ type slotState struct {
 	objects     uint64 // version of the node's object that the next fields follow from
 	score       float64
 	group       *group
-	position    int32 // in the group's heap
+	verdict     *verdict
+	position    int32 // in the group's heap, or in the verdict
 	prefer      int32
 	images      uint32
 	eligible    uint32 // bit i: counts for spreads[i]
@@ -55,7 +63,7 @@ type group struct {
 type spot struct{ value, count int32 }
 
 func newClass(key Key, req *request) *class {
-	return &class{key: key, req: req, groups: map[string]*group{}}
+	return &class{key: key, req: req, groups: map[string]*group{}, verdicts: map[string]*verdict{}}
 }
 
 func (c *class) grow(n int) {
@@ -72,6 +80,8 @@ func (c *class) grow(n int) {
 func (c *class) reset() {
 	clear(c.slots)
 	clear(c.groups)
+	clear(c.verdicts)
+	c.unasked, c.loose, c.weighed = verdict{}, verdict{}, nil
 	c.spots = make([]spot, len(c.slots)*len(c.spreads))
 	for _, s := range c.spreads {
 		s.domains = newDomains()
@@ -96,10 +106,16 @@ func (c *class) refresh(slot int, n *node) {
 	st.seen = n.version
 	if st.objects != n.objects {
 		c.study(st, n)
+		if st.verdict != nil {
+			c.refuse(slot)
+		}
 	}
 	c.moveSpots(slot, n)
+	if st.verdict != nil && st.verdict.static {
+		return // whatever is on the node
+	}
 	if !st.fits || !c.takes(n) {
-		c.leave(slot)
+		c.refuse(slot)
 		return
 	}
 	score := n.score(c.req)
@@ -222,6 +238,9 @@ func (c *class) join(slot int, g *group) {
 
 func (c *class) leave(slot int) {
 	st := &c.slots[slot]
+	if st.verdict != nil {
+		c.depart(slot)
+	}
 	g := st.group
 	if g == nil {
 		return

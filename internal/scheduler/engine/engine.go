@@ -47,7 +47,8 @@ type Engine struct {
 	classes  map[Key]*class
 	clock    uint64 // counts decisions
 	prepared *placed
-	offset   int // where preemption begins to look
+	offset   int      // where preemption begins to look
+	weighers []*class // that keep what they weighed, who preempted last at the end
 }
 
 // New returns an engine that knows of no node.
@@ -177,6 +178,9 @@ func (e *Engine) SetPod(pod *corev1.Pod, nodeName string) bool {
 	p.set = e.terms.set(pod.Namespace, pod.Labels, pod.DeletionTimestamp != nil)
 	if old := e.pods[pod.UID]; old != nil {
 		if old.node.name == nodeName && sameUse(old, p) {
+			if before, now := startOf(old.pod), startOf(pod); !before.Equal(&now) {
+				old.node.starts++
+			}
 			old.pod = pod
 			return false
 		}
@@ -304,6 +308,7 @@ func (e *Engine) drop(c *class) {
 		e.terms.release(t)
 	}
 	c.tallies = nil
+	e.weighers = slices.DeleteFunc(e.weighers, func(w *class) bool { return w == c })
 }
 
 func (e *Engine) catchUp(c *class) {

@@ -26,6 +26,7 @@ type node struct {
 	images      map[string]bool
 	nominated   map[types.UID]*placed // pods that preempted here and wait for room
 	version     uint64                // raised by every change, so that a class can skip what it has seen
+	starts      uint64                // raised when a pod on it is seen to have started, which counts in preemption alone
 	objects     uint64                // the version when object last changed
 }
 

@@ -27,6 +27,7 @@ func (e *Engine) Nominate(pod *corev1.Pod, nodeName string) {
 	}
 	p.node.nominated[pod.UID] = p
 	e.nominated[pod.UID] = p
+	e.changed(p.node.slot)
 }
 
 // RemoveNomination forgets that a pod waits for room on a node.
@@ -37,6 +38,7 @@ func (e *Engine) RemoveNomination(uid types.UID) bool {
 	}
 	delete(e.nominated, uid)
 	delete(p.node.nominated, uid)
+	e.changed(p.node.slot)
 	e.letGo(p)
 	e.release(p.node.slot)
 	return true
@@ -84,13 +86,7 @@ func (e *Engine) mustYield(priority int32, ask Ask) bool {
 // anti-affinity of nominated pods always counts; kube-scheduler forgets it for a pod
 // that neither has such terms nor is spoken of by those of pods that are placed.
 func (e *Engine) refusals(c *class, ask Ask, n *node, all bool) []Refusal {
-	var guests []*placed
-	for uid, p := range n.nominated {
-		if uid != ask.Pod.UID && p.priority >= c.req.priority {
-			guests = append(guests, p)
-		}
-	}
-	if len(guests) > 0 {
+	if guests := n.guests(c, ask.Pod.UID); len(guests) > 0 {
 		// Once as if they were there, and once as if they never came: affinity
 		// must not lean on pods that may not come.
 		e.suppose(c, n, guests, nil)
@@ -101,6 +97,16 @@ func (e *Engine) refusals(c *class, ask Ask, n *node, all bool) []Refusal {
 		}
 	}
 	return e.refusalsNow(c, ask, n, all)
+}
+
+// guests are the pods nominated to a node, but for one, that a class leaves room for.
+func (n *node) guests(c *class, but types.UID) (out []*placed) {
+	for uid, p := range n.nominated {
+		if uid != but && p.priority >= c.req.priority {
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // suppose changes which pods are on a node for as long as a question takes.

@@ -3,7 +3,6 @@ package engine
 import (
 	"cmp"
 	"math"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -60,6 +59,10 @@ type candidate struct {
 	node       *node
 	victims    []*placed
 	violations int
+
+	highest  int32       // of the victims' priorities
+	sum      int64       // of them
+	earliest metav1.Time // start of those with the highest
 }
 
 // Preempt looks for the node where the least has to go for a pod that fits
@@ -69,10 +72,12 @@ type candidate struct {
 // of priorities, fewest victims, youngest victims.
 func (e *Engine) Preempt(ask Ask, budgets []Budget) (*Preemption, Explanation) {
 	c := e.class(ask)
-	why := Explanation{Of: e.known}
-	say := func(n *node, reason string) {
-		why.Nodes = append(why.Nodes, NodeReasons{n.name, []Refusal{{Rule: RulePreemption, Reason: reason, Final: true}}})
+	e.listen(c)
+	if e.hopeless(c) {
+		return nil, Explanation{Of: e.known, Findings: []Finding{*preemptionSays(reasonNotHelpful, e.known)}}
 	}
+	e.keepWeighed(c)
+	why, notHelpful, noVictims := findings{engine: e}, 0, 0
 	enough := max(e.known*c.req.profile.MinCandidatesPercent/100, c.req.profile.MinCandidatesAbsolute)
 	var best *candidate
 	found, clean := 0, false
@@ -81,17 +86,16 @@ func (e *Engine) Preempt(ask Ask, budgets []Budget) (*Preemption, Explanation) {
 		if n == nil || n.object == nil {
 			continue
 		}
-		refusals := e.refusals(c, ask, n, false)
-		if len(refusals) == 0 || anyFinal(refusals) {
-			say(n, reasonNotHelpful)
+		if refusals := e.says(c, ask, n); len(refusals) == 0 || anyFinal(refusals) {
+			notHelpful++
 			continue
 		}
-		x, refusals := e.victimsOn(c, ask, n, budgets)
+		x, refusals := e.weigh(c, ask, n, budgets)
 		if x == nil {
 			if refusals == nil {
-				say(n, reasonNoVictims)
+				noVictims++
 			} else {
-				why.Nodes = append(why.Nodes, NodeReasons{n.name, refusals})
+				why.add(refusals, n.slot)
 			}
 			continue
 		}
@@ -105,7 +109,13 @@ func (e *Engine) Preempt(ask Ask, budgets []Budget) (*Preemption, Explanation) {
 		}
 	}
 	if best == nil {
-		return nil, why
+		out := why.explanation()
+		for _, f := range []*Finding{preemptionSays(reasonNotHelpful, notHelpful), preemptionSays(reasonNoVictims, noVictims)} {
+			if f.Nodes > 0 {
+				out.Findings = append(out.Findings, *f)
+			}
+		}
+		return nil, out
 	}
 	// Others begin elsewhere, so that not all preempt on the same nodes.
 	e.offset = (best.node.slot + 1) % len(e.slots)
@@ -113,24 +123,31 @@ func (e *Engine) Preempt(ask Ask, budgets []Budget) (*Preemption, Explanation) {
 	for _, v := range best.victims {
 		out.Victims = append(out.Victims, v.pod)
 	}
-	return out, why
+	return out, Explanation{Of: e.known}
 }
 
-// victimsOn returns the fewest pods that must leave n for the pod to fit, or why
-// even all less important ones do not suffice; both are nil when there are none.
-func (e *Engine) victimsOn(c *class, ask Ask, n *node, budgets []Budget) (*candidate, []Refusal) {
-	var lesser []*placed
-	for _, p := range n.pods {
-		if p.priority < c.req.priority {
-			lesser = append(lesser, p)
+func preemptionSays(reason string, nodes int) *Finding {
+	return &Finding{Refusals: []Refusal{{Rule: RulePreemption, Reason: reason, Final: true}}, Nodes: nodes}
+}
+
+// hopeless reports whether it is known that no pod that leaves its node would help.
+func (e *Engine) hopeless(c *class) bool {
+	final := 0
+	for _, v := range c.verdicts {
+		if anyFinal(v.refusals) {
+			final += len(v.slots)
 		}
 	}
+	return final == e.known
+}
+
+// victimsOn returns the fewest of the less important pods that must leave n for the pod
+// to fit, or why even all of them do not suffice; both are nil when there are none. Those
+// that budgets protect stay before those that are free to go.
+func (e *Engine) victimsOn(c *class, ask Ask, n *node, lesser, protected, free []*placed) (*candidate, []Refusal) {
 	if len(lesser) == 0 {
 		return nil, nil
 	}
-	slices.SortFunc(lesser, func(a, b *placed) int {
-		return cmp.Or(moreImportant(a.pod, b.pod), cmp.Compare(a.pod.UID, b.pod.UID))
-	})
 	e.suppose(c, n, nil, lesser)
 	gone := map[*placed]bool{}
 	defer func() {
@@ -147,7 +164,6 @@ func (e *Engine) victimsOn(c *class, ask Ask, n *node, budgets []Budget) (*candi
 		return nil, refusals
 	}
 	out := &candidate{node: n}
-	protected, free := splitByBudgets(lesser, budgets)
 	reprieve := func(p *placed) bool {
 		e.suppose(c, n, []*placed{p}, nil)
 		if len(e.refusals(c, ask, n, false)) == 0 {
@@ -170,6 +186,7 @@ func (e *Engine) victimsOn(c *class, ask Ask, n *node, budgets []Budget) (*candi
 			out.victims = append(out.victims, p)
 		}
 	}
+	out.sumUp()
 	return out, nil
 }
 
@@ -201,39 +218,27 @@ func splitByBudgets(pods []*placed, budgets []Budget) (protected, free []*placed
 func (a *candidate) compare(b *candidate) int {
 	return cmp.Or(
 		cmp.Compare(a.violations, b.violations),
-		cmp.Compare(a.highest(), b.highest()),
-		cmp.Compare(a.sum(), b.sum()),
+		cmp.Compare(a.highest, b.highest),
+		cmp.Compare(a.sum, b.sum),
 		cmp.Compare(len(a.victims), len(b.victims)),
-		-a.earliestOfHighest().Compare(b.earliestOfHighest().Time),
+		-a.earliest.Compare(b.earliest.Time),
 		cmp.Compare(a.node.slot, b.node.slot),
 	)
 }
 
-func (a *candidate) highest() int32 {
-	if len(a.victims) == 0 {
-		return math.MinInt32
+// sumUp computes what candidates are compared by. Every priority counts from the lowest
+// there is, so that more victims are never less.
+func (a *candidate) sumUp() {
+	a.highest = math.MinInt32
+	if len(a.victims) > 0 {
+		a.highest = a.victims[0].priority
 	}
-	return a.victims[0].priority
-}
-
-// sum counts every priority from the lowest there is, so that more victims are
-// never less.
-func (a *candidate) sum() int64 {
-	sum := int64(0)
 	for _, v := range a.victims {
-		sum += int64(v.priority) + math.MaxInt32 + 1
-	}
-	return sum
-}
-
-func (a *candidate) earliestOfHighest() metav1.Time {
-	var out metav1.Time
-	for _, v := range a.victims {
-		if start := startOf(v.pod); v.priority == a.highest() && (out.IsZero() || start.Before(&out)) {
-			out = start
+		a.sum += int64(v.priority) + math.MaxInt32 + 1
+		if start := startOf(v.pod); v.priority == a.highest && (a.earliest.IsZero() || start.Before(&a.earliest)) {
+			a.earliest = start
 		}
 	}
-	return out
 }
 
 // startOf is when a pod started; one that has not is younger than all that have.

@@ -264,11 +264,11 @@ func (m *machine) place(t *rapid.T) {
 		t.Fatalf("after all that happened it is %q, from scratch it is %q", node, again)
 	}
 	x := m.e.Explain(ask)
-	if len(x.Nodes)+len(possible) != len(m.w.nodes) {
-		t.Fatalf("explained %d nodes of %d, %d of which are possible", len(x.Nodes), len(m.w.nodes), len(possible))
+	if x.Refused()+len(possible) != len(m.w.nodes) {
+		t.Fatalf("explained %d nodes of %d, %d of which are possible", x.Refused(), len(m.w.nodes), len(possible))
 	}
-	if all := m.e.Diagnose(ask); len(all.Nodes) != len(x.Nodes) {
-		t.Fatalf("diagnosed %d nodes, explained %d", len(all.Nodes), len(x.Nodes))
+	if all := m.e.Diagnose(ask); len(all) != x.Refused() {
+		t.Fatalf("diagnosed %d nodes, explained %d", len(all), x.Refused())
 	}
 	key := m.e.KeyOf(ask)
 	if len(m.w.nominated) == 0 && m.e.Feasible(key) != ok {

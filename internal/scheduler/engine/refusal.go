@@ -64,8 +64,8 @@ const (
 )
 
 func anyFinal(refusals []Refusal) bool {
-	for _, r := range refusals {
-		if r.Final {
+	for i := range refusals {
+		if refusals[i].Final {
 			return true
 		}
 	}

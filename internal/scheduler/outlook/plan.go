@@ -173,7 +173,7 @@ func pin(pod *corev1.Pod, node string) {
 
 // never says that a DaemonSet has no pod on a node: its labels or taints are not for it.
 func (c *Cluster) never(pod *corev1.Pod, node string) bool {
-	for _, n := range c.engine.Diagnose(c.ask(pod).Ask).Nodes {
+	for _, n := range c.engine.Diagnose(c.ask(pod).Ask) {
 		if n.Node != node {
 			continue
 		}

@@ -119,7 +119,7 @@ func (c *Cluster) Why(pod *corev1.Pod) Answer {
 		return out
 	}
 	refused := map[string][]engine.Refusal{}
-	for _, n := range c.engine.Diagnose(q.Ask).Nodes {
+	for _, n := range c.engine.Diagnose(q.Ask) {
 		refused[n.Node] = n.Refusals
 	}
 	for name := range c.nodes {

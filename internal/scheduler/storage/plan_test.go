@@ -121,8 +121,8 @@ func TestWhatANodeCanAttach(t *testing.T) {
 		plan, _ := w.Plan(p, nil)
 		why := e.Explain(engine.Ask{Pod: p, Extras: []engine.Extra{plan}})
 		got := ""
-		if len(why.Nodes) > 0 {
-			got = why.Nodes[0].Refusals[0].Reason
+		if len(why.Findings) > 0 {
+			got = why.Findings[0].Refusals[0].Reason
 		}
 		if got != tt.want {
 			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
