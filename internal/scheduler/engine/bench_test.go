@@ -100,17 +100,26 @@ func benchPlace(b *testing.B, change func(*corev1.Pod)) {
 	}
 }
 
-// BenchmarkUnschedulable: asking again for what fits nowhere.
+// BenchmarkUnschedulable: asking again for what fits nowhere, and why, while pods come.
 func BenchmarkUnschedulable(b *testing.B) {
 	e := benchCluster("4")
-	for range b.N {
-		if _, ok := e.Place(Ask{Pod: makePod("huge", "100")}); ok {
+	for i := range b.N {
+		ask := Ask{Pod: makePod("huge", "100")}
+		if _, ok := e.Place(ask); ok {
 			b.Fatal("placed")
 		}
+		if e.Explain(ask).Message() == "" {
+			b.Fatal("no reason")
+		}
+		if found, _ := e.Preempt(ask, nil); found != nil {
+			b.Fatal("preempts")
+		}
+		e.SetPod(makePod(fmt.Sprintf("p%d", i), "1m"), fmt.Sprintf("n%d", i%benchNodes))
 	}
 }
 
-// BenchmarkPreemption: full nodes, each pod evicts.
+// BenchmarkPreemption: full nodes, each pod evicts: what it costs from its first try
+// until it is placed.
 func BenchmarkPreemption(b *testing.B) {
 	e := benchCluster("4")
 	for i := range benchNodes {
@@ -119,16 +128,26 @@ func BenchmarkPreemption(b *testing.B) {
 		}
 	}
 	high := int32(10)
+	b.ReportAllocs()
 	b.ResetTimer()
 	for i := range b.N {
 		p := makePod(fmt.Sprintf("p%d", i), "3")
 		p.Spec.Priority = &high
-		found, why := e.Preempt(Ask{Pod: p}, nil)
-		if found == nil {
-			b.Fatal(why.Message())
+		ask := Ask{Pod: p}
+		if _, ok := e.Place(ask); ok {
+			b.Fatal("placed")
 		}
+		why := e.Explain(ask).Message()
+		found, _ := e.Preempt(ask, nil)
+		if found == nil {
+			b.Fatal(why)
+		}
+		e.Nominate(p, found.Node)
 		for _, v := range found.Victims {
 			e.RemovePod(v.UID)
+		}
+		if node, ok := e.Place(ask); !ok || node != found.Node {
+			b.Fatalf("placed on %q, not %s", node, found.Node)
 		}
 		e.SetPod(p, found.Node)
 		b.StopTimer()

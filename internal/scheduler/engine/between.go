@@ -172,6 +172,12 @@ func (e *Engine) heldChanged(c *class) bool {
 	return !slices.Equal(c.held, e.terms.heldFor(c.req.pod.Namespace, c.req.pod.Labels))
 }
 
+// binds reports whether any rule between pods does more than prefer.
+func (b *between) binds() bool {
+	return len(b.together)+len(b.apart)+len(b.blocked) > 0 ||
+		slices.ContainsFunc(b.spreads, func(s *spreadRule) bool { return s.hard })
+}
+
 // allows reports whether no rule between pods keeps the class off a group.
 func (c *class) allows(g *group) bool {
 	if len(c.dims) == 0 {

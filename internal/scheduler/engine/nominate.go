@@ -138,7 +138,7 @@ func (e *Engine) refusalsNow(c *class, ask Ask, n *node, all bool) []Refusal {
 			return out
 		}
 	}
-	if len(c.dims) > 0 {
+	if c.binds() {
 		if g := c.describe(&c.slots[n.slot], n); all || !c.allows(g) {
 			out = append(out, c.betweenRefusals(g, n, all)...)
 		}

@@ -66,8 +66,8 @@ type candidate struct {
 }
 
 // Preempt looks for the node where the least has to go for a pod that fits
-// nowhere, and says of every other node why nothing that could go helps. It
-// changes nothing. The candidates are compared as kube-scheduler does: fewest
+// nowhere, or says of all nodes why nothing that could go helps. It changes
+// nothing. The candidates are compared as kube-scheduler does: fewest
 // budgets broken, least important of the most important victims, smallest sum
 // of priorities, fewest victims, youngest victims.
 func (e *Engine) Preempt(ask Ask, budgets []Budget) (*Preemption, Explanation) {

@@ -33,18 +33,18 @@ func (e *Engine) keepWeighed(c *class) {
 
 // weigh is victimsOn, from what is known already where nothing has changed.
 func (e *Engine) weigh(c *class, ask Ask, n *node, budgets []Budget) (*candidate, []Refusal) {
-	w := &c.weighed[n.slot]
-	if len(c.dims) > 0 || len(ask.Extras) > 0 || n.nominated[ask.Pod.UID] != nil {
+	if c.binds() || len(ask.Extras) > 0 || n.nominated[ask.Pod.UID] != nil {
 		// It follows from more than the class, the node and what is on it.
 		lesser := lesserOn(c, n)
 		protected, free := splitByBudgets(lesser, budgets)
 		return e.victimsOn(c, ask, n, lesser, protected, free)
 	}
+	w := &c.weighed[n.slot]
 	if w.version != n.version || w.starts != n.starts {
 		*w = weighed{version: n.version, starts: n.starts, lesser: lesserOn(c, n)}
 		w.candidate, w.refusals = e.victimsOn(c, ask, n, w.lesser, nil, w.lesser)
 	}
-	if w.candidate != nil {
+	if w.candidate != nil && len(budgets) > 0 {
 		if protected, free := splitByBudgets(w.lesser, budgets); len(protected) > 0 {
 			return e.victimsOn(c, ask, n, w.lesser, protected, free)
 		}

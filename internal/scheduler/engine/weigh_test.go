@@ -28,6 +28,9 @@ func newWeigher(t *rapid.T) *weigher {
 			p.Spec.Affinity = &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{term("zone")}}}
 		}
 		ask := Ask{Pod: p}
+		if chance(t, 4, "kin") {
+			ask.Spread = mustSelect(app("x"))
+		}
 		if chance(t, 6, "extra") {
 			ask.Extras = []Extra{zoneless{}}
 		}
