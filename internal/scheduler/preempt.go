@@ -126,14 +126,15 @@ func (s *Scheduler) evict(w *backlog.Waiting, victim *corev1.Pod, node, why stri
 }
 
 func (s *Scheduler) evictNow(ctx context.Context, by, victim *corev1.Pod, node, why string) error {
-	marked := victim.DeepCopy()
-	setCondition(&marked.Status, corev1.PodCondition{
+	condition := corev1.PodCondition{
 		Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: corev1.PodReasonPreemptionByScheduler,
 		Message:            why,
 		ObservedGeneration: victim.Generation, LastTransitionTime: metav1.Now(),
-	})
-	if err := s.client.Status().Patch(ctx, marked, client.StrategicMergeFrom(victim)); err != nil {
-		return client.IgnoreNotFound(err)
+	}
+	if setCondition(victim.Status, &condition) {
+		if err := patchStatus(ctx, s.client, victim, map[string]any{"conditions": []corev1.PodCondition{condition}}); err != nil {
+			return client.IgnoreNotFound(err)
+		}
 	}
 	err := s.client.Delete(ctx, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: victim.Namespace, Name: victim.Name}},
 		client.Preconditions{UID: &victim.UID})

@@ -3,6 +3,7 @@ package scheduler
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"log/slog"
 	"sync"
 
@@ -85,37 +86,46 @@ func (t *teller) run(ctx context.Context) error {
 func (t *teller) write(ctx context.Context, n news) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	changed := n.pod.DeepCopy()
-	different := n.message != "" && setCondition(&changed.Status, corev1.PodCondition{
+	condition := corev1.PodCondition{
 		Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: n.reason,
 		Message: n.message, LastTransitionTime: metav1.Now(), ObservedGeneration: n.pod.Generation,
-	})
-	if n.nominated != nil && changed.Status.NominatedNodeName != *n.nominated {
-		changed.Status.NominatedNodeName = *n.nominated
-		different = true
 	}
-	if !different {
+	change := map[string]any{}
+	if n.message != "" && setCondition(n.pod.Status, &condition) {
+		change["conditions"] = []corev1.PodCondition{condition}
+	}
+	if n.nominated != nil && n.pod.Status.NominatedNodeName != *n.nominated {
+		change["nominatedNodeName"] = *n.nominated
+	}
+	if len(change) == 0 {
 		return nil
 	}
-	return t.client.Status().Patch(ctx, changed, client.StrategicMergeFrom(n.pod))
+	return patchStatus(ctx, t.client, n.pod, change)
 }
 
-// setCondition sets a condition and reports whether that changed it.
-func setCondition(status *corev1.PodStatus, want corev1.PodCondition) bool {
+// patchStatus changes parts of a pod's status. They are the patch as they are: to find
+// what is new between two states of a pod costs more than to write it.
+func patchStatus(ctx context.Context, c client.Client, pod *corev1.Pod, change map[string]any) error {
+	data, err := json.Marshal(map[string]any{"status": change})
+	if err != nil {
+		return err
+	}
+	named := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name}}
+	return c.Status().Patch(ctx, named, client.RawPatch(types.StrategicMergePatchType, data))
+}
+
+// setCondition makes a condition ready to take the place of the one of its type, and
+// reports whether it says something else.
+func setCondition(status corev1.PodStatus, want *corev1.PodCondition) bool {
 	for i := range status.Conditions {
 		c := &status.Conditions[i]
 		if c.Type != want.Type {
 			continue
 		}
-		if c.Status == want.Status && c.Reason == want.Reason && c.Message == want.Message {
-			return false
-		}
 		if c.Status == want.Status {
 			want.LastTransitionTime = c.LastTransitionTime
 		}
-		*c = want
-		return true
+		return c.Status != want.Status || c.Reason != want.Reason || c.Message != want.Message
 	}
-	status.Conditions = append(status.Conditions, want)
 	return true
 }
