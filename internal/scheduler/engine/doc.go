@@ -20,6 +20,11 @@
 // that are one pod's alone (Extra) and room kept for nominated pods are asked
 // node by node, the best first.
 //
+// Nodes that are not feasible are kept by what they say against the class, and what
+// would have to leave them by node: so to explain why a pod waits, and whose place it
+// takes, costs O(reasons + changed nodes + candidates), and candidates that have not
+// changed are only compared.
+//
 // The rules, scores and wording are kube-scheduler's
 // (https://kubernetes.io/docs/reference/scheduling/config/#scheduling-plugins).
 // Of nodes that score the same, the one is taken whose resources would be used

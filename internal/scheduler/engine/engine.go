@@ -10,7 +10,7 @@ import (
 	corev1helper "k8s.io/component-helpers/scheduling/corev1"
 )
 
-// Classes hold about 60 bytes a node each; these bound the memory they take.
+// Classes hold about 70 bytes a node each; these bound the memory they take.
 const (
 	maxClasses    = 512
 	minClasses    = 16
