@@ -9,6 +9,7 @@ import (
 	"github.com/sinawi/sinawi/internal/scheduler/config"
 	"github.com/sinawi/sinawi/internal/scheduler/devices"
 	"github.com/sinawi/sinawi/internal/scheduler/engine"
+	"github.com/sinawi/sinawi/internal/scheduler/engine/demand"
 	"github.com/sinawi/sinawi/internal/scheduler/storage"
 )
 
@@ -36,9 +37,9 @@ func (s *Scheduler) ask(ctx context.Context, pod *corev1.Pod, profile *config.Pr
 	if len(pod.Spec.TopologySpreadConstraints) == 0 && len(profile.DefaultSpread) > 0 {
 		out.Spread = s.kin.Of(pod)
 	}
-	if !profile.Off[engine.RuleNodeAffinity] && engine.NamesNoNode(pod) {
+	if !profile.Off[engine.RuleNodeAffinity] && demand.NamesNoNode(pod) {
 		p.failed = engine.RuleNodeAffinity
-		return out, p, engine.NamesConflict
+		return out, p, demand.NamesConflict
 	}
 	if len(pod.Spec.Volumes) > 0 {
 		if len(storage.Claims(pod)) > 0 {

@@ -11,7 +11,7 @@ import (
 
 	batchv1 "github.com/sinawi/sinawi/api/scheduling/v1"
 	"github.com/sinawi/sinawi/internal/scheduler/backlog"
-	"github.com/sinawi/sinawi/internal/scheduler/engine"
+	"github.com/sinawi/sinawi/internal/scheduler/engine/demand"
 	"github.com/sinawi/sinawi/internal/scheduler/fair"
 )
 
@@ -102,7 +102,7 @@ func (b *Batch) Join(pod *corev1.Pod, sequence uint64) *Member {
 	if u.Queue != "" {
 		b.needs[Queues] = true
 	}
-	amounts := fair.AmountsOf(engine.Requests(pod))
+	amounts := fair.AmountsOf(demand.Requests(pod))
 	amounts[corev1.ResourcePods] = 1
 	m := &Member{Pod: pod, Unit: u, Amounts: amounts}
 	u.members[pod.UID] = m

@@ -12,7 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/sinawi/sinawi/internal/scheduler/engine"
+	"github.com/sinawi/sinawi/internal/scheduler/engine/demand"
 )
 
 // Reasons in kube-scheduler's words.
@@ -102,7 +102,7 @@ func (w *World) Renamed() func(*corev1.Pod) bool {
 		return nil
 	}
 	return func(pod *corev1.Pod) bool {
-		asked := engine.Requests(pod)
+		asked := demand.Requests(pod)
 		return slices.ContainsFunc(names, func(name corev1.ResourceName) bool {
 			_, ok := asked[name]
 			return ok
@@ -165,7 +165,7 @@ type extended struct {
 // extended is nil when no class offers what the pod asks for.
 func (w *World) extended(pod *corev1.Pod) *extended {
 	x := &extended{pod: pod, classes: map[corev1.ResourceName]string{}}
-	for name, amount := range engine.Requests(pod) {
+	for name, amount := range demand.Requests(pod) {
 		if !Resource(name) || amount.IsZero() {
 			continue
 		}
@@ -243,7 +243,7 @@ type perResource struct {
 func (p perResource) requests(pod *corev1.Pod) (requests []resourcev1.DeviceRequest, mappings []corev1.ContainerExtendedResourceRequest) {
 	inits := len(pod.Spec.InitContainers)
 	containers := slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers)
-	ends := func(i int) bool { return i < inits && !engine.Sidecar(&containers[i]) }
+	ends := func(i int) bool { return i < inits && !demand.Sidecar(&containers[i]) }
 	stay := make([]*resourcev1.DeviceRequest, len(containers)) // by container
 	for i := range containers {
 		if !ends(i) {

@@ -9,6 +9,7 @@ import (
 	"k8s.io/dynamic-resource-allocation/structured"
 
 	"github.com/sinawi/sinawi/internal/scheduler/engine"
+	"github.com/sinawi/sinawi/internal/scheduler/engine/demand"
 )
 
 // Stock is the engine's question about one node.
@@ -21,7 +22,7 @@ func (p *Plan) Short(node *corev1.Node) (name corev1.ResourceName, wanted, taken
 	if p.extended == nil || p.extended.left != nil {
 		return "", 0, 0, 0
 	}
-	asked := engine.Requests(p.pod)
+	asked := demand.Requests(p.pod)
 	for _, name := range p.extended.asked {
 		own, amount := node.Status.Allocatable[name], asked[name]
 		if p.extended.classes[name] == "" || !own.IsZero() {

@@ -8,6 +8,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	corev1helper "k8s.io/component-helpers/scheduling/corev1"
+
+	"github.com/sinawi/sinawi/internal/scheduler/engine/demand"
 )
 
 // Classes hold about 70 bytes a node each; these bound the memory they take.
@@ -163,10 +165,10 @@ func (e *Engine) prepare(pod *corev1.Pod) *placed {
 		e.prepared = nil
 		return p
 	}
-	amounts, scoring := uses(pod, scoringUse)
+	amounts, scoring := demand.Uses(pod, demand.ScoringUse)
 	return &placed{
 		pod: pod, amounts: amounts, scoring: scoring,
-		ports: hostPorts(&pod.Spec), priority: corev1helper.PodPriority(pod),
+		ports: demand.Ports(&pod.Spec), priority: corev1helper.PodPriority(pod),
 	}
 }
 
@@ -279,7 +281,7 @@ func (e *Engine) class(ask Ask) *class {
 	e.catchUp(c)
 	e.prepared = &placed{pod: ask.Pod, amounts: req.amounts, scoring: req.scoring, ports: req.ports, priority: req.priority}
 	if ask.Pod.Spec.Resources != nil {
-		e.prepared.scoring = scoringUse(ask.Pod)
+		e.prepared.scoring = demand.ScoringUse(ask.Pod)
 	}
 	return c
 }
@@ -382,7 +384,7 @@ func (e *Engine) release(slot int) {
 
 // sameUse reports whether a pod takes the same from its node as before.
 func sameUse(a, b *placed) bool {
-	return a.set == b.set && a.amounts.equal(&b.amounts) && a.scoring.equal(&b.scoring) &&
+	return a.set == b.set && a.amounts.Equal(&b.amounts) && a.scoring.Equal(&b.scoring) &&
 		slices.Equal(a.ports, b.ports) && a.priority == b.priority
 }
 

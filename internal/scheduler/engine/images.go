@@ -1,9 +1,9 @@
 package engine
 
 import (
-	"strings"
-
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/sinawi/sinawi/internal/scheduler/engine/demand"
 )
 
 // Bounds between which the size of images that are there already counts.
@@ -18,34 +18,6 @@ type imageSpread struct {
 	nodes int64
 }
 
-// imagesOf are the images of a pod's containers, and those that it mounts.
-func imagesOf(spec *corev1.PodSpec) []string {
-	var out []string
-	add := func(image string) {
-		if len(out) < maxImages && image != "" {
-			out = append(out, withTag(image))
-		}
-	}
-	for _, list := range [][]corev1.Container{spec.InitContainers, spec.Containers} {
-		for i := range list {
-			add(list[i].Image)
-		}
-	}
-	for i := range spec.Volumes {
-		if v := spec.Volumes[i].Image; v != nil {
-			add(v.Reference)
-		}
-	}
-	return out
-}
-
-func withTag(image string) string {
-	if strings.LastIndex(image, ":") <= strings.LastIndex(image, "/") {
-		return image + ":latest"
-	}
-	return image
-}
-
 // setImages takes in which images a node has.
 func (e *Engine) setImages(n *node, obj *corev1.Node) {
 	had := n.images
@@ -56,7 +28,7 @@ func (e *Engine) setImages(n *node, obj *corev1.Node) {
 				if n.images == nil {
 					n.images = map[string]bool{}
 				}
-				name = withTag(name)
+				name = demand.WithTag(name)
 				if n.images[name] {
 					continue
 				}

@@ -8,6 +8,8 @@ import (
 	ndf "k8s.io/component-helpers/nodedeclaredfeatures"
 	corev1helper "k8s.io/component-helpers/scheduling/corev1"
 	"k8s.io/klog/v2"
+
+	"github.com/sinawi/sinawi/internal/scheduler/engine/demand"
 )
 
 // node is what the engine knows of one node.
@@ -16,11 +18,11 @@ type node struct {
 	slot        int
 	object      *corev1.Node // nil: pods are known to be on it, the node is not known (yet)
 	values      *numbers
-	allocatable Amounts
+	allocatable demand.Amounts
 	maxPods     int64
 	features    ndf.FeatureSet // that it declares to support
-	used        Amounts
-	scoring     Amounts // used, with the floor for pods that ask for nothing
+	used        demand.Amounts
+	scoring     demand.Amounts // used, with the floor for pods that ask for nothing
 	pods        map[types.UID]*placed
 	ports       int // host ports taken
 	images      map[string]bool
@@ -36,9 +38,9 @@ type placed struct {
 	node     *node
 	set      *labelSet
 	held     []*held
-	amounts  Amounts
-	scoring  Amounts
-	ports    []hostPort
+	amounts  demand.Amounts
+	scoring  demand.Amounts
+	ports    []demand.Port
 	priority int32
 }
 
@@ -68,15 +70,15 @@ func (n *node) domain(key string) int32 {
 
 func (n *node) setObject(obj *corev1.Node) {
 	n.object = obj
-	n.allocatable = AmountsOf(obj.Status.Allocatable)
-	n.features = features.TryMap(slices.Sorted(slices.Values(obj.Status.DeclaredFeatures)))
+	n.allocatable = demand.AmountsOf(obj.Status.Allocatable)
+	n.features = demand.Declarable.TryMap(slices.Sorted(slices.Values(obj.Status.DeclaredFeatures)))
 	n.maxPods = obj.Status.Allocatable.Pods().Value()
 }
 
 // attach counts a pod on its node, or with -1 no longer.
 func (n *node) attach(p *placed, sign int64) {
-	n.used.add(&p.amounts, sign)
-	n.scoring.add(&p.scoring, sign)
+	n.used.Add(&p.amounts, sign)
+	n.scoring.Add(&p.scoring, sign)
 	n.ports += int(sign) * len(p.ports)
 	p.set.count(n, int32(sign))
 	for _, h := range p.held {
@@ -185,14 +187,14 @@ func (n *node) refusals(r *request, all bool) []Refusal {
 	return out
 }
 
-func (n *node) portsTaken(wanted []hostPort) bool {
+func (n *node) portsTaken(wanted []demand.Port) bool {
 	if len(wanted) == 0 || n.ports == 0 {
 		return false
 	}
 	for _, p := range n.pods {
 		for _, taken := range p.ports {
 			for _, w := range wanted {
-				if w.conflicts(taken) {
+				if w.Conflicts(taken) {
 					return true
 				}
 			}

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"strings"
+
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -108,4 +110,12 @@ func isHonor(p *corev1.NodeInclusionPolicy, otherwise bool) bool {
 func selectorOf(s *metav1.LabelSelector) (podSelector, bool) {
 	compiled, err := metav1.LabelSelectorAsSelector(s)
 	return compiled, err == nil
+}
+
+func groupOf(name corev1.ResourceName) string {
+	group, _, found := strings.Cut(string(name), "/")
+	if !found {
+		return ""
+	}
+	return group
 }

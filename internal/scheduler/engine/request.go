@@ -2,16 +2,13 @@ package engine
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/binary"
-	"encoding/json"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ndf "k8s.io/component-helpers/nodedeclaredfeatures"
 	corev1helper "k8s.io/component-helpers/scheduling/corev1"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
+
+	"github.com/sinawi/sinawi/internal/scheduler/engine/demand"
 )
 
 // Ask is a pod with what the scheduler found out about it.
@@ -76,10 +73,10 @@ func (v NodeView) Placed(pod *corev1.Pod) bool { return v.engine.pods[pod.UID] !
 type request struct {
 	pod     *corev1.Pod // one of the class
 	profile *Profile
-	amounts Amounts
-	scoring Amounts // amounts, with a floor for pods that ask for nothing
+	amounts demand.Amounts
+	scoring demand.Amounts // amounts, with a floor for pods that ask for nothing
 	others  []corev1.ResourceName
-	ports   []hostPort
+	ports   []demand.Port
 
 	delegated map[corev1.ResourceName]bool
 
@@ -90,7 +87,7 @@ type request struct {
 	tolerations []corev1.Toleration
 	priority    int32
 
-	images   []string       // at most maxImages
+	images   []string       // at most demand.MaxImages
 	features ndf.FeatureSet // that its node must declare
 
 	terms     podTerms
@@ -99,31 +96,28 @@ type request struct {
 	byOwner   podSelector
 }
 
-// maxImages is how many of a pod's images are scored by where they are.
-const maxImages = 32
-
 func (e *Engine) compile(ask Ask) *request {
 	p := ask.Profile
 	if p == nil {
 		p = e.profile
 	}
 	spec := &ask.Pod.Spec
-	amounts, scoring := uses(ask.Pod, scoringRequests)
+	amounts, scoring := demand.Uses(ask.Pod, demand.ScoringRequests)
 	r := &request{
 		pod: ask.Pod, profile: p,
-		amounts: amounts, scoring: scoring, ports: hostPorts(spec),
+		amounts: amounts, scoring: scoring, ports: demand.Ports(spec),
 		required: nodeaffinity.GetRequiredNodeAffinity(ask.Pod), tolerations: spec.Tolerations,
-		priority: corev1helper.PodPriority(ask.Pod), terms: termsOf(ask.Pod), images: imagesOf(spec),
+		priority: corev1helper.PodPriority(ask.Pod), terms: termsOf(ask.Pod), images: demand.Images(spec),
 	}
-	r.others, r.delegated = sortedKeys(r.amounts.Others), ask.Delegated
-	r.features = featuresOf(spec)
+	r.others, r.delegated = demand.SortedKeys(r.amounts.Others), ask.Delegated
+	r.features = demand.Features(spec)
 	r.spread, r.ownSpread = p.spreadOf(ask)
 	if !r.ownSpread {
 		r.byOwner = ask.Spread
 	}
 	if spec.Affinity != nil && spec.Affinity.NodeAffinity != nil {
 		r.prefer(spec.Affinity.NodeAffinity)
-		r.names = named(spec.Affinity.NodeAffinity)
+		r.names = demand.Nodes(spec.Affinity.NodeAffinity)
 	}
 	if p.AddedAffinity != nil {
 		r.prefer(p.AddedAffinity)
@@ -135,55 +129,6 @@ func (e *Engine) compile(ask Ask) *request {
 		}
 	}
 	return r
-}
-
-// NamesConflict is why a pod has no place of which NamesNoNode is true, in
-// kube-scheduler's words.
-const NamesConflict = "pod affinity terms conflict"
-
-// NamesNoNode reports whether every required term of a pod names nodes, and none of
-// them one that it allows.
-func NamesNoNode(pod *corev1.Pod) bool {
-	if pod.Spec.Affinity == nil || pod.Spec.Affinity.NodeAffinity == nil {
-		return false
-	}
-	names := named(pod.Spec.Affinity.NodeAffinity)
-	return names != nil && len(names) == 0
-}
-
-// named are the nodes that every required term names, or nil if some names none.
-func named(a *corev1.NodeAffinity) map[string]bool {
-	required := a.RequiredDuringSchedulingIgnoredDuringExecution
-	if required == nil || len(required.NodeSelectorTerms) == 0 {
-		return nil
-	}
-	out := map[string]bool{}
-	for i := range required.NodeSelectorTerms {
-		names := namedBy(&required.NodeSelectorTerms[i])
-		if names == nil {
-			return nil
-		}
-		for _, name := range names {
-			out[name] = true
-		}
-	}
-	return out
-}
-
-// namedBy are the nodes that a term allows by name, or nil if it names none.
-func namedBy(term *corev1.NodeSelectorTerm) []string {
-	var out []string
-	for i := range term.MatchFields {
-		f := &term.MatchFields[i]
-		switch {
-		case f.Key != metav1.ObjectNameField || f.Operator != corev1.NodeSelectorOpIn:
-		case out == nil:
-			out = slices.Clone(f.Values)
-		default:
-			out = slices.DeleteFunc(out, func(name string) bool { return !slices.Contains(f.Values, name) })
-		}
-	}
-	return out
 }
 
 func (r *request) prefer(a *corev1.NodeAffinity) {
@@ -200,49 +145,6 @@ func (r *request) prefer(a *corev1.NodeAffinity) {
 // Key identifies a class.
 type Key [16]byte
 
-// identity writes what makes two pods the same to every rule and score.
-type identity struct{ b []byte }
-
-func (id *identity) text(s string) {
-	id.b = binary.AppendUvarint(id.b, uint64(len(s)))
-	id.b = append(id.b, s...)
-}
-
-func (id *identity) number(n int64) { id.b = binary.AppendVarint(id.b, n) }
-
-func (id *identity) json(v any) {
-	data, err := json.Marshal(v)
-	if err != nil {
-		panic("part of a pod is plain data and always encodes: " + err.Error())
-	}
-	id.text(string(data))
-}
-
-func (id *identity) labels(set map[string]string, keep func(string) bool) {
-	keys := make([]string, 0, len(set))
-	for k := range set {
-		if keep(k) {
-			keys = append(keys, k)
-		}
-	}
-	slices.Sort(keys)
-	id.number(int64(len(keys)))
-	for _, k := range keys {
-		id.text(k)
-		id.text(set[k])
-	}
-}
-
-func (id *identity) amounts(a *Amounts) {
-	id.number(a.MilliCPU)
-	id.number(a.Memory)
-	id.number(a.Ephemeral)
-	for _, name := range sortedKeys(a.Others) {
-		id.text(string(name))
-		id.number(a.Others[name])
-	}
-}
-
 func always(string) bool { return true }
 
 // KeyOf returns the class of a pod: pods to which every rule and score is the
@@ -253,50 +155,49 @@ func (e *Engine) KeyOf(ask Ask) Key { return e.keyOf(e.compile(ask)) }
 func (e *Engine) keyOf(r *request) Key {
 	e.learnKeys(r)
 	spec := &r.pod.Spec
-	id := identity{b: make([]byte, 0, 512)}
-	id.text(r.profile.Name)
-	id.text(r.pod.Namespace)
-	id.number(int64(r.priority))
-	id.labels(r.pod.Labels, func(k string) bool { return e.keys[k] })
-	id.amounts(&r.amounts)
-	id.amounts(&r.scoring)
-	for _, name := range sortedKeys(r.delegated) {
-		id.text(string(name))
+	id := demand.NewIdentity()
+	id.Text(r.profile.Name)
+	id.Text(r.pod.Namespace)
+	id.Number(int64(r.priority))
+	id.Labels(r.pod.Labels, func(k string) bool { return e.keys[k] })
+	id.Amounts(&r.amounts)
+	id.Amounts(&r.scoring)
+	for _, name := range demand.SortedKeys(r.delegated) {
+		id.Text(string(name))
 	}
-	id.b = append(id.b, 0xff)
-	id.labels(spec.NodeSelector, always)
+	id.End()
+	id.Labels(spec.NodeSelector, always)
 	for i := range spec.Tolerations {
 		t := &spec.Tolerations[i]
-		id.text(t.Key)
-		id.text(string(t.Operator))
-		id.text(t.Value)
-		id.text(string(t.Effect))
+		id.Text(t.Key)
+		id.Text(string(t.Operator))
+		id.Text(t.Value)
+		id.Text(string(t.Effect))
 	}
-	id.b = append(id.b, 0xff)
+	id.End()
 	for _, p := range r.ports {
-		id.text(p.ip)
-		id.text(string(p.protocol))
-		id.number(int64(p.port))
+		id.Text(p.IP)
+		id.Text(string(p.Protocol))
+		id.Number(int64(p.Number))
 	}
-	id.b = append(id.b, 0xff)
+	id.End()
 	for _, image := range r.images {
-		id.text(image)
+		id.Text(image)
 	}
-	id.b = append(id.b, 0xff)
+	id.End()
 	if !r.features.IsEmpty() {
-		id.text(r.features.String())
+		id.Text(r.features.String())
 	}
-	id.b = append(id.b, 0xff)
+	id.End()
 	if spec.Affinity != nil {
-		id.json(spec.Affinity)
+		id.JSON(spec.Affinity)
 	}
 	if r.ownSpread {
-		id.json(r.spread)
+		id.JSON(r.spread)
 	} else if r.byOwner != nil {
-		id.text(r.byOwner.String())
+		id.Text(r.byOwner.String())
 	}
-	sum := sha256.Sum256(id.b)
-	return Key(sum[:len(Key{})])
+	return Key(id.Sum())
 }
 
 // learnKeys notes the label keys that a pod's own terms select by. A new one

@@ -4,6 +4,8 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/sinawi/sinawi/internal/scheduler/engine/demand"
 )
 
 // stock is how much there is of a resource that a node has none of its own of, and
@@ -11,7 +13,7 @@ import (
 type stock func(corev1.ResourceName) (total, taken int64)
 
 // stock is how much of a resource there is on a node, and how much of it is taken.
-func (n *node) stock(name corev1.ResourceName, used *Amounts, beside stock) (total, taken int64) {
+func (n *node) stock(name corev1.ResourceName, used *demand.Amounts, beside stock) (total, taken int64) {
 	total, taken = n.allocatable.Of(name), used.Of(name)
 	if total == 0 && beside != nil {
 		return beside(name)

@@ -9,6 +9,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/sinawi/sinawi/internal/scheduler/engine/demand"
 )
 
 // The cases of this file are what kube-scheduler was seen to do where that is easily
@@ -24,14 +26,14 @@ func wholePod(cpu, memory string) func(*corev1.Pod) {
 
 func TestScoringOfPodLevelRequests(t *testing.T) {
 	pod := makePod("p", "", wholePod("1", "1Gi"))
-	if got := scoringRequests(pod); got.MilliCPU != scoringMilliCPU || got.Memory != scoringMemory {
+	if got := demand.ScoringRequests(pod); got.MilliCPU != demand.ScoringMilliCPU || got.Memory != demand.ScoringMemory {
 		t.Errorf("to be placed it counts as %+v, not as its containers alone", got)
 	}
-	if got := scoringUse(pod); got.MilliCPU != 1000 || got.Memory != 1<<30 {
+	if got := demand.ScoringUse(pod); got.MilliCPU != 1000 || got.Memory != 1<<30 {
 		t.Errorf("placed it counts as %+v", got)
 	}
 	pod.Spec.Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("2")}
-	if got := scoringUse(pod); got.MilliCPU != 2000 || got.Memory != scoringMemory {
+	if got := demand.ScoringUse(pod); got.MilliCPU != 2000 || got.Memory != demand.ScoringMemory {
 		t.Errorf("what it does not speak of has no floor: %+v", got)
 	}
 	e := New(noNamespaces)
@@ -177,7 +179,7 @@ func TestNamesNoNode(t *testing.T) {
 			p.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{
 				RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{NodeSelectorTerms: tt.terms}}}
 		})
-		if got := NamesNoNode(pod); got != tt.want {
+		if got := demand.NamesNoNode(pod); got != tt.want {
 			t.Errorf("%v: %v", tt.terms, got)
 		}
 	}

@@ -10,13 +10,13 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	batchv1 "github.com/sinawi/sinawi/api/scheduling/v1"
-	"github.com/sinawi/sinawi/internal/scheduler/engine"
+	"github.com/sinawi/sinawi/internal/scheduler/engine/demand"
 	"github.com/sinawi/sinawi/internal/scheduler/fair"
 	"github.com/sinawi/sinawi/internal/scheduler/gang"
 )
 
 func amountsOf(pod *corev1.Pod) fair.Amounts {
-	out := fair.AmountsOf(engine.Requests(pod))
+	out := fair.AmountsOf(demand.Requests(pod))
 	out[corev1.ResourcePods] = 1
 	return out
 }

@@ -15,6 +15,7 @@ import (
 	batchv1 "github.com/sinawi/sinawi/api/scheduling/v1"
 	"github.com/sinawi/sinawi/internal/scheduler/devices"
 	"github.com/sinawi/sinawi/internal/scheduler/engine"
+	"github.com/sinawi/sinawi/internal/scheduler/engine/demand"
 	"github.com/sinawi/sinawi/internal/scheduler/fair"
 	"github.com/sinawi/sinawi/internal/scheduler/kin"
 	"github.com/sinawi/sinawi/internal/scheduler/storage"
@@ -138,8 +139,8 @@ func (c *Cluster) ask(pod *corev1.Pod) question {
 	if len(pod.Spec.TopologySpreadConstraints) == 0 && len(profile.DefaultSpread) > 0 {
 		q.Spread = c.kin.Of(pod)
 	}
-	if !profile.Off[engine.RuleNodeAffinity] && engine.NamesNoNode(pod) {
-		q.problem, q.rule = engine.NamesConflict, engine.RuleNodeAffinity
+	if !profile.Off[engine.RuleNodeAffinity] && demand.NamesNoNode(pod) {
+		q.problem, q.rule = demand.NamesConflict, engine.RuleNodeAffinity
 		return q
 	}
 	if len(pod.Spec.Volumes) > 0 {

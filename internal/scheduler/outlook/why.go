@@ -11,6 +11,7 @@ import (
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 
 	"github.com/sinawi/sinawi/internal/scheduler/engine"
+	"github.com/sinawi/sinawi/internal/scheduler/engine/demand"
 )
 
 // Answer says where a pod can run, and what stands in the way.
@@ -235,7 +236,7 @@ func (c *Cluster) short(out *Obstacle, node string, r engine.Refusal) {
 	for _, pod := range c.on(node) {
 		has := int64(1)
 		if r.Resource != corev1.ResourcePods {
-			amounts := engine.AmountsOf(engine.Requests(pod))
+			amounts := demand.AmountsOf(demand.Requests(pod))
 			has = amounts.Of(r.Resource)
 		}
 		if owner := ownerOf(pod); endsByItself(pod) && has >= missing && !out.TooBig {

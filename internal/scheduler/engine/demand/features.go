@@ -1,4 +1,4 @@
-package engine
+package demand
 
 import (
 	corev1 "k8s.io/api/core/v1"
@@ -8,16 +8,16 @@ import (
 	sinawi "github.com/sinawi/sinawi/internal/version"
 )
 
-// features are what nodes of this version declare where they support it, and pods may
+// Declarable are what nodes of this version declare where they support it, and pods may
 // ask for.
 var (
-	features        = ndf.DefaultFramework
+	Declarable      = ndf.DefaultFramework
 	featuresVersion = version.MustParseSemantic(sinawi.Kubernetes)
 )
 
-// featuresOf are those that a pod can only run with.
-func featuresOf(spec *corev1.PodSpec) ndf.FeatureSet {
-	out, err := features.InferForPodScheduling(&ndf.PodInfo{Spec: spec}, featuresVersion)
+// Features are those that a pod can only run with.
+func Features(spec *corev1.PodSpec) ndf.FeatureSet {
+	out, err := Declarable.InferForPodScheduling(&ndf.PodInfo{Spec: spec}, featuresVersion)
 	if err != nil {
 		panic("the version is there: " + err.Error())
 	}

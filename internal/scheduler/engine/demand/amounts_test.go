@@ -1,4 +1,4 @@
-package engine
+package demand
 
 import (
 	"fmt"
@@ -62,12 +62,12 @@ func TestUses(t *testing.T) {
 		if addsUp(pod) {
 			quick++
 		}
-		for _, score := range []func(*corev1.Pod) Amounts{scoringRequests, scoringUse} {
-			amounts, scoring := uses(pod, score)
-			if want := AmountsOf(Requests(pod)); !amounts.equal(&want) {
+		for _, score := range []func(*corev1.Pod) Amounts{ScoringRequests, ScoringUse} {
+			amounts, scoring := Uses(pod, score)
+			if want := AmountsOf(Requests(pod)); !amounts.Equal(&want) {
 				t.Fatalf("pod %d: takes %+v, want %+v: %+v", i, amounts, want, pod.Spec)
 			}
-			if want := score(pod); !scoring.equal(&want) {
+			if want := score(pod); !scoring.Equal(&want) {
 				t.Fatalf("pod %d: is scored by %+v, want %+v: %+v", i, scoring, want, pod.Spec)
 			}
 		}

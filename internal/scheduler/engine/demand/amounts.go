@@ -1,9 +1,8 @@
-package engine
+package demand
 
 import (
 	"maps"
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -54,8 +53,8 @@ func (a *Amounts) Of(name corev1.ResourceName) int64 {
 	return a.Others[name]
 }
 
-// add adds sign × b, where sign is 1 or -1.
-func (a *Amounts) add(b *Amounts, sign int64) {
+// Add adds sign × b, where sign is 1 or -1.
+func (a *Amounts) Add(b *Amounts, sign int64) {
 	a.MilliCPU += sign * b.MilliCPU
 	a.Memory += sign * b.Memory
 	a.Ephemeral += sign * b.Ephemeral
@@ -67,7 +66,8 @@ func (a *Amounts) add(b *Amounts, sign int64) {
 	}
 }
 
-func (a *Amounts) equal(b *Amounts) bool {
+// Equal reports whether all amounts are the same.
+func (a *Amounts) Equal(b *Amounts) bool {
 	return a.MilliCPU == b.MilliCPU && a.Memory == b.Memory && a.Ephemeral == b.Ephemeral && maps.Equal(a.Others, b.Others)
 }
 
@@ -88,29 +88,29 @@ func resourceOptions() resourcehelper.PodResourcesOptions {
 // kube-scheduler scores a container that asks for nothing as if it asked for
 // this much, so that such pods spread too.
 const (
-	scoringMilliCPU = 100
-	scoringMemory   = 200 * 1024 * 1024
+	ScoringMilliCPU = 100
+	ScoringMemory   = 200 * 1024 * 1024
 )
 
-// uses is what a pod takes of its node, and what it counts as in scores, which
+// Uses is what a pod takes of its node, and what it counts as in scores, which
 // score says. Both are asked for at every change of every pod, so pods whose
 // containers simply add up, which are nearly all, are added up without a list in
 // between.
-func uses(pod *corev1.Pod, score func(*corev1.Pod) Amounts) (amounts, scoring Amounts) {
+func Uses(pod *corev1.Pod, score func(*corev1.Pod) Amounts) (amounts, scoring Amounts) {
 	if !addsUp(pod) {
 		return AmountsOf(Requests(pod)), score(pod)
 	}
 	for i := range pod.Spec.Containers {
 		requests := pod.Spec.Containers[i].Resources.Requests
 		own := AmountsOf(requests)
-		amounts.add(&own, 1)
+		amounts.Add(&own, 1)
 		if _, ok := requests[corev1.ResourceCPU]; !ok {
-			own.MilliCPU = scoringMilliCPU
+			own.MilliCPU = ScoringMilliCPU
 		}
 		if _, ok := requests[corev1.ResourceMemory]; !ok {
-			own.Memory = scoringMemory
+			own.Memory = ScoringMemory
 		}
-		scoring.add(&own, 1)
+		scoring.Add(&own, 1)
 	}
 	return amounts, scoring
 }
@@ -152,24 +152,24 @@ func round(list corev1.ResourceList) bool {
 
 func scoringFloor() corev1.ResourceList {
 	return corev1.ResourceList{
-		corev1.ResourceCPU:    *resource.NewMilliQuantity(scoringMilliCPU, resource.DecimalSI),
-		corev1.ResourceMemory: *resource.NewQuantity(scoringMemory, resource.BinarySI),
+		corev1.ResourceCPU:    *resource.NewMilliQuantity(ScoringMilliCPU, resource.DecimalSI),
+		corev1.ResourceMemory: *resource.NewQuantity(ScoringMemory, resource.BinarySI),
 	}
 }
 
-// scoringRequests is what a pod to be placed counts as in the score of a node's
+// ScoringRequests is what a pod to be placed counts as in the score of a node's
 // resources. What it asks for as a whole does not count there, as kube-scheduler
 // has it; once it is placed that does.
-func scoringRequests(pod *corev1.Pod) Amounts {
+func ScoringRequests(pod *corev1.Pod) Amounts {
 	options := resourceOptions()
 	options.NonMissingContainerRequests = scoringFloor()
 	options.SkipPodLevelResources = true
 	return AmountsOf(resourcehelper.PodRequests(pod, options))
 }
 
-// scoringUse is what a placed pod counts as. Where a pod asks for an amount as a
+// ScoringUse is what a placed pod counts as. Where a pod asks for an amount as a
 // whole there is a floor only for what it does not speak of at all.
-func scoringUse(pod *corev1.Pod) Amounts {
+func ScoringUse(pod *corev1.Pod) Amounts {
 	options := resourceOptions()
 	options.NonMissingContainerRequests = scoringFloor()
 	if resourcehelper.IsPodLevelRequestsSet(pod) {
@@ -182,14 +182,7 @@ func scoringUse(pod *corev1.Pod) Amounts {
 	return AmountsOf(resourcehelper.PodRequests(pod, options))
 }
 
-func groupOf(name corev1.ResourceName) string {
-	group, _, found := strings.Cut(string(name), "/")
-	if !found {
-		return ""
-	}
-	return group
-}
-
-func sortedKeys[V any](m map[corev1.ResourceName]V) []corev1.ResourceName {
+// SortedKeys are the resources of a map, in order.
+func SortedKeys[V any](m map[corev1.ResourceName]V) []corev1.ResourceName {
 	return slices.Sorted(maps.Keys(m))
 }
