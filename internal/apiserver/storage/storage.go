@@ -87,11 +87,10 @@ const (
 	eventsHistoryWindow = 75 * time.Second
 )
 
-// New returns a backend on client, to be closed.
-func New(client *clientv3.Client, codecs serializer.CodecFactory, changes *feed.Feed, opts Options) *Backend {
+// New returns a backend on client, to be closed. What direct can do is asked of it.
+func New(client *clientv3.Client, direct kubernetes.Interface, codecs serializer.CodecFactory, changes *feed.Feed, opts Options) *Backend {
 	forgetPast()
-	k := &kubernetes.Client{Client: client}
-	k.Kubernetes = k
+	k := &kubernetes.Client{Client: client, Kubernetes: timed{direct}}
 	k.KV = etcd3.NewETCDLatencyTracker(client.KV)
 	return &Backend{
 		client:      k,

@@ -39,6 +39,11 @@ func (w *watches) registered() {
 // await waits until all handlers are registered; false means that ctx ended before.
 func (w *watches) await(ctx context.Context) bool {
 	select {
+	case <-w.all: // without asking ctx, which makes a channel for each change
+		return true
+	default:
+	}
+	select {
 	case <-w.all:
 		return true
 	case <-ctx.Done():
