@@ -156,7 +156,7 @@ func (s *Server) newGeneric() error {
 		return err
 	}
 	s.generic.ShutdownTimeout = shutdownTimeout
-	s.host.Backend = storage.New(s.config.Store.Client(), s.config.Store.Direct(), s.host.Codecs, s.host.Feed, storage.Options{
+	s.host.Backend = storage.New(s.config.Store.Client(), s.config.Store.Direct(), s.host.Scheme, s.host.Codecs, s.host.Feed, storage.Options{
 		Counts:      config.StorageObjectCountTracker,
 		Transformer: s.config.Transformer,
 	})

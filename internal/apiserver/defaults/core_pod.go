@@ -167,7 +167,9 @@ func PodSpec(spec *corev1.PodSpec) {
 }
 
 func container(c *corev1.Container) {
-	orElse(&c.ImagePullPolicy, pullPolicy(c.Image))
+	if c.ImagePullPolicy == "" { // each read from the store comes here, and parsing an image is dear
+		c.ImagePullPolicy = pullPolicy(c.Image)
+	}
 	orElse(&c.TerminationMessagePath, corev1.TerminationMessagePathDefault)
 	orElse(&c.TerminationMessagePolicy, corev1.TerminationMessageReadFile)
 	for i := range c.Ports {

@@ -56,6 +56,7 @@ func (r Resource) Place() string { return Prefix + "/" + r.KeyPrefix + "/" }
 // Backend makes the storage of every resource.
 type Backend struct {
 	client      *kubernetes.Client
+	scheme      *runtime.Scheme
 	codecs      serializer.CodecFactory
 	compactor   compactor
 	feed        *feed.Feed
@@ -88,12 +89,13 @@ const (
 )
 
 // New returns a backend on client, to be closed. What direct can do is asked of it.
-func New(client *clientv3.Client, direct kubernetes.Interface, codecs serializer.CodecFactory, changes *feed.Feed, opts Options) *Backend {
+func New(client *clientv3.Client, direct kubernetes.Interface, scheme *runtime.Scheme, codecs serializer.CodecFactory, changes *feed.Feed, opts Options) *Backend {
 	forgetPast()
 	k := &kubernetes.Client{Client: client, Kubernetes: timed{direct}}
 	k.KV = etcd3.NewETCDLatencyTracker(client.KV)
 	return &Backend{
 		client:      k,
+		scheme:      scheme,
 		codecs:      codecs,
 		compactor:   etcd3.NewCompactor(client, compactionInterval, clock.RealClock{}, func() {}),
 		feed:        changes,
@@ -140,7 +142,8 @@ func (b *Backend) For(r Resource) (generic.RESTOptions, error) {
 	hub := schema.GroupVersion{Group: r.GroupResource.Group, Version: runtime.APIVersionInternal}
 	versioner := runtime.NewMultiGroupVersioner(r.Version,
 		schema.GroupKind{Group: r.Version.Group}, schema.GroupKind{Group: hub.Group})
-	codec := sparing(b.codecs.CodecForVersions(info.Serializer, b.codecs.UniversalDeserializer(), versioner, hub))
+	reader := &envelopes{Decoder: b.codecs.UniversalDeserializer(), scheme: b.scheme}
+	codec := sparing(b.codecs.CodecForVersions(info.Serializer, reader, versioner, hub))
 	return b.options(r, codec, versioner), nil
 }
 
