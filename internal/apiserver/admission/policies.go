@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/sets"
@@ -38,6 +40,7 @@ type policies struct {
 	host       *plug.Host
 	dynamic    dynamic.Interface
 	mutators   listers.MutatingAdmissionPolicyLister
+	validators listers.ValidatingAdmissionPolicyLister
 	stop       chan struct{}
 }
 
@@ -63,14 +66,16 @@ func newPolicies(h *plug.Host) (*policies, error) {
 	h.Informers.Core().V1().Namespaces().Informer()
 
 	started := make(chan struct{})
-	return &policies{
-		mutating:   &lateMutating{late{plugin: mutating, started: started}, mutating},
-		validating: &lateValidating{late{plugin: validating, started: started}, validating},
+	p := &policies{
 		host:       h,
 		dynamic:    dynamicClient,
 		mutators:   registered.MutatingAdmissionPolicies().Lister(),
+		validators: registered.ValidatingAdmissionPolicies().Lister(),
 		stop:       make(chan struct{}),
-	}, nil
+	}
+	p.mutating = &lateMutating{late{plugin: mutating, started: started, none: p.noMutators}, mutating}
+	p.validating = &lateValidating{late{plugin: validating, started: started, none: p.noValidators}, validating}
+	return p, nil
 }
 
 func (p *policies) hooks() []plug.Hook {
@@ -95,7 +100,7 @@ func (p *policies) start() error {
 		plugin admission.Interface
 		client kubernetes.Interface
 	}{
-		{p.mutating.plugin, &quietClient{Interface: p.host.Client, idle: p.idle}},
+		{p.mutating.plugin, &quietClient{Interface: p.host.Client, idle: p.noMutators}},
 		{p.validating.plugin, p.host.Client},
 	} {
 		needs := admission.PluginInitializers{
@@ -111,16 +116,26 @@ func (p *policies) start() error {
 	return nil
 }
 
-// idle says that there is no mutating policy.
-func (p *policies) idle() bool {
+// noMutators says that there is no mutating policy.
+func (p *policies) noMutators() bool {
 	list, err := p.mutators.List(labels.Everything())
 	return err == nil && len(list) == 0
 }
 
-// late is a plugin whose requests wait until it has been started.
+// noValidators says that there is no validating policy.
+func (p *policies) noValidators() bool {
+	list, err := p.validators.List(labels.Everything())
+	return err == nil && len(list) == 0
+}
+
+// late is a plugin whose requests wait until it has been started. Where there is
+// no policy it is not asked: upstream's sets a timer for each request before it
+// sees that it has nothing to do.
 type late struct {
 	plugin  admission.Interface
 	started chan struct{}
+	none    func() bool
+	known   atomic.Bool // the plugin knows its policies
 }
 
 // Handles says which operations the plugin looks at.
@@ -135,6 +150,19 @@ func (l *late) wait(ctx context.Context, a admission.Attributes) error {
 	}
 }
 
+// nothing says that there is no policy to ask. The plugin learns of policies from
+// the same cache, and later.
+func (l *late) nothing() bool { return l.known.Load() && l.none() }
+
+// asked notes that the plugin let a request pass. Of kinds that it looks at, it
+// does so only when it knows its policies.
+func (l *late) asked(a admission.Attributes, err error) error {
+	if err == nil && a.GetResource().Group == corev1.GroupName && !l.known.Load() {
+		l.known.Store(true)
+	}
+	return err
+}
+
 type lateMutating struct {
 	late
 	mutator admission.MutationInterface
@@ -145,7 +173,10 @@ func (l *lateMutating) Admit(ctx context.Context, a admission.Attributes, o admi
 	if err := l.wait(ctx, a); err != nil {
 		return err
 	}
-	return l.mutator.Admit(ctx, a, o)
+	if l.nothing() {
+		return nil
+	}
+	return l.asked(a, l.mutator.Admit(ctx, a, o))
 }
 
 type lateValidating struct {
@@ -158,7 +189,10 @@ func (l *lateValidating) Validate(ctx context.Context, a admission.Attributes, o
 	if err := l.wait(ctx, a); err != nil {
 		return err
 	}
-	return l.validator.Validate(ctx, a, o)
+	if l.nothing() {
+		return nil
+	}
+	return l.asked(a, l.validator.Validate(ctx, a, o))
 }
 
 // quietClient keeps upstream's mutating policies from fetching the API's

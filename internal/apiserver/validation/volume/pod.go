@@ -57,34 +57,33 @@ func Volumes(volumes []corev1.Volume, p Pod, path *field.Path) (map[string]corev
 // order is that in which upstream looks.
 func podSources(l *check.List, v *corev1.Volume, p Pod, path *field.Path) {
 	at := path.Child
-	sources := []source{
-		{"emptyDir", v.EmptyDir != nil, func(l *check.List) {
-			if limit := v.EmptyDir.SizeLimit; limit != nil && limit.Sign() < 0 {
-				l.Forbidden(at("emptyDir", "sizeLimit"), "SizeLimit field must be a valid resource quantity")
-			}
-		}},
-		{"hostPath", v.HostPath != nil, func(l *check.List) { hostPath(l, v.HostPath, at("hostPath")) }},
-		{"gitRepo", v.GitRepo != nil, func(l *check.List) {
-			needed(l, at("gitRepo"), "repository", v.GitRepo.Repository)
-			l.DescendingPath(at("gitRepo", "directory"), v.GitRepo.Directory)
-		}},
-		{"gcePersistentDisk", v.GCEPersistentDisk != nil, func(l *check.List) {
-			cloudDisk(l, at("persistentDisk"), "pdName", v.GCEPersistentDisk.PDName, v.GCEPersistentDisk.Partition)
-		}},
-		{"awsElasticBlockStore", v.AWSElasticBlockStore != nil, func(l *check.List) {
-			cloudDisk(l, at("awsElasticBlockStore"), "volumeID", v.AWSElasticBlockStore.VolumeID, v.AWSElasticBlockStore.Partition)
-		}},
-		{"secret", v.Secret != nil, func(l *check.List) {
-			needed(l, at("secret"), "secretName", v.Secret.SecretName)
-			files(l, v.Secret.DefaultMode, v.Secret.DefaultUser, v.Secret.Items, at("secret"))
-		}},
-		{"nfs", v.NFS != nil, func(l *check.List) { nfs(l, v.NFS, at("nfs")) }},
-		{"iscsi", v.ISCSI != nil, func(l *check.List) { iscsi(l, v.ISCSI, path.Child("iscsi")) }},
-	}
-	sources = append(sources, mountedSources(v, path)...)
-	sources = append(sources, diskSources(v, path)...)
-	sources = append(sources, laterSources(v, p, path)...)
-	exactlyOne(l, path, sources)
+	one := choice{List: l, path: path}
+	one.of("emptyDir", v.EmptyDir != nil, func(l *check.List) {
+		if limit := v.EmptyDir.SizeLimit; limit != nil && limit.Sign() < 0 {
+			l.Forbidden(at("emptyDir", "sizeLimit"), "SizeLimit field must be a valid resource quantity")
+		}
+	})
+	one.of("hostPath", v.HostPath != nil, func(l *check.List) { hostPath(l, v.HostPath, at("hostPath")) })
+	one.of("gitRepo", v.GitRepo != nil, func(l *check.List) {
+		needed(l, at("gitRepo"), "repository", v.GitRepo.Repository)
+		l.DescendingPath(at("gitRepo", "directory"), v.GitRepo.Directory)
+	})
+	one.of("gcePersistentDisk", v.GCEPersistentDisk != nil, func(l *check.List) {
+		cloudDisk(l, at("persistentDisk"), "pdName", v.GCEPersistentDisk.PDName, v.GCEPersistentDisk.Partition)
+	})
+	one.of("awsElasticBlockStore", v.AWSElasticBlockStore != nil, func(l *check.List) {
+		cloudDisk(l, at("awsElasticBlockStore"), "volumeID", v.AWSElasticBlockStore.VolumeID, v.AWSElasticBlockStore.Partition)
+	})
+	one.of("secret", v.Secret != nil, func(l *check.List) {
+		needed(l, at("secret"), "secretName", v.Secret.SecretName)
+		files(l, v.Secret.DefaultMode, v.Secret.DefaultUser, v.Secret.Items, at("secret"))
+	})
+	one.of("nfs", v.NFS != nil, func(l *check.List) { nfs(l, v.NFS, at("nfs")) })
+	one.of("iscsi", v.ISCSI != nil, func(l *check.List) { iscsi(l, v.ISCSI, path.Child("iscsi")) })
+	mountedSources(&one, v, path)
+	diskSources(&one, v, path)
+	laterSources(&one, v, p, path)
+	one.made()
 	// Looked at even where the volume counts as another.
 	if s := v.ISCSI; s != nil && s.InitiatorName != nil && len(v.Name+":"+s.TargetPortal) > 64 {
 		l.Invalid(at("name"), v.Name, iscsiTooLong)
@@ -98,78 +97,72 @@ func files(l *check.List, mode *int32, user *int64, items []corev1.KeyToPath, pa
 	keysToPaths(l, items, path.Child("items"))
 }
 
-func mountedSources(v *corev1.Volume, path *field.Path) []source {
+func mountedSources(one *choice, v *corev1.Volume, path *field.Path) {
 	at := path.Child
-	return []source{
-		{"glusterfs", v.Glusterfs != nil, func(l *check.List) {
-			needed(l, at("glusterfs"), "endpoints", v.Glusterfs.EndpointsName, "path", v.Glusterfs.Path)
-		}},
-		{"flocker", v.Flocker != nil, func(l *check.List) { flocker(l, v.Flocker, at("flocker")) }},
-		{"persistentVolumeClaim", v.PersistentVolumeClaim != nil, func(l *check.List) {
-			needed(l, at("persistentVolumeClaim"), "claimName", v.PersistentVolumeClaim.ClaimName)
-		}},
-		{"rbd", v.RBD != nil, func(l *check.List) { ceph(l, v.RBD.CephMonitors, at("rbd"), "image", v.RBD.RBDImage) }},
-		{"cinder", v.Cinder != nil, func(l *check.List) {
-			needed(l, at("cinder"), "volumeID", v.Cinder.VolumeID)
-			secretName(l, v.Cinder.SecretRef, at("cinder", "secretRef"))
-		}},
-		{"cephFS", v.CephFS != nil, func(l *check.List) { ceph(l, v.CephFS.Monitors, at("cephfs")) }},
-		{"quobyte", v.Quobyte != nil, func(l *check.List) { quobyte(l, v.Quobyte, at("quobyte")) }},
-		{"downwarAPI", v.DownwardAPI != nil, func(l *check.List) {
-			l.Mode(at("downwardAPI", "defaultMode"), v.DownwardAPI.DefaultMode)
-			owner(l, v.DownwardAPI.DefaultUser, at("downwardAPI", "defaultUser"))
-			for i := range v.DownwardAPI.Items {
-				downwardFile(l, &v.DownwardAPI.Items[i], at("downwardAPI"))
-			}
-		}},
-		{"fc", v.FC != nil, func(l *check.List) { fibreChannel(l, v.FC, at("fc")) }},
-		{"flexVolume", v.FlexVolume != nil, func(l *check.List) {
-			flexOptions(l, v.FlexVolume.Driver, v.FlexVolume.Options, at("flexVolume"))
-		}},
-		{"configMap", v.ConfigMap != nil, func(l *check.List) {
-			needed(l, at("configMap"), "name", v.ConfigMap.Name)
-			files(l, v.ConfigMap.DefaultMode, v.ConfigMap.DefaultUser, v.ConfigMap.Items, at("configMap"))
-		}},
-	}
+	one.of("glusterfs", v.Glusterfs != nil, func(l *check.List) {
+		needed(l, at("glusterfs"), "endpoints", v.Glusterfs.EndpointsName, "path", v.Glusterfs.Path)
+	})
+	one.of("flocker", v.Flocker != nil, func(l *check.List) { flocker(l, v.Flocker, at("flocker")) })
+	one.of("persistentVolumeClaim", v.PersistentVolumeClaim != nil, func(l *check.List) {
+		needed(l, at("persistentVolumeClaim"), "claimName", v.PersistentVolumeClaim.ClaimName)
+	})
+	one.of("rbd", v.RBD != nil, func(l *check.List) { ceph(l, v.RBD.CephMonitors, at("rbd"), "image", v.RBD.RBDImage) })
+	one.of("cinder", v.Cinder != nil, func(l *check.List) {
+		needed(l, at("cinder"), "volumeID", v.Cinder.VolumeID)
+		secretName(l, v.Cinder.SecretRef, at("cinder", "secretRef"))
+	})
+	one.of("cephFS", v.CephFS != nil, func(l *check.List) { ceph(l, v.CephFS.Monitors, at("cephfs")) })
+	one.of("quobyte", v.Quobyte != nil, func(l *check.List) { quobyte(l, v.Quobyte, at("quobyte")) })
+	one.of("downwarAPI", v.DownwardAPI != nil, func(l *check.List) {
+		l.Mode(at("downwardAPI", "defaultMode"), v.DownwardAPI.DefaultMode)
+		owner(l, v.DownwardAPI.DefaultUser, at("downwardAPI", "defaultUser"))
+		for i := range v.DownwardAPI.Items {
+			downwardFile(l, &v.DownwardAPI.Items[i], at("downwardAPI"))
+		}
+	})
+	one.of("fc", v.FC != nil, func(l *check.List) { fibreChannel(l, v.FC, at("fc")) })
+	one.of("flexVolume", v.FlexVolume != nil, func(l *check.List) {
+		flexOptions(l, v.FlexVolume.Driver, v.FlexVolume.Options, at("flexVolume"))
+	})
+	one.of("configMap", v.ConfigMap != nil, func(l *check.List) {
+		needed(l, at("configMap"), "name", v.ConfigMap.Name)
+		files(l, v.ConfigMap.DefaultMode, v.ConfigMap.DefaultUser, v.ConfigMap.Items, at("configMap"))
+	})
 }
 
-func diskSources(v *corev1.Volume, path *field.Path) []source {
+func diskSources(one *choice, v *corev1.Volume, path *field.Path) {
 	at := path.Child
-	return []source{
-		{"azureFile", v.AzureFile != nil, func(l *check.List) {
-			needed(l, at("azureFile"), "secretName", v.AzureFile.SecretName, "shareName", v.AzureFile.ShareName)
-		}},
-		{"vsphereVolume", v.VsphereVolume != nil, func(l *check.List) {
-			needed(l, at("vsphereVolume"), "volumePath", v.VsphereVolume.VolumePath)
-		}},
-		{"photonPersistentDisk", v.PhotonPersistentDisk != nil, func(l *check.List) {
-			needed(l, at("photonPersistentDisk"), "pdID", v.PhotonPersistentDisk.PdID)
-		}},
-		{"portworxVolume", v.PortworxVolume != nil, func(l *check.List) {
-			needed(l, at("portworxVolume"), "volumeID", v.PortworxVolume.VolumeID)
-		}},
-		{"azureDisk", v.AzureDisk != nil, func(l *check.List) { azureDisk(l, v.AzureDisk, at("azureDisk")) }},
-		{"storageos", v.StorageOS != nil, func(l *check.List) {
-			storageOS(l, v.StorageOS.VolumeName, v.StorageOS.VolumeNamespace, at("storageos"))
-			secretName(l, v.StorageOS.SecretRef, at("storageos", "secretRef"))
-		}},
-	}
+	one.of("azureFile", v.AzureFile != nil, func(l *check.List) {
+		needed(l, at("azureFile"), "secretName", v.AzureFile.SecretName, "shareName", v.AzureFile.ShareName)
+	})
+	one.of("vsphereVolume", v.VsphereVolume != nil, func(l *check.List) {
+		needed(l, at("vsphereVolume"), "volumePath", v.VsphereVolume.VolumePath)
+	})
+	one.of("photonPersistentDisk", v.PhotonPersistentDisk != nil, func(l *check.List) {
+		needed(l, at("photonPersistentDisk"), "pdID", v.PhotonPersistentDisk.PdID)
+	})
+	one.of("portworxVolume", v.PortworxVolume != nil, func(l *check.List) {
+		needed(l, at("portworxVolume"), "volumeID", v.PortworxVolume.VolumeID)
+	})
+	one.of("azureDisk", v.AzureDisk != nil, func(l *check.List) { azureDisk(l, v.AzureDisk, at("azureDisk")) })
+	one.of("storageos", v.StorageOS != nil, func(l *check.List) {
+		storageOS(l, v.StorageOS.VolumeName, v.StorageOS.VolumeNamespace, at("storageos"))
+		secretName(l, v.StorageOS.SecretRef, at("storageos", "secretRef"))
+	})
 }
 
-func laterSources(v *corev1.Volume, p Pod, path *field.Path) []source {
+func laterSources(one *choice, v *corev1.Volume, p Pod, path *field.Path) {
 	at := path.Child
-	return []source{
-		{"projected", v.Projected != nil, func(l *check.List) { projected(l, v.Projected, p, at("projected")) }},
-		{"scaleIO", v.ScaleIO != nil, func(l *check.List) {
-			needed(l, at("scaleIO"), "gateway", v.ScaleIO.Gateway, "system", v.ScaleIO.System, "volumeName", v.ScaleIO.VolumeName)
-		}},
-		{"csi", v.CSI != nil, func(l *check.List) { csi(l, v.CSI, at("csi")) }},
-		{"ephemeral", v.Ephemeral != nil, func(l *check.List) { ephemeral(l, v, p, path) }},
-		{"image", v.Image != nil, func(l *check.List) {
-			needed(l, at("image"), "reference", v.Image.Reference)
-			check.RequiredOneOf(l, at("image", "pullPolicy"), v.Image.PullPolicy, corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever)
-		}},
-	}
+	one.of("projected", v.Projected != nil, func(l *check.List) { projected(l, v.Projected, p, at("projected")) })
+	one.of("scaleIO", v.ScaleIO != nil, func(l *check.List) {
+		needed(l, at("scaleIO"), "gateway", v.ScaleIO.Gateway, "system", v.ScaleIO.System, "volumeName", v.ScaleIO.VolumeName)
+	})
+	one.of("csi", v.CSI != nil, func(l *check.List) { csi(l, v.CSI, at("csi")) })
+	one.of("ephemeral", v.Ephemeral != nil, func(l *check.List) { ephemeral(l, v, p, path) })
+	one.of("image", v.Image != nil, func(l *check.List) {
+		needed(l, at("image"), "reference", v.Image.Reference)
+		check.RequiredOneOf(l, at("image", "pullPolicy"), v.Image.PullPolicy, corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever)
+	})
 }
 
 func ephemeral(l *check.List, v *corev1.Volume, p Pod, path *field.Path) {

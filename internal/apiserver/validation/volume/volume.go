@@ -27,21 +27,39 @@ type source struct {
 
 // exactlyOne checks the first source that is set and refuses further ones.
 func exactlyOne(l *check.List, path *field.Path, sources []source) {
-	seen := false
+	one := choice{List: l, path: path}
 	for _, s := range sources {
-		switch {
-		case !s.present:
-		case seen:
-			l.Forbidden(path.Child(s.name), moreThanOne)
-		default:
-			seen = true
-			if s.check != nil {
-				s.check(l)
-			}
+		one.of(s.name, s.present, s.check)
+	}
+	one.made()
+}
+
+// choice is exactlyOne without a list of all sources, which every new pod would
+// need for each of its volumes.
+type choice struct {
+	*check.List
+	path *field.Path
+	seen bool
+}
+
+// of looks at the next source.
+func (c *choice) of(name string, present bool, look func(l *check.List)) {
+	switch {
+	case !present:
+	case c.seen:
+		c.Forbidden(c.path.Child(name), moreThanOne)
+	default:
+		c.seen = true
+		if look != nil {
+			look(c.List)
 		}
 	}
-	if !seen {
-		l.Required(path, "must specify a volume type")
+}
+
+// made refuses a volume without any source.
+func (c *choice) made() {
+	if !c.seen {
+		c.Required(c.path, "must specify a volume type")
 	}
 }
 
