@@ -171,7 +171,7 @@ func storageOf[T any](e *Endpoint) (storage T, ok bool) {
 func (e *Endpoint) hub(obj runtime.Object) (runtime.Object, error) {
 	in := obj.DeepCopyObject()
 	e.Scheme.Default(in)
-	if reflect.TypeOf(in) == reflect.TypeOf(e.Storage.New()) {
+	if reflect.TypeOf(in) == e.stored() {
 		in.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
 		return in, nil
 	}
@@ -180,6 +180,12 @@ func (e *Endpoint) hub(obj runtime.Object) (runtime.Object, error) {
 		return nil, apierrors.NewBadRequest(err.Error())
 	}
 	return out, nil
+}
+
+// stored is the type that the registry works with.
+func (e *Endpoint) stored() reflect.Type {
+	e.typeOnce.Do(func() { e.storedType = reflect.TypeOf(e.Storage.New()) })
+	return e.storedType
 }
 
 // answer puts what the registry returned into the caller's object.

@@ -68,21 +68,32 @@ func shapeOf(kind schema.GroupVersionKind, in runtime.Object, manager string) (s
 	if m == nil || len(m.GetManagedFields()) > 0 {
 		return shape{}, false
 	}
-	var data []byte
-	var err error
+	memory := runtime.AllocatorPool.Get().(*runtime.Allocator)
+	defer runtime.AllocatorPool.Put(memory)
+	whose := kind.String() + manager
 	switch o := in.(type) {
 	case *corev1.Pod:
-		anonymous := *o
-		withoutIdentity(&anonymous.ObjectMeta)
-		data, err = anonymous.Marshal()
+		// Put back below: here a pod of one's own would be the dearest of all.
+		identity := o.ObjectMeta
+		withoutIdentity(&o.ObjectMeta)
+		defer func() { o.ObjectMeta = identity }()
+		return sum(o, whose, memory)
 	case *corev1.Event:
 		anonymous := eventShape(o)
-		data, err = anonymous.Marshal()
+		return sum(&anonymous, whose, memory)
 	}
-	if err != nil {
+	return shape{}, false
+}
+
+// sum is the hash of an object and of a text behind it.
+func sum(obj runtime.ProtobufReverseMarshaller, text string, memory *runtime.Allocator) (shape, bool) {
+	size := obj.Size()
+	data := memory.Allocate(uint64(size + len(text)))
+	if _, err := obj.MarshalToSizedBuffer(data[:size]); err != nil {
 		return shape{}, false
 	}
-	return sha256.Sum256(append(append(data, kind.String()...), manager...)), true
+	copy(data[size:], text)
+	return sha256.Sum256(data), true
 }
 
 // withoutIdentity drops what is never managed, or differs between replicas in

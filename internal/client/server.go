@@ -2,6 +2,8 @@ package client
 
 import (
 	"context"
+	"reflect"
+	"sync"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -56,4 +58,7 @@ type Endpoint struct {
 	Audit Auditor
 	// Changes is the resource's feed; nil when it has none.
 	Changes *feed.Log
+
+	typeOnce   sync.Once
+	storedType reflect.Type // set once by typeOnce
 }

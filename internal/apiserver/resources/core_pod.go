@@ -31,6 +31,10 @@ func podStrategy() Strategy {
 			defaults.PodLevelResources(p)
 			p.Status.QOSClass = qos.ComputePodQOS(p)
 		},
+		Again: func(obj runtime.Object) bool {
+			p := obj.(*corev1.Pod) // the keys of labels would be merged twice
+			return p.Spec.Affinity == nil && len(p.Spec.TopologySpreadConstraints) == 0
+		},
 		PrepareForUpdate: onUpdate(func(p, old *corev1.Pod) {
 			p.Status = old.Status
 			keepResources(p, old)

@@ -5,9 +5,11 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/randfill"
 )
 
 // The old field takes claims and snapshots alone, and what there is stays.
@@ -115,5 +117,34 @@ func TestTemplateGeneration(t *testing.T) {
 		if got := tt.obj.Annotations[appsv1.DeprecatedTemplateGeneration]; got != tt.want {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
 		}
+	}
+}
+
+// TestAgain: where a row says so, an object may be prepared, defaulted and checked
+// twice.
+func TestAgain(t *testing.T) {
+	fill := randfill.NewWithSeed(1).NilChance(0.5).NumElements(0, 2).MaxDepth(10)
+	ctx, said := context.Background(), 0
+	for range 200 {
+		pod := &corev1.Pod{}
+		fill.Fill(pod)
+		s := podStrategy()
+		if !s.Again(pod) {
+			pod.Spec.Affinity, pod.Spec.TopologySpreadConstraints = nil, nil
+			if !s.Again(pod) {
+				continue
+			}
+		}
+		said++
+		s.PrepareForCreate(ctx, pod)
+		once := pod.DeepCopy()
+		s.Validate(ctx, pod)
+		s.PrepareForCreate(ctx, pod)
+		if diff := cmp.Diff(once, pod, cmpopts.IgnoreTypes(metav1.Time{})); diff != "" { // a gate's condition has one
+			t.Fatalf("prepared twice: (-once, +twice)\n%s", diff)
+		}
+	}
+	if said == 0 {
+		t.Error("no pod may be prepared twice")
 	}
 }

@@ -93,6 +93,9 @@ type Strategy struct {
 	// spec on the status subresource), fill what only the server decides.
 	PrepareForCreate func(ctx context.Context, obj runtime.Object)
 	PrepareForUpdate func(ctx context.Context, obj, old runtime.Object)
+	// Again says that PrepareForCreate changes obj as much twice as once, so that a
+	// creation can be tried again without a copy of obj. nil: it does not.
+	Again func(obj runtime.Object) bool
 
 	// Validate and ValidateUpdate return upstream's field paths and wording.
 	// They include the rules on object metadata.

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/internalversion"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -63,6 +64,24 @@ func (s *Store) Key(namespace, name string) string {
 // Create stores a new object.
 func (s *Store) Create(ctx context.Context, obj runtime.Object, validate rest.ValidateObjectFunc, options *metav1.CreateOptions) (runtime.Object, error) {
 	stack.Grow()
+	if again := s.row.Strategy.Again; again != nil && again(obj) {
+		if m, err := meta.Accessor(obj); err == nil && m.GetName() == "" && m.GetGenerateName() != "" {
+			return s.createNamed(ctx, m, obj, validate, options)
+		}
+	}
+	return s.Store.Create(ctx, obj, validate, options)
+}
+
+// createNamed stores an object under a name made up here. Upstream's makes one up
+// too, but for a copy of the object, so as to try again with what it was given;
+// the first name is hardly ever taken.
+func (s *Store) createNamed(ctx context.Context, m metav1.Object, obj runtime.Object, validate rest.ValidateObjectFunc, options *metav1.CreateOptions) (runtime.Object, error) {
+	m.SetName(s.CreateStrategy.GenerateName(m.GetGenerateName()))
+	out, err := s.Store.Create(ctx, obj, validate, options)
+	if !apierrors.IsAlreadyExists(err) {
+		return out, err
+	}
+	m.SetName("")
 	return s.Store.Create(ctx, obj, validate, options)
 }
 

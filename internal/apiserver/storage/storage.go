@@ -236,7 +236,7 @@ func (b *Backend) raw(config *storagebackend.ConfigForResource, newFunc, newList
 	}
 	versioner := apistorage.APIObjectVersioner{}
 	s, err := etcd3.New(b.client, b.compactor, config.Codec, newFunc, newListFunc, config.Prefix, prefix,
-		config.GroupResource, transformer, config.LeaseManagerConfig, etcd3.NewDefaultDecoder(config.Codec, versioner), versioner)
+		config.GroupResource, transformer, config.LeaseManagerConfig, answers{etcd3.NewDefaultDecoder(config.Codec, versioner)}, versioner)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -20,6 +20,7 @@ import (
 	"k8s.io/apiserver/pkg/util/dryrun"
 
 	"github.com/sinawi/sinawi/internal/apiserver/rows"
+	serverstorage "github.com/sinawi/sinawi/internal/apiserver/storage"
 )
 
 var podResource = schema.GroupResource{Resource: "pods"}
@@ -82,7 +83,11 @@ func (b *binding) bind(ctx context.Context, bound *corev1.Binding, dryRun bool) 
 	update := storage.SimpleUpdate(func(obj runtime.Object) (runtime.Object, error) {
 		return assign(obj.(*corev1.Pod), bound)
 	})
-	err = b.pods.Storage.GuaranteedUpdate(ctx, key, &corev1.Pod{}, false, preconditions(bound.UID, bound.ResourceVersion), update, dryRun, nil)
+	out := &corev1.Pod{}
+	if !dryRun { // which reads into it
+		serverstorage.Unread(out)
+	}
+	err = b.pods.Storage.GuaranteedUpdate(ctx, key, out, false, preconditions(bound.UID, bound.ResourceVersion), update, dryRun, nil)
 	if err == nil {
 		return nil
 	}

@@ -30,9 +30,11 @@ func shareValue(to, from reflect.Value) bool {
 		}
 		equal = shareBehind(to, from)
 	case reflect.Struct:
-		equal = shareStruct(to, from)
+		return shareStruct(to, from)
+	case reflect.String:
+		equal = to.String() == from.String()
 	default:
-		equal = to.Equal(from)
+		return to.Equal(from) // nothing lies behind it
 	}
 	if equal {
 		to.Set(from)
@@ -57,23 +59,18 @@ func shareBehind(to, from reflect.Value) bool {
 // shareStruct shares field by field. A struct with fields that reflection may not
 // set, as times and quantities are, is shared as a whole or not at all.
 func shareStruct(to, from reflect.Value) bool {
-	if sealed(to) {
-		return reflect.DeepEqual(to.Interface(), from.Interface())
-	}
 	equal := true
 	for i := range to.NumField() {
-		equal = shareValue(to.Field(i), from.Field(i)) && equal
+		field := to.Field(i)
+		if !field.CanSet() {
+			if equal = reflect.DeepEqual(to.Interface(), from.Interface()); equal {
+				to.Set(from)
+			}
+			return equal
+		}
+		equal = shareValue(field, from.Field(i)) && equal
 	}
 	return equal
-}
-
-func sealed(s reflect.Value) bool {
-	for i := range s.NumField() {
-		if !s.Field(i).CanSet() {
-			return true
-		}
-	}
-	return false
 }
 
 // shareSlice shares the elements that are equal to the one at their place.
