@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sinawi/sinawi/internal/apiserver/apitest"
+	"github.com/sinawi/sinawi/internal/client/given"
 )
 
 // cpu is what this process has computed so far. On a busy machine it says more
@@ -71,7 +72,7 @@ func BenchmarkPod(b *testing.B) {
 			each(b, func(int) error {
 				p := pod("default", "", map[string]string{"app": "bench"})
 				p.GenerateName = "bench-"
-				err := c.Create(b.Context(), p)
+				err := c.Create(b.Context(), p, given.Away{})
 				mu.Lock()
 				unbound = append(unbound, p)
 				mu.Unlock()
@@ -95,7 +96,7 @@ func BenchmarkPod(b *testing.B) {
 		})
 		b.Run("tell/"+w.name, func(b *testing.B) {
 			each(b, func(i int) error {
-				return c.Create(b.Context(), placed(i, fmt.Sprintf("bench%d", b.N)))
+				return c.Create(b.Context(), placed(i, fmt.Sprintf("bench%d", b.N)), given.Away{})
 			})
 		})
 		s.Stop()

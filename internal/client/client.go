@@ -166,10 +166,9 @@ func storageOf[T any](e *Endpoint) (storage T, ok bool) {
 	return storage, ok
 }
 
-// hub returns a copy of obj in the version that the server works with, all
-// defaults filled in.
-func (e *Endpoint) hub(obj runtime.Object) (runtime.Object, error) {
-	in := obj.DeepCopyObject()
+// hub returns in, which is the server's own, in the version that the server works
+// with, all defaults filled in.
+func (e *Endpoint) hub(in runtime.Object) (runtime.Object, error) {
 	e.Scheme.Default(in)
 	if reflect.TypeOf(in) == e.stored() {
 		in.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})

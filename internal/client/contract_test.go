@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
@@ -33,6 +34,7 @@ import (
 	"github.com/sinawi/sinawi/internal/apiserver/audit"
 	"github.com/sinawi/sinawi/internal/apiserver/controlplane"
 	inprocess "github.com/sinawi/sinawi/internal/client"
+	"github.com/sinawi/sinawi/internal/client/given"
 )
 
 // patience bounds every wait; a machine under load needs some of it.
@@ -127,6 +129,15 @@ func TestWrites(t *testing.T) {
 			t.Errorf("managed fields are %+v", p.ManagedFields)
 		}
 
+		away := pod(ns, "", map[string]string{"a": "1"})
+		away.GenerateName = "p-"
+		must(t, c.Create(ctx, away, given.Away{}))
+		volume := cmpopts.IgnoreFields(corev1.Volume{}, "Name") // made up, as the pod's own is
+		mount := cmpopts.IgnoreFields(corev1.VolumeMount{}, "Name")
+		if diff := cmp.Diff(p.Spec, away.Spec, volume, mount); diff != "" || away.UID == p.UID || away.Name == p.Name || len(away.ManagedFields) != 1 {
+			t.Errorf("a pod that was given away is another one (-kept, +given):\n%s%+v", diff, away.ObjectMeta)
+		}
+
 		before := p.DeepCopy()
 		p.Labels["b"] = "2"
 		must(t, c.Patch(ctx, p, client.MergeFrom(before)))
@@ -142,8 +153,12 @@ func TestWrites(t *testing.T) {
 		}
 		bad := pod(ns, "bad", nil)
 		bad.Spec.Containers = nil
+		asked := bad.DeepCopy()
 		if err := c.Create(ctx, bad); !apierrors.IsInvalid(err) {
 			t.Errorf("creating an invalid pod: %v", err)
+		}
+		if diff := cmp.Diff(asked, bad); diff != "" {
+			t.Errorf("a pod that was refused has changed: %s", diff)
 		}
 		if err := c.Create(ctx, pod("not-there", "p", nil)); !apierrors.IsNotFound(err) {
 			t.Errorf("creating in no namespace: %v", err)

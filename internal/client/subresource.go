@@ -61,7 +61,7 @@ func (s *subresource) Create(ctx context.Context, obj client.Object, sub client.
 	sub.SetNamespace(obj.GetNamespace())
 	sub.SetName(obj.GetName())
 	options := (&client.SubResourceCreateOptions{}).ApplyOptions(opts).AsCreateOptions()
-	return s.client.create(ctx, e, key, sub, options, func(ctx context.Context, in runtime.Object, check rest.ValidateObjectFunc) (runtime.Object, error) {
+	return s.client.create(ctx, e, key, sub, sub.DeepCopyObject(), options, func(ctx context.Context, in runtime.Object, check rest.ValidateObjectFunc) (runtime.Object, error) {
 		return creater.Create(ctx, key.Name, in, check, options)
 	})
 }

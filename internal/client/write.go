@@ -13,6 +13,8 @@ import (
 	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/apiserver/pkg/util/dryrun"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sinawi/sinawi/internal/client/given"
 )
 
 // Create creates obj, which then is as it was stored.
@@ -27,15 +29,19 @@ func (c *Client) Create(ctx context.Context, obj client.Object, opts ...client.C
 	}
 	options := (&client.CreateOptions{}).ApplyOptions(opts).AsCreateOptions()
 	key := client.ObjectKeyFromObject(obj)
-	return c.create(ctx, e, key, obj, options, func(ctx context.Context, in runtime.Object, check rest.ValidateObjectFunc) (runtime.Object, error) {
+	in := runtime.Object(obj)
+	if e.Audit != nil || !slices.Contains(opts, client.CreateOption(given.Away{})) { // what was sent is recorded as it was
+		in = obj.DeepCopyObject()
+	}
+	return c.create(ctx, e, key, obj, in, options, func(ctx context.Context, in runtime.Object, check rest.ValidateObjectFunc) (runtime.Object, error) {
 		return creater.Create(ctx, in, check, options)
 	})
 }
 
-// create is what the server's handler does with a decoded object.
-func (c *Client) create(ctx context.Context, e *Endpoint, key client.ObjectKey, obj runtime.Object, options *metav1.CreateOptions,
+// create is what the server's handler does with a decoded object: in, which is its own.
+func (c *Client) create(ctx context.Context, e *Endpoint, key client.ObjectKey, obj, in runtime.Object, options *metav1.CreateOptions,
 	store func(context.Context, runtime.Object, rest.ValidateObjectFunc) (runtime.Object, error)) error {
-	in, err := e.hub(obj)
+	in, err := e.hub(in)
 	if err != nil {
 		return err
 	}
@@ -135,7 +141,7 @@ func (c *Client) Update(ctx context.Context, obj client.Object, opts ...client.U
 }
 
 func (c *Client) update(ctx context.Context, e *Endpoint, key client.ObjectKey, obj runtime.Object, options *metav1.UpdateOptions) error {
-	in, err := e.hub(obj)
+	in, err := e.hub(obj.DeepCopyObject())
 	if err != nil {
 		return err
 	}

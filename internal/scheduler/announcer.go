@@ -14,6 +14,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sinawi/sinawi/internal/client/given"
 )
 
 const (
@@ -79,7 +81,7 @@ func (a *announcer) write(ctx context.Context, b bind, at time.Time) error {
 			APIVersion: "v1", Kind: "Pod", Namespace: b.pod.Namespace, Name: b.pod.Name, UID: b.pod.UID, ResourceVersion: b.pod.ResourceVersion,
 		},
 		Note: fmt.Sprintf("Successfully assigned %s/%s to %s", b.pod.Namespace, b.pod.Name, b.node),
-	})
+	}, given.Away{})
 	if apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
 		return nil // its namespace goes
 	}

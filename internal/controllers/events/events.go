@@ -19,6 +19,8 @@ import (
 	"k8s.io/client-go/tools/record"
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sinawi/sinawi/internal/client/given"
 )
 
 // Start returns a broadcaster whose recorders write through c, and its stop.
@@ -42,7 +44,7 @@ type sink struct {
 }
 
 func (s sink) Create(event *corev1.Event) (*corev1.Event, error) {
-	return write(s.ctx, event, func(ctx context.Context, out *corev1.Event) error { return s.client.Create(ctx, out) })
+	return write(s.ctx, event, func(ctx context.Context, out *corev1.Event) error { return s.client.Create(ctx, out, given.Away{}) })
 }
 
 func (s sink) Update(event *corev1.Event) (*corev1.Event, error) {

@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sinawi/sinawi/internal/client/given"
 	"github.com/sinawi/sinawi/internal/controllers/expect"
 	"github.com/sinawi/sinawi/internal/controllers/loop"
 )
@@ -23,11 +24,11 @@ type Pods struct {
 	Pending *expect.Tracker
 }
 
-// Create makes the pod. In a namespace that is going nothing can be made any
+// Create makes the pod, which is given away. In a namespace that is going nothing can be made any
 // more; that is no error, for the owner goes too. The error is the API's own: it
 // becomes the message of the owner's condition.
 func (p *Pods) Create(ctx context.Context, owner client.Object, pod *corev1.Pod) error {
-	err := p.Client.Create(ctx, pod)
+	err := p.Client.Create(ctx, pod, given.Away{})
 	switch {
 	case err == nil:
 		p.Pending.Created(owner.GetUID(), pod, time.Now())
