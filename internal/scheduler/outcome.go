@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -28,9 +27,7 @@ func (s *Scheduler) readOutcome(o outcome) bool {
 		// The watch has already told that the pod is bound or gone.
 		return false
 	}
-	w.Told = fmt.Sprintf("running Bind plugin %q: %v", binderName, o.err)
-	s.tell.failed(o.pod, w.Told)
-	s.recorder.Eventf(o.pod, nil, corev1.EventTypeWarning, "FailedScheduling", "Scheduling", "%s", w.Told)
+	s.sayFailed(w, fmt.Sprintf("running Bind plugin %q: %v", binderName, o.err))
 	s.noteLost(o.pod, fmt.Sprintf("binding it to node %s: %v; it is tried again", o.node, o.err))
 	slog.Warn("pod could not be bound, trying again", "pod", client.ObjectKeyFromObject(o.pod), "node", o.node, "err", o.err)
 	s.engine.RemovePod(o.pod.UID)

@@ -45,9 +45,8 @@ func (s *Scheduler) preempt(w *backlog.Waiting, ask engine.Ask) (string, *string
 	for _, lesser := range s.engine.NominatedTo(found.Node, corev1helper.PodPriority(w.Pod)) {
 		s.engine.RemoveNomination(lesser.UID)
 		if other := s.queue.Of(lesser.UID); other != nil {
-			nowhere := ""
 			other.Nominated = ""
-			s.tell.unschedulable(other.Pod, other.Told, &nowhere)
+			s.nominate(other, "")
 			s.queue.Again(other) // it may find room elsewhere
 		}
 	}

@@ -281,11 +281,9 @@ func (s *Scheduler) giveUp(p *preparation, err error, now time.Time) {
 	if errors.Is(err, context.Canceled) {
 		return
 	}
-	p.waiting.Told = err.Error()
-	s.tell.failed(pod, p.waiting.Told)
+	s.sayFailed(p.waiting, err.Error())
 	s.noteLost(pod, fmt.Sprintf("preparing it for node %s: %v; it is tried again", p.node, causeOf(err)))
 	slog.Warn("pod could not be prepared, trying again", "pod", client.ObjectKeyFromObject(pod), "node", p.node, "err", causeOf(err))
-	s.recorder.Eventf(pod, nil, corev1.EventTypeWarning, "FailedScheduling", "Scheduling", "%s", p.waiting.Told)
 }
 
 // forgetPreparation ends what was assumed for a pod: it is true by now, or never

@@ -197,7 +197,7 @@ func (s *Scheduler) evictFor(u *batch.Unit, t *trial, victims []*corev1.Pod, nod
 		if node := nodes[w.Pod.UID]; node != "" {
 			w.Nominated = node
 			s.engine.Nominate(w.Pod, node)
-			s.tell.unschedulable(w.Pod, w.Told, &node)
+			s.nominate(w, node)
 			by = w
 		}
 	}

@@ -15,8 +15,8 @@ import (
 )
 
 // teller writes the PodScheduled condition of pods that do not fit, and where
-// they are nominated. Only the
-// latest message of a pod is worth writing, so it keeps one a pod.
+// they are nominated. Only the latest message of a pod is worth writing, so it keeps one
+// a pod.
 type teller struct {
 	client client.Client
 	ready  chan struct{}
@@ -25,36 +25,29 @@ type teller struct {
 	pending map[types.UID]news // guarded by mu
 }
 
+// news is what a pod is told.
 type news struct {
 	pod       *corev1.Pod
-	reason    string // of the condition
-	message   string
+	reason    string  // of the condition
+	message   string  // "": as it is
 	nominated *string // nil: as it is
+	// first says that the pod was told nothing yet, so that its condition is as it
+	// shows: else what was said before may not be seen yet.
+	first bool
 }
 
 func newTeller(c client.Client) *teller {
 	return &teller{client: c, ready: make(chan struct{}, 1), pending: map[types.UID]news{}}
 }
 
-// unschedulable tells of a pod why it waits, unless message is empty, and where it
-// may go.
-func (t *teller) unschedulable(pod *corev1.Pod, message string, nominated *string) {
-	t.tell(news{pod, corev1.PodReasonUnschedulable, message, nominated})
-}
-
-// failed tells of a pod that had a place what kept it from it.
-func (t *teller) failed(pod *corev1.Pod, message string) {
-	nowhere := ""
-	t.tell(news{pod, corev1.PodReasonSchedulerError, message, &nowhere})
-}
-
+// tell is done in a moment, with what is told of the same pod until then.
 func (t *teller) tell(n news) {
 	t.mu.Lock()
 	if old, ok := t.pending[n.pod.UID]; ok {
 		if n.message == "" {
 			n.reason, n.message = old.reason, old.message
 		}
-		n.nominated = cmp.Or(n.nominated, old.nominated)
+		n.nominated, n.first = cmp.Or(n.nominated, old.nominated), old.first
 	}
 	t.pending[n.pod.UID] = n
 	t.mu.Unlock()
@@ -91,10 +84,10 @@ func (t *teller) write(ctx context.Context, n news) error {
 		Message: n.message, LastTransitionTime: metav1.Now(), ObservedGeneration: n.pod.Generation,
 	}
 	change := map[string]any{}
-	if n.message != "" && setCondition(n.pod.Status, &condition) {
+	if n.message != "" && (setCondition(n.pod.Status, &condition) || !n.first) {
 		change["conditions"] = []corev1.PodCondition{condition}
 	}
-	if n.nominated != nil && n.pod.Status.NominatedNodeName != *n.nominated {
+	if n.nominated != nil { // the pod may not show yet what was said before
 		change["nominatedNodeName"] = *n.nominated
 	}
 	if len(change) == 0 {

@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"time"
@@ -98,7 +99,7 @@ func polite(pod *corev1.Pod) bool {
 // against it, if they were asked. nominated is where it may go soon, "" that it
 // is nowhere, nil that this has not changed.
 func (s *Scheduler) say(w *backlog.Waiting, message string, x engine.Explanation, nominated *string) {
-	if nominated != nil && *nominated == w.Pod.Status.NominatedNodeName {
+	if nominated != nil && told(w, *nominated) {
 		nominated = nil
 	}
 	if w.Told == message && nominated == nil {
@@ -109,8 +110,28 @@ func (s *Scheduler) say(w *backlog.Waiting, message string, x engine.Explanation
 		slog.Debug("pod does not fit", "pod", client.ObjectKeyFromObject(w.Pod), "why", message)
 		s.recorder.Eventf(w.Pod, nil, corev1.EventTypeWarning, "FailedScheduling", "Scheduling", "%s", message)
 	}
-	w.Told = message
-	s.tell.unschedulable(w.Pod, message, nominated)
+	first := w.Told == ""
+	w.Told, w.ToldNode = message, cmp.Or(nominated, w.ToldNode)
+	s.tell.tell(news{pod: w.Pod, reason: corev1.PodReasonUnschedulable, message: message, nominated: nominated, first: first})
+}
+
+// told reports whether a pod says already that it is nominated to a node. What was said
+// last may not be seen yet.
+func told(w *backlog.Waiting, node string) bool {
+	return w.Pod.Status.NominatedNodeName == node && (w.ToldNode == nil || *w.ToldNode == node)
+}
+
+// nominate says where a pod may go soon, "" that it is nowhere.
+func (s *Scheduler) nominate(w *backlog.Waiting, node string) {
+	w.ToldNode = &node
+	s.tell.tell(news{pod: w.Pod, nominated: &node})
+}
+
+// sayFailed says what kept a pod from the place that it had.
+func (s *Scheduler) sayFailed(w *backlog.Waiting, message string) {
+	w.Told, w.ToldNode = message, new(string)
+	s.tell.tell(news{pod: w.Pod, reason: corev1.PodReasonSchedulerError, message: message, nominated: w.ToldNode})
+	s.recorder.Eventf(w.Pod, nil, corev1.EventTypeWarning, "FailedScheduling", "Scheduling", "%s", message)
 }
 
 // budgets are the disruption budgets of all namespaces.

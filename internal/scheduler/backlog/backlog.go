@@ -36,10 +36,11 @@ type Waiting struct {
 	Since     time.Time // when it was first seen
 	Sequence  uint64    // its turn among equals
 	Attempts  int
-	Told      string // the message that its condition carries
-	Nominated string // where it preempted
-	Evicting  int    // its victims that are not gone
-	Leaving   int    // those of its victims that were told to go
+	Told      string  // the message that its condition carries
+	ToldNode  *string // where it was last said to be nominated; nil: nothing was said
+	Nominated string  // where it preempted
+	Evicting  int     // its victims that are not gone
+	Leaving   int     // those of its victims that were told to go
 
 	hopes    bool      // for the place of another, once somebody has gone
 	failures int       // that lengthen its pause
