@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -34,9 +35,9 @@ type Part struct {
 	// Status writes what the node's status shall have, and returns the node as it was
 	// stored, or as it is if there is nothing to write. Optional.
 	Status func(context.Context, *corev1.Node) (*corev1.Node, error)
-	// Shape changes the node, which is its own to change, and returns when to look at
-	// it again even if nothing changes; 0 is never. An error keeps nobody else's
-	// changes from being written.
+	// Shape changes the node's labels, annotations and spec, which are its own to change,
+	// and returns when to look at it again even if nothing changes; 0 is never. An error
+	// keeps nobody else's changes from being written.
 	Shape func(*corev1.Node) (again time.Duration, err error)
 	// Settle does what follows once the node is as it should be. Optional.
 	Settle func(context.Context, *corev1.Node) error
@@ -104,7 +105,7 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 // shape asks all parts and writes the node if one of them wants it changed. It returns
 // the node as it then is.
 func (c *Controller) shape(ctx context.Context, node *corev1.Node) (_ *corev1.Node, again time.Duration, err error) {
-	changed, errs := node.DeepCopy(), []error(nil)
+	changed, errs := changeable(node), []error(nil)
 	for _, p := range c.parts {
 		wait, err := p.Shape(changed)
 		if wait > 0 && (again == 0 || wait < again) {
@@ -112,9 +113,10 @@ func (c *Controller) shape(ctx context.Context, node *corev1.Node) (_ *corev1.No
 		}
 		errs = append(errs, err)
 	}
-	if equality.Semantic.DeepEqual(node, changed) {
+	if same(node, changed) {
 		return node, again, errors.Join(errs...)
 	}
+	changed = changed.DeepCopy()
 	err = c.deps.Client.Update(ctx, changed)
 	if apierrors.IsNotFound(err) {
 		c.gone(node)
@@ -124,6 +126,19 @@ func (c *Controller) shape(ctx context.Context, node *corev1.Node) (_ *corev1.No
 		return node, 0, fmt.Errorf("update node %s: %w", node.Name, err)
 	}
 	return changed, again, errors.Join(errs...)
+}
+
+// changeable is a node that shares with another what Shape does not change: most looks
+// only find that it still lives.
+func changeable(node *corev1.Node) *corev1.Node {
+	changed := *node
+	changed.Labels, changed.Annotations = maps.Clone(node.Labels), maps.Clone(node.Annotations)
+	node.Spec.DeepCopyInto(&changed.Spec)
+	return &changed
+}
+
+func same(a, b *corev1.Node) bool {
+	return maps.Equal(a.Labels, b.Labels) && maps.Equal(a.Annotations, b.Annotations) && equality.Semantic.DeepEqual(a.Spec, b.Spec)
 }
 
 func (c *Controller) gone(node *corev1.Node) {
