@@ -177,8 +177,7 @@ func TestGangWaitsUntilAllFit(t *testing.T) {
 
 func TestGangPreemptsAsAWhole(t *testing.T) {
 	r := start(t)
-	r.addPriority("low", 1, corev1.PreemptLowerPriority)
-	r.addPriority("high", 100, corev1.PreemptLowerPriority)
+	r.addPriorities()
 	r.addNode("n1", "2")
 	r.addNode("n2", "2")
 	for i := range 2 {

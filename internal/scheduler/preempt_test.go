@@ -24,6 +24,14 @@ func (r *rig) addPriority(name string, value int32, policy corev1.PreemptionPoli
 	}
 }
 
+// addPriorities adds those that pods of tests have.
+func (r *rig) addPriorities() {
+	r.Helper()
+	for name, value := range map[string]int32{"low": 1, "middle": 10, "high": 100} {
+		r.addPriority(name, value, corev1.PreemptLowerPriority)
+	}
+}
+
 func withPriority(name string) func(*corev1.Pod) {
 	return func(p *corev1.Pod) { p.Spec.PriorityClassName = name }
 }
@@ -69,9 +77,7 @@ func condition(p *corev1.Pod, kind corev1.PodConditionType) *corev1.PodCondition
 // Conformance: [sig-scheduling] SchedulerPreemption [Serial] validates pod disruption condition is added to the preempted pod
 func TestPreempts(t *testing.T) {
 	r := start(t)
-	r.addPriority("low", 1, corev1.PreemptLowerPriority)
-	r.addPriority("middle", 10, corev1.PreemptLowerPriority)
-	r.addPriority("high", 100, corev1.PreemptLowerPriority)
+	r.addPriorities()
 	r.addNode("n1", "2")
 	r.addNode("n2", "2")
 	r.addPod("least", "2", withPriority("low"))
@@ -100,7 +106,7 @@ func TestPreempts(t *testing.T) {
 // Conformance: [sig-scheduling] SchedulerPreemption [Serial] validates lower priority pod preemption by critical pod
 func TestCriticalPodPreempts(t *testing.T) {
 	r := start(t)
-	r.addPriority("low", 1, corev1.PreemptLowerPriority)
+	r.addPriorities()
 	r.addNode("n1", "2")
 	r.addPod("least", "2", withPriority("low"))
 	r.await("least", "bound", bound)
@@ -112,8 +118,7 @@ func TestCriticalPodPreempts(t *testing.T) {
 
 func TestPreemptionSparesWhatItMust(t *testing.T) {
 	r := start(t)
-	r.addPriority("low", 1, corev1.PreemptLowerPriority)
-	r.addPriority("high", 100, corev1.PreemptLowerPriority)
+	r.addPriorities()
 	r.addPriority("polite", 100, corev1.PreemptNever)
 	r.addNode("n1", "2")
 	r.addNode("n2", "2")
@@ -149,8 +154,7 @@ func TestPreemptionSparesWhatItMust(t *testing.T) {
 // Room made for one is not for whoever comes first.
 func TestNominatedPodKeepsItsRoom(t *testing.T) {
 	r := start(t)
-	r.addPriority("low", 1, corev1.PreemptLowerPriority)
-	r.addPriority("high", 100, corev1.PreemptLowerPriority)
+	r.addPriorities()
 	r.addNode("n1", "2")
 	r.addPod("least", "1500m", withPriority("low"))
 	r.awaitNode("least", "n1")
@@ -223,8 +227,7 @@ func (r *rig) awaitWords(name, words string) {
 // that waits try again, and tells those of its class that are not helped.
 func TestPreemptsWhereANodeBecomesOfUse(t *testing.T) {
 	r := start(t)
-	r.addPriority("low", 1, corev1.PreemptLowerPriority)
-	r.addPriority("high", 100, corev1.PreemptLowerPriority)
+	r.addPriorities()
 	node := r.addNode("n1", "2")
 	r.addPod("least", "2", withPriority("low"))
 	r.await("least", "bound", bound)
@@ -285,9 +288,7 @@ func TestPreemptsElsewhereWhenItsNodeIsOfNoUse(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := start(t)
-			r.addPriority("low", 1, corev1.PreemptLowerPriority)
-			r.addPriority("middle", 10, corev1.PreemptLowerPriority)
-			r.addPriority("high", 100, corev1.PreemptLowerPriority)
+			r.addPriorities()
 			first := r.addNode("n1", "2")
 			r.addPod("least", "2", withPriority("low"))
 			r.awaitNode("least", "n1")
@@ -309,9 +310,7 @@ func TestPreemptsElsewhereWhenItsNodeIsOfNoUse(t *testing.T) {
 // left, the place of another may do.
 func TestPreemptsOnceAnotherHasGone(t *testing.T) {
 	r := start(t)
-	r.addPriority("low", 1, corev1.PreemptLowerPriority)
-	r.addPriority("middle", 10, corev1.PreemptLowerPriority)
-	r.addPriority("high", 100, corev1.PreemptLowerPriority)
+	r.addPriorities()
 	r.addNode("n1", "4")
 	r.addPod("least", "1", withPriority("low"))
 	r.awaitNode("least", "n1")
@@ -331,9 +330,7 @@ func TestPreemptsOnceAnotherHasGone(t *testing.T) {
 // Room that is not waited for any more is free for others.
 func TestRoomThatIsGivenUpIsFree(t *testing.T) {
 	r := start(t)
-	r.addPriority("low", 1, corev1.PreemptLowerPriority)
-	r.addPriority("middle", 10, corev1.PreemptLowerPriority)
-	r.addPriority("high", 100, corev1.PreemptLowerPriority)
+	r.addPriorities()
 	r.addNode("n1", "2")
 	r.addPod("least", "2", withPriority("low"))
 	r.awaitNode("least", "n1")
@@ -352,8 +349,7 @@ func TestRoomThatIsGivenUpIsFree(t *testing.T) {
 // Where no node is left, no room is waited for.
 func TestNominationEndsWithTheLastNode(t *testing.T) {
 	r := start(t)
-	r.addPriority("low", 1, corev1.PreemptLowerPriority)
-	r.addPriority("high", 100, corev1.PreemptLowerPriority)
+	r.addPriorities()
 	r.addNode("n1", "2")
 	r.addPod("least", "2", withPriority("low"))
 	r.awaitNode("least", "n1")
