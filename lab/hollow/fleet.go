@@ -29,7 +29,7 @@ type Options struct {
 
 	Lease   time.Duration // between two renewals; default 10 s, a kubelet's
 	Report  time.Duration // between two status reports; default 5 min, a kubelet's
-	Writers int           // requests for pods under way at once, as many for statuses, and four times as many for leases; default 16
+	Writers int           // requests for pods under way at once, as many for statuses, and 16 times as many for leases; default 16
 
 	// Still leaves pods as they are: bound, never said to run.
 	Still bool
@@ -138,7 +138,7 @@ func (f *Fleet) Run(ctx context.Context) error {
 	for _, lane := range []struct {
 		from    *mailbox.Mailbox[job]
 		writers int
-	}{{f.leases, 4 * f.opts.Writers}, {f.reports, f.opts.Writers}, {f.jobs, f.opts.Writers}} {
+	}{{f.leases, 16 * f.opts.Writers}, {f.reports, f.opts.Writers}, {f.jobs, f.opts.Writers}} {
 		work := make(chan job)
 		for range lane.writers {
 			g.Go(func() error { return f.write(ctx, work) })
