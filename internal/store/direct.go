@@ -64,30 +64,16 @@ func (d direct) OptimisticPut(ctx context.Context, key string, value []byte, exp
 	w.put = pb.PutRequest{Key: w.compare.Key, Value: value, Lease: int64(opts.LeaseID)}
 	w.asPut.RequestPut = &w.put
 	w.then.Request = &w.asPut
-	got, err := w.commit(ctx, d.kv)
-	if err != nil {
-		return kubernetes.PutResponse{}, err
-	}
-	out := kubernetes.PutResponse{Succeeded: got.Succeeded, Revision: got.Header.Revision}
-	if opts.GetOnFailure && !got.Succeeded {
-		out.KV, err = found(got)
-	}
-	return out, err
+	done, now, revision, err := w.commit(ctx, d.kv)
+	return kubernetes.PutResponse{KV: now, Succeeded: done, Revision: revision}, err
 }
 
 // OptimisticDelete implements kubernetes.Interface.
 func (d direct) OptimisticDelete(ctx context.Context, key string, expectedRevision int64, opts kubernetes.DeleteOptions) (kubernetes.DeleteResponse, error) {
 	w := newWrite(key, expectedRevision, opts.GetOnFailure)
 	w.then.Request = &pb.RequestOp_RequestDeleteRange{RequestDeleteRange: &pb.DeleteRangeRequest{Key: w.compare.Key}}
-	got, err := w.commit(ctx, d.kv)
-	if err != nil {
-		return kubernetes.DeleteResponse{}, err
-	}
-	out := kubernetes.DeleteResponse{Succeeded: got.Succeeded, Revision: got.Header.Revision}
-	if opts.GetOnFailure && !got.Succeeded {
-		out.KV, err = found(got)
-	}
-	return out, err
+	done, now, revision, err := w.commit(ctx, d.kv)
+	return kubernetes.DeleteResponse{KV: now, Succeeded: done, Revision: revision}, err
 }
 
 // write is a transaction: what is done if a key is at a revision, and what is
@@ -126,9 +112,17 @@ func newWrite(key string, expectedRevision int64, getOnFailure bool) *write {
 	return w
 }
 
-func (w *write) commit(ctx context.Context, kv pb.KVServer) (*pb.TxnResponse, error) {
+// commit reports whether it was done and at which revision the store then is; if not,
+// and that was asked for, the key as it is now, nil where there is none.
+func (w *write) commit(ctx context.Context, kv pb.KVServer) (done bool, now *mvccpb.KeyValue, revision int64, err error) {
 	got, err := kv.Txn(ctx, &w.txn)
-	return got, clientv3.ContextError(ctx, err)
+	if err != nil {
+		return false, nil, 0, clientv3.ContextError(ctx, err)
+	}
+	if !got.Succeeded && len(w.txn.Failure) > 0 {
+		now, err = found(got)
+	}
+	return got.Succeeded, now, got.Header.Revision, err
 }
 
 // found is the key as it is, nil where there is none.
