@@ -120,27 +120,30 @@ func (c *Controller) writeAll(ctx context.Context, seconds int) error {
 }
 
 func (c *Controller) write(ctx context.Context, node *corev1.Node, seconds int) error {
-	changed := node.DeepCopy()
-	if !annotate(changed, seconds) {
+	if annotated(node, seconds) {
 		return nil
 	}
+	changed := node.DeepCopy()
+	annotate(changed, seconds)
 	if err := c.Client.Update(ctx, changed); err != nil {
 		return client.IgnoreNotFound(fmt.Errorf("annotate node %s: %w", node.Name, err))
 	}
 	return nil
 }
 
-// annotate reports whether it changed the node.
-func annotate(node *corev1.Node, seconds int) bool {
-	want := strconv.Itoa(seconds)
-	if node.Annotations[corev1.ObjectTTLAnnotationKey] == want || node.DeletionTimestamp != nil {
-		return false
+// annotated says that a node needs no other annotation.
+func annotated(node *corev1.Node, seconds int) bool {
+	return node.Annotations[corev1.ObjectTTLAnnotationKey] == strconv.Itoa(seconds) || node.DeletionTimestamp != nil
+}
+
+func annotate(node *corev1.Node, seconds int) {
+	if annotated(node, seconds) {
+		return
 	}
 	if node.Annotations == nil {
 		node.Annotations = map[string]string{}
 	}
-	node.Annotations[corev1.ObjectTTLAnnotationKey] = want
-	return true
+	node.Annotations[corev1.ObjectTTLAnnotationKey] = strconv.Itoa(seconds)
 }
 
 // bounds is up to how many nodes each step reaches, and down to how many; that
