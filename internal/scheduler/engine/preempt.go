@@ -74,7 +74,7 @@ func (e *Engine) Preempt(ask Ask, budgets []Budget) (*Preemption, Explanation) {
 	c := e.class(ask)
 	e.listen(c)
 	if e.hopeless(c) {
-		return nil, Explanation{Of: e.known, Findings: []Finding{*preemptionSays(reasonNotHelpful, e.known)}}
+		return nil, Explanation{Of: e.known, Findings: []Finding{preemptionSays(reasonNotHelpful, e.known)}}
 	}
 	e.keepWeighed(c)
 	why, notHelpful, noVictims := findings{engine: e}, 0, 0
@@ -110,9 +110,9 @@ func (e *Engine) Preempt(ask Ask, budgets []Budget) (*Preemption, Explanation) {
 	}
 	if best == nil {
 		out := why.explanation()
-		for _, f := range []*Finding{preemptionSays(reasonNotHelpful, notHelpful), preemptionSays(reasonNoVictims, noVictims)} {
+		for _, f := range []Finding{preemptionSays(reasonNotHelpful, notHelpful), preemptionSays(reasonNoVictims, noVictims)} {
 			if f.Nodes > 0 {
-				out.Findings = append(out.Findings, *f)
+				out.Findings = append(out.Findings, f)
 			}
 		}
 		return nil, out
@@ -126,8 +126,8 @@ func (e *Engine) Preempt(ask Ask, budgets []Budget) (*Preemption, Explanation) {
 	return out, Explanation{Of: e.known}
 }
 
-func preemptionSays(reason string, nodes int) *Finding {
-	return &Finding{Refusals: []Refusal{{Rule: RulePreemption, Reason: reason, Final: true}}, Nodes: nodes}
+func preemptionSays(reason string, nodes int) Finding {
+	return Finding{Refusals: []Refusal{{Rule: RulePreemption, Reason: reason, Final: true}}, Nodes: nodes}
 }
 
 // hopeless reports whether it is known that no pod that leaves its node would help.
