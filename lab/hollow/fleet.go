@@ -146,8 +146,8 @@ func (f *Fleet) Run(ctx context.Context) error {
 		g.Go(func() error { return hand(ctx, lane.from, work) })
 	}
 	g.Go(func() error { return f.turn(ctx) })
-	g.Go(func() error { return f.watchPods(ctx) })
-	g.Go(func() error { return f.watchNodes(ctx) })
+	g.Go(func() error { return f.follow(ctx, "pods", &corev1.Pod{}, f.see) })
+	g.Go(func() error { return f.follow(ctx, "nodes", &corev1.Node{}, f.look) })
 	return g.Wait()
 }
 

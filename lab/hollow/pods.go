@@ -1,30 +1,13 @@
 package hollow
 
 import (
-	"context"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/tools/cache"
 )
 
-// watchPods follows all pods until ctx ends.
-func (f *Fleet) watchPods(ctx context.Context) error {
-	pods := f.client.CoreV1().Pods(metav1.NamespaceAll)
-	lw := &cache.ListWatch{
-		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return pods.List(ctx, o) },
-		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-			return pods.Watch(ctx, o)
-		},
-	}
-	cache.NewReflectorWithOptions(lw, &corev1.Pod{}, sink(f.see), cache.ReflectorOptions{Name: "hollow pods"}).RunWithContext(ctx)
-	return nil
-}
-
+// see has the pod's node do what is due.
 func (f *Fleet) see(obj any, deleted bool) {
 	pod, ok := obj.(*corev1.Pod)
 	if !ok {
