@@ -87,26 +87,49 @@ func (l *Loop) Watch(obj client.Object, mapper func(client.Object) []Key) {
 // object, after for a deleted one. What changed returns may depend on other objects
 // in the cache, if their kinds are watched too: it is not called before all are.
 func (l *Loop) WatchChanges(obj client.Object, changed func(before, after client.Object) []Key) {
-	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
-	add := func(ctx context.Context, q queue, before, after client.Object) {
-		if !l.watches.await(ctx) {
-			return
-		}
-		var last Key
-		for i, key := range changed(before, after) {
-			if i > 0 && key == last {
-				continue
-			}
-			q.Add(reconcile.Request{NamespacedName: key})
-			last = key
-		}
-	}
-	l.sources = append(l.sources, source.Kind(l.watches.on(l.deps.Cache), obj, handler.Funcs{
-		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) { add(ctx, q, nil, e.Object) },
-		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) { add(ctx, q, e.ObjectOld, e.ObjectNew) },
-		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) { add(ctx, q, e.Object, nil) },
-	}))
+	l.sources = append(l.sources, source.Kind(l.watches.on(l.deps.Cache), obj, changes{l.watches, changed}))
 }
+
+// changes enqueues the keys of changed objects. The library's handler of functions finds
+// out by reflection for each event whether the queue has priorities, which none has here.
+type changes struct {
+	watches *watches
+	changed func(before, after client.Object) []Key
+}
+
+type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+
+func (c changes) add(ctx context.Context, q queue, before, after client.Object) {
+	if !c.watches.await(ctx) {
+		return
+	}
+	var last Key
+	for i, key := range c.changed(before, after) {
+		if i > 0 && key == last {
+			continue
+		}
+		q.Add(reconcile.Request{NamespacedName: key})
+		last = key
+	}
+}
+
+// Create implements handler.EventHandler.
+func (c changes) Create(ctx context.Context, e event.CreateEvent, q queue) {
+	c.add(ctx, q, nil, e.Object)
+}
+
+// Update implements handler.EventHandler.
+func (c changes) Update(ctx context.Context, e event.UpdateEvent, q queue) {
+	c.add(ctx, q, e.ObjectOld, e.ObjectNew)
+}
+
+// Delete implements handler.EventHandler.
+func (c changes) Delete(ctx context.Context, e event.DeleteEvent, q queue) {
+	c.add(ctx, q, e.Object, nil)
+}
+
+// Generic implements handler.EventHandler.
+func (c changes) Generic(context.Context, event.GenericEvent, queue) {}
 
 // WatchSelf reconciles the changed object itself.
 func (l *Loop) WatchSelf(obj client.Object) {
@@ -121,7 +144,6 @@ func (l *Loop) WatchSelf(obj client.Object) {
 // WatchChannel enqueues the keys that mapper gives for every object that comes
 // through the channel. It is for changes that no cache shows.
 func (l *Loop) WatchChannel(events <-chan event.GenericEvent, mapper func(client.Object) []Key) {
-	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 	l.sources = append(l.sources, source.Channel(events, handler.Funcs{
 		GenericFunc: func(_ context.Context, e event.GenericEvent, q queue) {
 			for _, key := range mapper(e.Object) {
@@ -135,7 +157,6 @@ func (l *Loop) WatchChannel(events <-chan event.GenericEvent, mapper func(client
 // caches are in step. It is for an object that must exist although nothing else
 // would ask for it.
 func (l *Loop) Begin(key Key) {
-	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 	l.sources = append(l.sources, source.Func(func(_ context.Context, q queue) error {
 		q.Add(reconcile.Request{NamespacedName: key})
 		return nil
