@@ -21,6 +21,7 @@ import (
 	"github.com/sinawi/sinawi/internal/apiserver"
 	"github.com/sinawi/sinawi/internal/apiserver/components"
 	"github.com/sinawi/sinawi/internal/apiserver/controlplane"
+	"github.com/sinawi/sinawi/internal/apiserver/placing"
 	"github.com/sinawi/sinawi/internal/controllers"
 	"github.com/sinawi/sinawi/internal/controllers/events"
 	"github.com/sinawi/sinawi/internal/controllers/loop"
@@ -31,8 +32,9 @@ import (
 
 // control is the control plane: store, API server, scheduler, controllers.
 type control struct {
-	store *store.Store
-	api   *apiserver.Server
+	store  *store.Store
+	api    *apiserver.Server
+	places placing.Late // the scheduler, for the API server, which is there before it
 }
 
 // startControl brings up the control plane and returns when the API answers
@@ -129,6 +131,7 @@ func (s *server) startAPI(ctx context.Context, listeners []net.Listener) error {
 		AdvertiseIP: s.cfg.NodeIP,
 		ServiceCIDR: s.cfg.ServiceCIDR,
 		Guard:       s.cfg.Guard,
+		Placer:      s.placer(),
 		Logger:      s.log,
 
 		RuntimeConfig: s.cfg.RuntimeConfig,
@@ -198,7 +201,7 @@ func (s *server) startControllerSet(c client.Client, objects cache.Cache) error 
 		return nil
 	})
 	recorder := func(source string) recording.EventRecorder {
-		return broadcaster.NewRecorder(clientgoscheme.Scheme, corev1.EventSource{Component: source})
+		return events.Damped(broadcaster.NewRecorder(clientgoscheme.Scheme, corev1.EventSource{Component: source}))
 	}
 	set, err := controllers.New(loop.Deps{Client: c, Cache: objects, Log: s.log}, controllers.Options{
 		PodCIDR:      s.cfg.PodCIDR,
@@ -232,8 +235,10 @@ func (s *server) startScheduler(c client.Client, objects cache.Cache) error {
 		return err
 	}
 	s.parts.start("decision log", log.Run)
-	s.parts.start("scheduler", scheduler.New(c, objects, recorder, scheduler.Options{
+	places := scheduler.New(c, objects, recorder, scheduler.Options{
 		Config: s.cfg.scheduling, Decisions: log, Register: legacyregistry.Register,
-	}).Run)
+	})
+	s.control.places.Set(places)
+	s.parts.start("scheduler", places.Run)
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/sinawi/sinawi/internal/apiserver/placing"
 	"github.com/sinawi/sinawi/internal/scheduler/config"
 )
 
@@ -25,4 +26,12 @@ func (c *Config) readSchedulerConfig() error {
 	}
 	c.scheduling = &parsed
 	return nil
+}
+
+// placer is what gives new pods their node, nil where another program places them.
+func (s *server) placer() placing.Placer {
+	if !s.cfg.enabled(PartScheduler) {
+		return nil
+	}
+	return &s.control.places
 }

@@ -44,7 +44,7 @@ func (s *Scheduler) bindAll(ctx context.Context) error {
 				continue
 			}
 			// The watch tells the loop; until then the pod counts as placed.
-			s.announce.tell(b, time.Now())
+			s.announce.tell(b.pod, b.node, time.Now())
 		}
 	}
 }

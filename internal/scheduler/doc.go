@@ -14,6 +14,10 @@
 // being bound counts as placed at once; if a write fails it is taken back and
 // tried again after a pause.
 //
+// Whoever stores pods may ask for a node before (Place): where nothing has to be
+// prepared and nobody waits whose turn it is, the loop answers at once, and the pod
+// needs no binding.
+//
 // A pod that fits nowhere tries again when something happened that can help it:
 // pods that only the rules of their class keep waiting try one at a time once
 // their class is feasible, which the engine knows exactly; others when what

@@ -171,6 +171,11 @@ func (s *Scheduler) readOne(l mailbox.Change, now time.Time) backlog.Cause {
 			s.forgetPreparation(obj.pod.UID)
 		}
 		return when(s.readOutcome(obj), backlog.CausePod)
+	case newcomer:
+		s.newcomers = append(s.newcomers, obj)
+		return 0
+	case unstored:
+		return when(s.readUnstored(obj.pod), backlog.CausePod)
 	case *schedulingv1beta1.PodGroup:
 		s.batch.SetGroup(obj, l.Deleted)
 		return 0
@@ -256,6 +261,7 @@ func (s *Scheduler) waits(pod *corev1.Pod, deleted bool) bool {
 
 // readPod reports whether anything changed that other pods' places depend on.
 func (s *Scheduler) readPod(pod *corev1.Pod, deleted bool, now time.Time) bool {
+	s.unseen.remove(pod.UID)
 	ended := deleted || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 	switch {
 	case ended:

@@ -3,6 +3,7 @@ package scheduler
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -64,6 +65,8 @@ type Scheduler struct {
 	watchNext time.Time                      // when watching what batch needs is tried again
 	evicting  map[types.UID]*backlog.Waiting // victims that are not gone, and for whom they go
 	ready     []bind                         // prepared, to be bound
+	newcomers []newcomer                     // who wait to be stored
+	unseen    *unseen
 
 	binds    chan bind
 	errands  *errands
@@ -72,6 +75,7 @@ type Scheduler struct {
 	reports  *reporter
 	measured *measures
 	watching map[string]bool // groups of kinds that are watched since a pod needed them
+	placing  atomic.Bool     // the loop answers newcomers
 }
 
 // New returns a scheduler that reads from ca and writes through c.
@@ -84,7 +88,7 @@ func New(c client.Client, ca cache.Cache, rec Recorder, opts Options) *Scheduler
 		client: c, cache: ca, recorder: rec, decided: opts.Decisions, binders: opts.Binders, profiles: map[string]*config.Profile{},
 		mail: mailbox.New[mailbox.Change](), queue: backlog.New(settings.InitialBackoff, settings.MaxBackoff),
 		storage: storage.New(), devices: devices.New(), kin: kin.New(), budgets: budgets{}, reports: newReporter(),
-		preparing: map[types.UID]*preparation{}, evicting: map[types.UID]*backlog.Waiting{},
+		preparing: map[types.UID]*preparation{}, evicting: map[types.UID]*backlog.Waiting{}, unseen: newUnseen(),
 		binds: make(chan bind, 256), errands: newErrands(maxErrands), tell: newTeller(c), announce: newAnnouncer(c), watching: map[string]bool{},
 	}
 	s.batch = batch.New(s.queue, s.namespaceLabels)
@@ -123,6 +127,8 @@ func (s *Scheduler) Run(ctx context.Context) error {
 func (s *Scheduler) loop(ctx context.Context) error {
 	pause := time.NewTimer(time.Hour)
 	defer pause.Stop()
+	s.placing.Store(true)
+	defer s.placing.Store(false)
 	for {
 		now := time.Now()
 		s.read(s.mail.Take(), now)
@@ -139,6 +145,7 @@ func (s *Scheduler) loop(ctx context.Context) error {
 			}
 			continue
 		}
+		s.welcome(ctx, now)
 		if w := s.queue.Pop(); w != nil {
 			if err := s.schedule(ctx, w); err != nil {
 				return nil
@@ -160,8 +167,10 @@ func (s *Scheduler) loop(ctx context.Context) error {
 // when nothing waits for a time.
 func (s *Scheduler) due(now time.Time) time.Duration {
 	left := s.queue.Due(now)
-	if d := s.batch.Due(now); d > 0 && (left == 0 || d < left) {
-		left = d
+	for _, d := range []time.Duration{s.batch.Due(now), s.forgetUnseen(now)} {
+		if d > 0 && (left == 0 || d < left) {
+			left = d
+		}
 	}
 	if d := s.watchNext.Sub(now); d > 0 && (left == 0 || d < left) {
 		left = d

@@ -20,6 +20,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sinawi/sinawi/internal/apiserver/apitest"
+	"github.com/sinawi/sinawi/internal/apiserver/controlplane"
+	"github.com/sinawi/sinawi/internal/apiserver/placing"
 	"github.com/sinawi/sinawi/internal/scheduler"
 )
 
@@ -40,7 +42,20 @@ func startWith(t testing.TB, opts scheduler.Options) *rig {
 
 // startVia lets the scheduler write through what is made of its client.
 func startVia(t testing.TB, opts scheduler.Options, via func(client.Client) client.Client) *rig {
-	server := apitest.Start(t)
+	r, _ := startOn(t, apitest.Start(t), opts, via)
+	return r
+}
+
+// startPlacing has the scheduler asked about pods as they are stored.
+func startPlacing(t testing.TB) *rig {
+	var places placing.Late
+	server := apitest.StartWith(t, apitest.Options{Mutate: func(o *controlplane.Options) { o.Placer = &places }})
+	r, s := startOn(t, server, scheduler.Options{}, func(c client.Client) client.Client { return c })
+	places.Set(s)
+	return r
+}
+
+func startOn(t testing.TB, server *apitest.Server, opts scheduler.Options, via func(client.Client) client.Client) (*rig, *scheduler.Scheduler) {
 	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
 	objects, err := cache.New(server.Config, cache.Options{Scheme: clientgoscheme.Scheme})
 	if err != nil {
@@ -58,7 +73,8 @@ func startVia(t testing.TB, opts scheduler.Options, via func(client.Client) clie
 	recorder := broadcaster.NewRecorder(clientgoscheme.Scheme, corev1.DefaultSchedulerName)
 	done := make(chan error, 2)
 	go func() { done <- objects.Start(ctx) }()
-	go func() { done <- scheduler.New(via(c), objects, recorder, opts).Run(ctx) }()
+	s := scheduler.New(via(c), objects, recorder, opts)
+	go func() { done <- s.Run(ctx) }()
 	t.Cleanup(func() {
 		cancel()
 		for range 2 {
@@ -68,7 +84,7 @@ func startVia(t testing.TB, opts scheduler.Options, via func(client.Client) clie
 		}
 		broadcaster.Shutdown()
 	})
-	return &rig{TB: t, ctx: ctx, Interface: typed, config: server.Config, cache: objects}
+	return &rig{TB: t, ctx: ctx, Interface: typed, config: server.Config, cache: objects}, s
 }
 
 func (r *rig) addNode(name, cpu string, taints ...corev1.Taint) *corev1.Node {

@@ -30,6 +30,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sinawi/sinawi/internal/apiserver/apitest"
+	"github.com/sinawi/sinawi/internal/apiserver/controlplane"
+	"github.com/sinawi/sinawi/internal/apiserver/placing"
 	"github.com/sinawi/sinawi/internal/controllers"
 	"github.com/sinawi/sinawi/internal/controllers/events"
 	"github.com/sinawi/sinawi/internal/controllers/loop"
@@ -54,7 +56,8 @@ type cluster struct {
 // start brings up a cluster with that many nodes until the test ends.
 func start(t *testing.T, nodes int) *cluster {
 	t.Helper()
-	server := apitest.StartWith(t, apitest.Options{NoSync: true})
+	var places placing.Late
+	server := apitest.StartWith(t, apitest.Options{NoSync: true, Mutate: func(o *controlplane.Options) { o.Placer = &places }})
 	server.Config.WarningHandler = rest.NoWarnings{}
 	ctx, cancel := context.WithCancel(context.Background())
 	typed := kubernetes.NewForConfigOrDie(server.Config)
@@ -66,7 +69,7 @@ func start(t *testing.T, nodes int) *cluster {
 			t.Errorf("stop the cluster: %v", err)
 		}
 	})
-	c.startParts(&group, typed)
+	places.Set(c.startParts(&group, typed))
 	c.nodes = simnode.New(typed, simnode.Options{})
 	group.Go(func() error { return c.nodes.Run(ctx) })
 	for i := range nodes {
@@ -77,8 +80,8 @@ func start(t *testing.T, nodes int) *cluster {
 	return c
 }
 
-// startParts runs controllers and scheduler as the server does.
-func (c *cluster) startParts(group *errgroup.Group, typed kubernetes.Interface) {
+// startParts runs controllers and scheduler as the server does, and returns the scheduler.
+func (c *cluster) startParts(group *errgroup.Group, typed kubernetes.Interface) *scheduler.Scheduler {
 	c.Helper()
 	objects, err := cache.New(c.config, cache.Options{Scheme: scheme.Scheme})
 	if err != nil {
@@ -98,7 +101,7 @@ func (c *cluster) startParts(group *errgroup.Group, typed kubernetes.Interface) 
 		Config: c.config, PodCIDR: netip.MustParsePrefix("10.42.0.0/16"), ServiceCIDR: netip.MustParsePrefix("10.43.0.0/16"),
 		RootCA: []byte("a certificate"),
 		Recorder: func(source string) record.EventRecorder {
-			return broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: source})
+			return events.Damped(broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: source}))
 		},
 	})
 	if err != nil {
@@ -110,6 +113,7 @@ func (c *cluster) startParts(group *errgroup.Group, typed kubernetes.Interface) 
 	group.Go(func() error { return objects.Start(c.ctx) })
 	group.Go(func() error { return set.Run(c.ctx) })
 	group.Go(func() error { return places.Run(c.ctx) })
+	return places
 }
 
 // in returns the cluster for a test in a namespace of its own, made for it.

@@ -64,6 +64,7 @@ type Chain struct {
 	halves
 	// Hooks start what the chain needs in the background.
 	Hooks []plug.Hook
+	asked asked
 }
 
 // halves is what fills in and what refuses.
@@ -108,7 +109,11 @@ func New(h *plug.Host, roles *rbac.Authorizer, o Options) (*Chain, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Chain{halves: chain, Hooks: policies.hooks()}, nil
+	asked, err := newAsked(h, settings)
+	if err != nil {
+		return nil, err
+	}
+	return &Chain{halves: chain, Hooks: policies.hooks(), asked: asked}, nil
 }
 
 // last returns the plugins that come when the others have filled in theirs.

@@ -18,9 +18,11 @@ import (
 	"time"
 
 	"gopkg.in/natefinch/lumberjack.v2"
+	auditinternal "k8s.io/apiserver/pkg/apis/audit"
 	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
 	"k8s.io/apiserver/pkg/audit"
 	"k8s.io/apiserver/pkg/audit/policy"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
 	utilwebhook "k8s.io/apiserver/pkg/util/webhook"
 	"k8s.io/apiserver/plugin/pkg/audit/buffered"
 	"k8s.io/apiserver/plugin/pkg/audit/log"
@@ -92,6 +94,11 @@ func Defaults() Options {
 type Audit struct {
 	Backend audit.Backend
 	Policy  audit.PolicyRuleEvaluator
+}
+
+// Records reports whether a request is recorded.
+func (a Audit) Records(r authorizer.Attributes) bool {
+	return a.Policy != nil && a.Policy.EvaluatePolicyRule(r).Level != auditinternal.LevelNone
 }
 
 // Check says what is wrong with the options, the policy file included, and

@@ -21,6 +21,7 @@ import (
 	"github.com/sinawi/sinawi/internal/apiserver"
 	"github.com/sinawi/sinawi/internal/apiserver/audit"
 	"github.com/sinawi/sinawi/internal/apiserver/openapi"
+	"github.com/sinawi/sinawi/internal/apiserver/placing"
 	"github.com/sinawi/sinawi/internal/apiserver/resources"
 	"github.com/sinawi/sinawi/internal/pki"
 	"github.com/sinawi/sinawi/internal/store"
@@ -49,6 +50,8 @@ type Options struct {
 	Elsewhere map[string]bool
 	// Guard is what an administrator sets about who may do what.
 	Guard Guard
+	// Placer gives new pods their node as they are stored; optional.
+	Placer placing.Placer
 
 	Logger *slog.Logger // optional
 }
@@ -123,7 +126,7 @@ func New(ctx context.Context, o Options) (*apiserver.Server, error) {
 		Authorize:        gates.authorize,
 		Admit:            gates.admit,
 		APIAudiences:     identity.audiences,
-		Extensions:       append(extensions(o, identity, gates, certs), keepSealing(sealing)),
+		Extensions:       append(extensions(o, identity, gates, certs), placing.Extension(placing.Options{Placer: o.Placer, Watched: gates.watched(records)}), keepSealing(sealing)),
 		Transformer:      sealing.For,
 		Audit:            records,
 		Checks:           sealing.Checks(),

@@ -14,6 +14,7 @@ import (
 	"github.com/sinawi/sinawi/internal/apiserver"
 	"github.com/sinawi/sinawi/internal/apiserver/admission"
 	"github.com/sinawi/sinawi/internal/apiserver/aggregate"
+	"github.com/sinawi/sinawi/internal/apiserver/audit"
 	"github.com/sinawi/sinawi/internal/apiserver/authz"
 	"github.com/sinawi/sinawi/internal/apiserver/bootstrap"
 	"github.com/sinawi/sinawi/internal/apiserver/components"
@@ -99,6 +100,18 @@ func (g *gates) admit(h *plug.Host) (genericadmission.Interface, error) {
 // admissionHooks come before all others, whose writes pass admission.
 func (g *gates) admissionHooks(*plug.Host) (plug.Additions, error) {
 	return plug.Additions{Hooks: g.admission.Hooks}, nil
+}
+
+// watched says which requests a webhook or a policy may be asked about, and which are
+// recorded.
+func (g *gates) watched(records audit.Audit) func(genericadmission.Attributes) bool {
+	return func(a genericadmission.Attributes) bool {
+		of := a.GetResource()
+		return g.admission.Asks(a) || records.Records(authorizer.AttributesRecord{
+			User: a.GetUserInfo(), Verb: "create", Namespace: a.GetNamespace(), APIGroup: of.Group, APIVersion: of.Version,
+			Resource: of.Resource, Subresource: a.GetSubresource(), Name: a.GetName(), ResourceRequest: true,
+		})
+	}
 }
 
 // authzHooks come when the system namespaces are there, which hold some roles.

@@ -124,12 +124,17 @@ func assign(pod *corev1.Pod, bound *corev1.Binding) (*corev1.Pod, error) {
 	case len(pod.Spec.SchedulingGates) != 0:
 		return nil, fmt.Errorf("pod %v has non-empty .spec.schedulingGates", pod.Name)
 	}
-	pod.Spec.NodeName = bound.Target.Name
-	pod.Status.NominatedNodeName = ""
 	pod.Annotations = merged(pod.Annotations, bound.Annotations)
 	pod.Labels = merged(pod.Labels, bound.Labels)
-	setCondition(&pod.Status, corev1.PodCondition{Type: corev1.PodScheduled, Status: corev1.ConditionTrue})
+	Assign(pod, bound.Target.Name)
 	return pod, nil
+}
+
+// Assign puts a pod on a node.
+func Assign(pod *corev1.Pod, node string) {
+	pod.Spec.NodeName = node
+	pod.Status.NominatedNodeName = ""
+	setCondition(&pod.Status, corev1.PodCondition{Type: corev1.PodScheduled, Status: corev1.ConditionTrue})
 }
 
 // merged returns a with the entries of b, which win.
