@@ -64,13 +64,24 @@ type Chain struct {
 	halves
 	// Hooks start what the chain needs in the background.
 	Hooks []plug.Hook
-	asked asked
+
+	asked  asked
+	labels admission.MutationInterface // of a pod's node; nil when that is off
 }
 
 // halves is what fills in and what refuses.
 type halves interface {
 	admission.MutationInterface
 	admission.ValidationInterface
+}
+
+// Bound does for a pod that gets its node while it is stored what the chain's own plugins
+// do when a pod is bound.
+func (c *Chain) Bound(ctx context.Context, pod admission.Attributes) error {
+	if c.labels == nil {
+		return nil
+	}
+	return c.labels.Admit(ctx, pod, nil)
 }
 
 // named is a plugin with the name that upstream knows it by.
@@ -113,7 +124,11 @@ func New(h *plug.Host, roles *rbac.Authorizer, o Options) (*Chain, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Chain{halves: chain, Hooks: policies.hooks(), asked: asked}, nil
+	out := &Chain{halves: chain, Hooks: policies.hooks(), asked: asked}
+	if i := slices.IndexFunc(plugins, func(p named) bool { return p.name == topologyLabels }); i >= 0 {
+		out.labels, _ = plugins[i].plugin.(admission.MutationInterface)
+	}
+	return out, nil
 }
 
 // last returns the plugins that come when the others have filled in theirs.
@@ -180,7 +195,7 @@ func own(h *plug.Host, roles *rbac.Authorizer, settings func(string) (io.Reader,
 		{"CertificateSubjectRestriction", certificates.NewSubject()},
 		{"DefaultIngressClass", ingressclass.New(source)},
 		{denyExternalIPs, optional.NewDenyServiceExternalIPs()},
-		{"PodTopologyLabels", topology.New(source)},
+		{topologyLabels, topology.New(source)},
 		{"NodeDeclaredFeatureValidator", nodefeatures.New(source)},
 		// Upstream checks this in the storage of roles and bindings.
 		{roleEscalation, rbac.NewEscalation(roles, h.Authorizer)},
@@ -200,6 +215,8 @@ const (
 	roleEscalation = "RoleEscalation"
 	deviceAccess   = "DeviceAccess"
 	podSigning     = "PodCertificateSigning"
+
+	topologyLabels = "PodTopologyLabels"
 )
 
 func offByDefault() []string {
@@ -212,7 +229,7 @@ func names() []string {
 		lifecycle.PluginName, "LimitRanger", "ServiceAccount", "NodeRestriction", "TaintNodesByCondition", "PodSecurity",
 		"Priority", "DefaultTolerationSeconds", "DefaultStorageClass", "StorageObjectInUseProtection",
 		"PersistentVolumeClaimResize", "RuntimeClass", "CertificateApproval", "CertificateSigning",
-		"ClusterTrustBundleAttest", "CertificateSubjectRestriction", "DefaultIngressClass", "PodTopologyLabels", "NodeDeclaredFeatureValidator",
+		"ClusterTrustBundleAttest", "CertificateSubjectRestriction", "DefaultIngressClass", topologyLabels, "NodeDeclaredFeatureValidator",
 		mutatingpolicy.PluginName, mutatingwebhook.PluginName, validatingpolicy.PluginName, validatingwebhook.PluginName,
 		resourcequota.PluginName)
 }

@@ -126,7 +126,7 @@ func New(ctx context.Context, o Options) (*apiserver.Server, error) {
 		Authorize:        gates.authorize,
 		Admit:            gates.admit,
 		APIAudiences:     identity.audiences,
-		Extensions:       append(extensions(o, identity, gates, certs), placing.Extension(placing.Options{Placer: o.Placer, Watched: gates.watched(records)}), keepSealing(sealing)),
+		Extensions:       append(extensions(o, identity, gates, certs), gates.placing(o.Placer, records), keepSealing(sealing)),
 		Transformer:      sealing.For,
 		Audit:            records,
 		Checks:           sealing.Checks(),

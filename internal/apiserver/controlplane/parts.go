@@ -21,6 +21,7 @@ import (
 	"github.com/sinawi/sinawi/internal/apiserver/crd"
 	"github.com/sinawi/sinawi/internal/apiserver/defaults"
 	"github.com/sinawi/sinawi/internal/apiserver/openapi"
+	"github.com/sinawi/sinawi/internal/apiserver/placing"
 	"github.com/sinawi/sinawi/internal/apiserver/plug"
 	"github.com/sinawi/sinawi/internal/apiserver/services"
 	"github.com/sinawi/sinawi/internal/apiserver/serviceurl"
@@ -102,16 +103,20 @@ func (g *gates) admissionHooks(*plug.Host) (plug.Additions, error) {
 	return plug.Additions{Hooks: g.admission.Hooks}, nil
 }
 
-// watched says which requests a webhook or a policy may be asked about, and which are
-// recorded.
-func (g *gates) watched(records audit.Audit) func(genericadmission.Attributes) bool {
-	return func(a genericadmission.Attributes) bool {
-		of := a.GetResource()
-		return g.admission.Asks(a) || records.Records(authorizer.AttributesRecord{
-			User: a.GetUserInfo(), Verb: "create", Namespace: a.GetNamespace(), APIGroup: of.Group, APIVersion: of.Version,
-			Resource: of.Resource, Subresource: a.GetSubresource(), Name: a.GetName(), ResourceRequest: true,
-		})
-	}
+// placing has new pods placed, but for those whose binding a webhook or a policy may be
+// asked about or that is recorded.
+func (g *gates) placing(by placing.Placer, records audit.Audit) plug.Extension {
+	return placing.Extension(placing.Options{
+		Placer: by,
+		Watched: func(a genericadmission.Attributes) bool {
+			of := a.GetResource()
+			return g.admission.Asks(a) || records.Records(authorizer.AttributesRecord{
+				User: a.GetUserInfo(), Verb: "create", Namespace: a.GetNamespace(), APIGroup: of.Group, APIVersion: of.Version,
+				Resource: of.Resource, Subresource: a.GetSubresource(), Name: a.GetName(), ResourceRequest: true,
+			})
+		},
+		Bound: func(ctx context.Context, pod genericadmission.Attributes) error { return g.admission.Bound(ctx, pod) },
+	})
 }
 
 // authzHooks come when the system namespaces are there, which hold some roles.

@@ -53,6 +53,8 @@ type Options struct {
 	Placer Placer // nil: pods are bound
 	// Watched reports whether somebody is to be asked about a request or told of it.
 	Watched func(admission.Attributes) bool
+	// Bound does with a pod that has its node what else a binding would do.
+	Bound func(ctx context.Context, pod admission.Attributes) error
 }
 
 // Extension asks about each new pod when all others have let it pass.
@@ -126,15 +128,19 @@ type creation struct {
 // place puts the pod on its node. checked is what admission has seen of it, a copy.
 func (c *creation) place(ctx context.Context, checked runtime.Object) {
 	pod, ok := checked.(*corev1.Pod)
-	if !ok || !c.free || c.options.Watched(binding(pod)) {
+	if !ok || !c.free || c.options.Watched(request(pod, &corev1.Binding{}, "Binding", "binding")) {
 		return
 	}
 	node, told := c.options.Placer.Place(ctx, pod)
 	if node == "" {
 		return
 	}
-	subresources.Assign(c.pod, node)
 	c.told = told
+	subresources.Assign(c.pod, node)
+	if err := c.options.Bound(ctx, request(pod, c.pod, "Pod", "")); err != nil {
+		c.end(nil) // its binding will tell why
+		c.pod.Status.Conditions = nil
+	}
 }
 
 // end tells how it went. A pod whose name was taken may be tried again.
@@ -149,9 +155,9 @@ func (c *creation) end(stored *corev1.Pod) {
 	}
 }
 
-// binding is the request that would put a pod on a node.
-func binding(pod *corev1.Pod) admission.Attributes {
-	return admission.NewAttributesRecord(&corev1.Binding{}, nil, corev1.SchemeGroupVersion.WithKind("Binding"), pod.Namespace, pod.Name,
-		corev1.SchemeGroupVersion.WithResource("pods"), "binding", admission.Create, &metav1.CreateOptions{}, false,
+// request is one of the scheduler's about a pod.
+func request(pod *corev1.Pod, sent runtime.Object, kind, subresource string) admission.Attributes {
+	return admission.NewAttributesRecord(sent, nil, corev1.SchemeGroupVersion.WithKind(kind), pod.Namespace, pod.Name,
+		corev1.SchemeGroupVersion.WithResource("pods"), subresource, admission.Create, &metav1.CreateOptions{}, false,
 		&user.DefaultInfo{Name: user.KubeScheduler, Groups: []string{user.AllAuthenticated}})
 }

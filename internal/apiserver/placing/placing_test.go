@@ -113,6 +113,26 @@ func TestPodIsStoredOnItsNode(t *testing.T) {
 	}
 }
 
+// TestPodHasTheLabelsOfItsNode: a binding copies them, and so does this.
+func TestPodHasTheLabelsOfItsNode(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		off  []string
+		want string
+	}{{"on", nil, "east-1"}, {"off", []string{"PodTopologyLabels"}, ""}} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, client := start(t, func(o *controlplane.Options) { o.Guard.Admission.Disable = tt.off })
+			node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1", Labels: map[string]string{corev1.LabelTopologyZone: "east-1"}}}
+			if _, err := client.CoreV1().Nodes().Create(t.Context(), node, metav1.CreateOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			if got := create(t, client, pod("p")); got.Spec.NodeName != "n1" || got.Labels[corev1.LabelTopologyZone] != tt.want {
+				t.Errorf("on node %q with labels %v, want zone %q", got.Spec.NodeName, got.Labels, tt.want)
+			}
+		})
+	}
+}
+
 func TestWhoIsNotPlaced(t *testing.T) {
 	placer, client := start(t, nil)
 	if got := create(t, client, pod("waits")); got.Spec.NodeName != "" || len(got.Status.Conditions) > 0 {
