@@ -25,6 +25,10 @@ const (
 	// cost it as much as its work.
 	thrifty = 50
 	normal  = 100
+	// large is from where on a quiet process has Go's own share too: looking through
+	// so much twice as often takes a part of a processor from who is quiet because
+	// what there is to do comes evenly, as the heartbeats of thousands of nodes do.
+	large = 256 << 20
 	// room is how much garbage a busy process may keep however little lives: with
 	// Go's share a fifth of a small server's work was collecting.
 	room = 128 << 20
@@ -59,7 +63,7 @@ func Tidy(ctx context.Context) error {
 			}
 			last = now
 		case <-due.C:
-			set(thrifty)
+			set(quietShare(live()))
 			debug.FreeOSMemory()
 			releaseProgram()
 			last = time.Now().Add(-busy) // that collection was not work
@@ -75,6 +79,14 @@ func busyShare(live uint64) int {
 		return normal
 	}
 	return max(normal, int(room*100/live)/step*step)
+}
+
+// quietShare is the share of garbage for a quiet process of which so many bytes live.
+func quietShare(live uint64) int {
+	if live >= large {
+		return normal
+	}
+	return thrifty
 }
 
 // live is how many bytes the last collection found to live.

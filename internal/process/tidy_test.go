@@ -73,12 +73,17 @@ func TestTidyEndsWithItsContext(t *testing.T) {
 	}
 }
 
-func TestBusyShare(t *testing.T) {
+func TestShares(t *testing.T) {
 	for live, want := range map[uint64]int{
 		0: 100, 10 << 20: 1275, 60 << 20: 200, 61 << 20: 200, 100 << 20: 125, 127 << 20: 100, 128 << 20: 100, 4 << 30: 100,
 	} {
 		if got := busyShare(live); got != want {
 			t.Errorf("%d MB live: got %d %%, want %d", live>>20, got, want)
+		}
+	}
+	for live, want := range map[uint64]int{0: 50, 100 << 20: 50, 255 << 20: 50, 256 << 20: 100, 4 << 30: 100} {
+		if got := quietShare(live); got != want {
+			t.Errorf("%d MB live and quiet: got %d %%, want %d", live>>20, got, want)
 		}
 	}
 	runtime.GC()
