@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -17,7 +16,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sinawi/sinawi/internal/client/given"
-	"github.com/sinawi/sinawi/internal/mailbox"
 )
 
 const (
@@ -39,7 +37,7 @@ const (
 type announcer struct {
 	client   client.Client
 	instance string
-	mail     *mailbox.Mailbox[placement]
+	writes   *errands
 	untold   atomic.Int64
 	last     atomic.Int64 // when there was a placement, in nanoseconds since 1970
 }
@@ -57,7 +55,9 @@ func newAnnouncer(c client.Client) *announcer {
 	if err != nil {
 		host = "unknown" // it is only told
 	}
-	return &announcer{client: c, instance: corev1.DefaultSchedulerName + "-" + host, mail: mailbox.New[placement]()}
+	a := &announcer{client: c, instance: corev1.DefaultSchedulerName + "-" + host, writes: newErrands(announcers)}
+	a.writes.pace = a.pace
+	return a
 }
 
 // tell never waits.
@@ -67,41 +67,33 @@ func (a *announcer) tell(pod *corev1.Pod, node string, at time.Time) {
 		a.untold.Add(-1)
 		return
 	}
-	a.mail.Put(placement{by: cmp.Or(pod.Spec.SchedulerName, corev1.DefaultSchedulerName), node: node, at: at, pod: corev1.ObjectReference{
+	p := placement{by: cmp.Or(pod.Spec.SchedulerName, corev1.DefaultSchedulerName), node: node, at: at, pod: corev1.ObjectReference{
 		APIVersion: "v1", Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID, ResourceVersion: pod.ResourceVersion,
-	}})
+	}}
+	a.writes.give(func(ctx context.Context) {
+		defer a.untold.Add(-1)
+		if ctx.Err() != nil {
+			return
+		}
+		if err := a.write(ctx, p); err != nil && ctx.Err() == nil {
+			slog.Debug("event of a placement not written", "pod", p.pod.Namespace+"/"+p.pod.Name, "err", err)
+		}
+	})
 }
 
 // run writes events until ctx ends.
-func (a *announcer) run(ctx context.Context) error {
-	var g errgroup.Group
-	g.SetLimit(announcers)
-	defer g.Wait()
+func (a *announcer) run(ctx context.Context) error { return a.writes.run(ctx) }
+
+// pace has an event wait in a rush.
+func (a *announcer) pace(ctx context.Context) {
+	if ctx.Err() != nil || !a.rush(time.Now()) {
+		return
+	}
 	pause := time.NewTimer(often)
 	defer pause.Stop()
-	for {
-		for _, p := range a.mail.Take() {
-			if a.rush(time.Now()) {
-				pause.Reset(often)
-				select {
-				case <-ctx.Done():
-					return nil
-				case <-pause.C:
-				}
-			}
-			g.Go(func() error {
-				defer a.untold.Add(-1)
-				if err := a.write(ctx, p); err != nil && ctx.Err() == nil {
-					slog.Debug("event of a placement not written", "pod", p.pod.Namespace+"/"+p.pod.Name, "err", err)
-				}
-				return nil
-			})
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-a.mail.Ready():
-		}
+	select {
+	case <-ctx.Done():
+	case <-pause.C:
 	}
 }
 

@@ -63,3 +63,20 @@ func TestEventsWaitInARush(t *testing.T) {
 		}
 	})
 }
+
+// TestEventsEndWithTheScheduler: who stops does not work off what is left to tell.
+func TestEventsEndWithTheScheduler(t *testing.T) {
+	c := &counted{}
+	a := newAnnouncer(c)
+	for i := range 1000 {
+		a.tell(asks(fmt.Sprintf("p%d", i), nil), "n1", time.Now())
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := a.run(ctx); err != nil {
+		t.Error(err)
+	}
+	if got := c.created.Load(); got > 0 {
+		t.Errorf("%d events are written after the end", got)
+	}
+}

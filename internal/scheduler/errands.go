@@ -15,7 +15,8 @@ const maxErrands = 8
 // errands are writes beside the bindings, few of them at once. Whoever gives one
 // never waits.
 type errands struct {
-	most int // under way at once
+	most int                   // under way at once
+	pace func(context.Context) // waits until the next may begin; nil: it may
 	mail *mailbox.Mailbox[func(context.Context)]
 }
 
@@ -32,6 +33,9 @@ func (e *errands) run(ctx context.Context) error {
 	defer g.Wait()
 	for {
 		for _, do := range e.mail.Take() {
+			if e.pace != nil {
+				e.pace(ctx)
+			}
 			g.Go(func() error {
 				do(ctx)
 				return nil

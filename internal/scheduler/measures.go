@@ -79,17 +79,12 @@ func (m *measures) refused(rules []engine.Rule, profile string) {
 // mostAttempts is where attempts are no longer told apart.
 const mostAttempts = 15
 
-func (m *measures) bound(w *backlog.Waiting, now time.Time) {
-	attempts := strconv.Itoa(w.Attempts)
-	if w.Attempts > mostAttempts {
-		attempts = strconv.Itoa(mostAttempts) + "+"
+// bound counts a pod that has its place after so many attempts.
+func (m *measures) bound(attempts int, waited time.Duration) {
+	label := strconv.Itoa(attempts)
+	if attempts > mostAttempts {
+		label = strconv.Itoa(mostAttempts) + "+"
 	}
-	m.sli.WithLabelValues(attempts).Observe(now.Sub(w.Since).Seconds())
-	m.tries.Observe(float64(w.Attempts))
-}
-
-// atOnce counts a pod that had its place before it was stored.
-func (m *measures) atOnce(began time.Time) {
-	m.sli.WithLabelValues("1").Observe(time.Since(began).Seconds())
-	m.tries.Observe(1)
+	m.sli.WithLabelValues(label).Observe(waited.Seconds())
+	m.tries.Observe(float64(attempts))
 }

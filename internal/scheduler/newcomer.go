@@ -67,9 +67,9 @@ func simple(pod *corev1.Pod) bool {
 
 // welcome answers those who wait to store a pod. Units have been tried by then that
 // came before it.
-func (s *Scheduler) welcome(ctx context.Context, now time.Time) {
+func (s *Scheduler) welcome(ctx context.Context) {
 	for _, n := range s.newcomers {
-		n.answer <- s.placeNewcomer(ctx, n.pod, now)
+		n.answer <- s.placeNewcomer(ctx, n.pod)
 	}
 	clear(s.newcomers)
 	s.newcomers = s.newcomers[:0]
@@ -77,7 +77,7 @@ func (s *Scheduler) welcome(ctx context.Context, now time.Time) {
 
 // placeNewcomer returns the node for a pod, on which it counts from now on, or "". What
 // then becomes of it is as if it had been stored without one.
-func (s *Scheduler) placeNewcomer(ctx context.Context, pod *corev1.Pod, now time.Time) string {
+func (s *Scheduler) placeNewcomer(ctx context.Context, pod *corev1.Pod) string {
 	profile := s.profileOf(pod)
 	if profile == nil || s.batch.Has(pod) {
 		return ""
@@ -85,6 +85,7 @@ func (s *Scheduler) placeNewcomer(ctx context.Context, pod *corev1.Pod, now time
 	if first := s.queue.First(); first != nil && corev1helper.PodPriority(first.Pod) >= corev1helper.PodPriority(pod) {
 		return ""
 	}
+	began := time.Now()
 	ask, plans, problem := s.ask(ctx, pod, profile)
 	if problem != "" {
 		return ""
@@ -98,18 +99,18 @@ func (s *Scheduler) placeNewcomer(ctx context.Context, pod *corev1.Pod, now time
 	}
 	s.engine.SetPod(pod, choice.Node)
 	s.storage.SetPod(pod)
-	s.unseen.add(pod, now)
-	s.measured.algorithm(now)
-	s.measured.attempt("scheduled", profile.Name, now)
-	s.measured.atOnce(now)
-	s.notePlaced(pod, choice, now)
+	s.unseen.add(pod, began)
+	s.measured.algorithm(began)
+	s.measured.attempt("scheduled", profile.Name, began)
+	s.measured.bound(1, time.Since(began))
+	s.notePlaced(pod, choice, began)
 	return choice.Node
 }
 
 // readUnstored reports whether a place became free again.
 func (s *Scheduler) readUnstored(pod *corev1.Pod) bool {
 	s.newcomers = slices.DeleteFunc(s.newcomers, func(n newcomer) bool { return n.pod == pod })
-	return s.unseen.remove(pod.UID) && s.takeBack(pod.UID)
+	return s.unseen.remove(pod.UID) && s.takeOff(pod.UID)
 }
 
 // forgetUnseen takes newcomers back that have not been seen for long: they were deleted
@@ -121,13 +122,8 @@ func (s *Scheduler) forgetUnseen(now time.Time) time.Duration {
 			return left
 		}
 		s.unseen.remove(uid)
-		s.takeBack(uid)
+		s.takeOff(uid)
 	}
-}
-
-func (s *Scheduler) takeBack(uid types.UID) bool {
-	s.storage.RemovePod(uid)
-	return s.engine.RemovePod(uid)
 }
 
 // unseenTimeout is how long the store's changes may lag behind.

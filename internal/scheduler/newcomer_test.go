@@ -47,7 +47,7 @@ func (s *Scheduler) turn(letters ...any) {
 		changes = append(changes, mailbox.Change{Object: l})
 	}
 	s.read(changes, time.Now())
-	s.welcome(context.Background(), time.Now())
+	s.welcome(context.Background())
 }
 
 // arrive asks about a pod of one processor, and returns its node.
@@ -134,7 +134,7 @@ func TestNewcomersWaitTheirTurn(t *testing.T) {
 	freed := mailbox.Change{Object: asks("x", on("n1")), Deleted: true}
 	answer := make(chan string, 1)
 	s.read([]mailbox.Change{freed, {Object: newcomer{asks("newcomer", nil), answer}}}, time.Now())
-	s.welcome(t.Context(), time.Now())
+	s.welcome(t.Context())
 	if got := <-answer; got != "" {
 		t.Errorf("the newcomer is on node %q, in the place of one who has waited", got)
 	}
@@ -176,7 +176,7 @@ func TestWhoHasToBeBound(t *testing.T) {
 							return
 						}
 						s.read(s.mail.Take(), time.Now())
-						s.welcome(ctx, time.Now())
+						s.welcome(ctx)
 					}
 				}()
 				if node, _ := s.Place(ctx, asks(name, change)); node != "" {
@@ -201,7 +201,7 @@ func TestPlaceWithoutALoop(t *testing.T) {
 		}
 		// The loop reads both letters, and keeps nothing.
 		s.read(s.mail.Take(), time.Now())
-		s.welcome(t.Context(), time.Now())
+		s.welcome(t.Context())
 		if got := s.engine.NodeOf("p"); got != "" {
 			t.Errorf("it counts on node %q", got)
 		}

@@ -17,8 +17,7 @@ const binderName = "DefaultBinder"
 func (s *Scheduler) readOutcome(o outcome) bool {
 	if apierrors.IsNotFound(o.err) {
 		s.queue.Remove(o.pod.UID)
-		freed := s.engine.RemovePod(o.pod.UID)
-		s.storage.RemovePod(o.pod.UID)
+		freed := s.takeOff(o.pod.UID)
 		s.batch.Leave(o.pod.UID)
 		return freed
 	}
@@ -30,8 +29,7 @@ func (s *Scheduler) readOutcome(o outcome) bool {
 	s.sayFailed(w, fmt.Sprintf("running Bind plugin %q: %v", binderName, o.err))
 	s.noteLost(o.pod, fmt.Sprintf("binding it to node %s: %v; it is tried again", o.node, o.err))
 	slog.Warn("pod could not be bound, trying again", "pod", client.ObjectKeyFromObject(o.pod), "node", o.node, "err", o.err)
-	s.engine.RemovePod(o.pod.UID)
-	s.storage.RemovePod(o.pod.UID)
+	s.takeOff(o.pod.UID)
 	s.unmakeFor(o.pod)
 	s.tryAgain(o.pod.UID, time.Now())
 	return true

@@ -274,8 +274,7 @@ func keysOf(d storage.Decision) []types.NamespacedName {
 func (s *Scheduler) giveUp(p *preparation, err error, now time.Time) {
 	pod := p.waiting.Pod
 	s.forgetPreparation(pod.UID)
-	s.engine.RemovePod(pod.UID)
-	s.storage.RemovePod(pod.UID)
+	s.takeOff(pod.UID)
 	s.unmakeFor(pod)
 	s.tryAgain(pod.UID, now)
 	if errors.Is(err, context.Canceled) {

@@ -268,12 +268,11 @@ func (s *Scheduler) readPod(pod *corev1.Pod, deleted bool, now time.Time) bool {
 		s.evictionOver(pod.UID)
 		s.forgetPreparation(pod.UID)
 		freed := s.queue.Remove(pod.UID)
-		s.storage.RemovePod(pod.UID)
-		return s.engine.RemovePod(pod.UID) || freed
+		return s.takeOff(pod.UID) || freed
 	case pod.Spec.NodeName != "":
 		s.forgetPreparation(pod.UID)
 		if w := s.queue.Of(pod.UID); w != nil {
-			s.measured.bound(w, now)
+			s.measured.bound(w.Attempts, now.Sub(w.Since))
 		}
 		freed := s.queue.Remove(pod.UID)
 		s.storage.SetPod(pod)

@@ -28,8 +28,7 @@ func (s *Scheduler) takeAway(pods []*corev1.Pod) (out []away) {
 	for _, p := range pods {
 		if node := s.engine.NodeOf(p.UID); node != "" {
 			out = append(out, away{p, node})
-			s.engine.RemovePod(p.UID)
-			s.storage.RemovePod(p.UID)
+			s.takeOff(p.UID)
 			s.settle(p.UID)
 		}
 	}

@@ -66,7 +66,7 @@ type Scheduler struct {
 	evicting  map[types.UID]*backlog.Waiting // victims that are not gone, and for whom they go
 	ready     []bind                         // prepared, to be bound
 	newcomers []newcomer                     // who wait to be stored
-	unseen    *unseen
+	unseen    *unseen                        // newcomers that have a node
 
 	binds    chan bind
 	errands  *errands
@@ -145,7 +145,7 @@ func (s *Scheduler) loop(ctx context.Context) error {
 			}
 			continue
 		}
-		s.welcome(ctx, now)
+		s.welcome(ctx)
 		if w := s.queue.Pop(); w != nil {
 			if err := s.schedule(ctx, w); err != nil {
 				return nil
@@ -166,24 +166,14 @@ func (s *Scheduler) loop(ctx context.Context) error {
 // due does what the time has come for, and returns how long nothing is due, or 0
 // when nothing waits for a time.
 func (s *Scheduler) due(now time.Time) time.Duration {
-	left := s.queue.Due(now)
-	for _, d := range []time.Duration{s.batch.Due(now), s.forgetUnseen(now)} {
-		if d > 0 && (left == 0 || d < left) {
-			left = d
-		}
-	}
-	if d := s.watchNext.Sub(now); d > 0 && (left == 0 || d < left) {
-		left = d
-	}
+	left := backlog.Sooner(s.queue.Due(now), s.batch.Due(now), s.forgetUnseen(now), s.watchNext.Sub(now))
 	for _, p := range s.preparing {
 		until := p.deadline.Sub(now)
 		if until <= 0 {
 			s.giveUp(p, unprepared{engine.RuleVolumeBinding, fmt.Errorf("binding volumes: %w", context.DeadlineExceeded)}, now)
 			continue
 		}
-		if left == 0 || until < left {
-			left = until
-		}
+		left = backlog.Sooner(left, until)
 	}
 	return left
 }
@@ -245,6 +235,12 @@ func (s *Scheduler) schedule(ctx context.Context, w *backlog.Waiting) error {
 	}
 	s.prepare(w, node, work, began.Add(profile.BindTimeout))
 	return nil
+}
+
+// takeOff has a pod count on no node any more, and reports whether it did.
+func (s *Scheduler) takeOff(uid types.UID) bool {
+	s.storage.RemovePod(uid)
+	return s.engine.RemovePod(uid)
 }
 
 func (s *Scheduler) namespaceLabels(name string) map[string]string {

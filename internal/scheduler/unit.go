@@ -79,8 +79,7 @@ func (t *trial) Put(i int) bool {
 func (t *trial) Take(i int) {
 	s, w := t.s, t.pods[i]
 	s.forgetPreparation(w.Pod.UID)
-	s.engine.RemovePod(w.Pod.UID)
-	s.storage.RemovePod(w.Pod.UID)
+	s.takeOff(w.Pod.UID)
 	s.settle(w.Pod.UID)
 	t.tried--
 	if w.Nominated != "" {

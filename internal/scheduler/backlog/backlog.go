@@ -414,13 +414,13 @@ func (q *Queue) Due(now time.Time) (left time.Duration) {
 		left = q.backoff[0].until.Sub(now)
 	}
 	if len(q.lots)+len(q.apart) > 0 {
-		left = sooner(left, q.dueLots(now), q.dueAgain(now))
+		left = Sooner(left, q.dueLots(now), q.dueAgain(now))
 	}
 	return left
 }
 
-// sooner is the smallest of times that are not 0.
-func sooner(all ...time.Duration) (out time.Duration) {
+// Sooner is the smallest of times that are not 0.
+func Sooner(all ...time.Duration) (out time.Duration) {
 	for _, d := range all {
 		if d > 0 && (out == 0 || d < out) {
 			out = d
@@ -446,7 +446,7 @@ func (q *Queue) dueLots(now time.Time) (left time.Duration) {
 // rested reports whether the pause of a lot is over, or else counts what is left of it.
 func (l *lot) rested(now time.Time, left *time.Duration) bool {
 	if rest := l.until.Sub(now); rest > 0 {
-		*left = sooner(*left, rest)
+		*left = Sooner(*left, rest)
 		return false
 	}
 	return true
