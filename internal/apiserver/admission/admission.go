@@ -66,7 +66,7 @@ type Chain struct {
 	Hooks []plug.Hook
 
 	asked  asked
-	labels admission.MutationInterface // of a pod's node; nil when that is off
+	labels *topology.Plugin // of a pod's node; nil when that is off
 }
 
 // halves is what fills in and what refuses.
@@ -120,13 +120,13 @@ func New(h *plug.Host, roles *rbac.Authorizer, o Options) (*Chain, error) {
 	if err != nil {
 		return nil, err
 	}
-	asked, err := newAsked(h, settings)
+	asked, err := newAsked(h, policies, settings)
 	if err != nil {
 		return nil, err
 	}
 	out := &Chain{halves: chain, Hooks: policies.hooks(), asked: asked}
-	if i := slices.IndexFunc(plugins, func(p named) bool { return p.name == topologyLabels }); i >= 0 {
-		out.labels, _ = plugins[i].plugin.(admission.MutationInterface)
+	if o.wants(topologyLabels) {
+		out.labels = topology.New(Source(h))
 	}
 	return out, nil
 }

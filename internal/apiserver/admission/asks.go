@@ -20,15 +20,14 @@ type asked struct {
 	configured bool // webhooks may come from a file
 	mutating   listers.MutatingWebhookConfigurationLister
 	validating listers.ValidatingWebhookConfigurationLister
-	mutators   listers.MutatingAdmissionPolicyLister
-	validators listers.ValidatingAdmissionPolicyLister
+	policies   *policies
 }
 
-func newAsked(h *plug.Host, settings func(string) (io.Reader, error)) (asked, error) {
+func newAsked(h *plug.Host, p *policies, settings func(string) (io.Reader, error)) (asked, error) {
 	registered := h.Informers.Admissionregistration().V1()
 	out := asked{
 		mutating: registered.MutatingWebhookConfigurations().Lister(), validating: registered.ValidatingWebhookConfigurations().Lister(),
-		mutators: registered.MutatingAdmissionPolicies().Lister(), validators: registered.ValidatingAdmissionPolicies().Lister(),
+		policies: p,
 	}
 	for _, name := range []string{mutatingwebhook.PluginName, validatingwebhook.PluginName} {
 		config, err := settings(name)
@@ -61,9 +60,9 @@ func (k asked) any(matches func(rule) bool) bool {
 		return slices.ContainsFunc(c.Webhooks, func(w admissionregistrationv1.ValidatingWebhook) bool {
 			return slices.ContainsFunc(w.Rules, matches)
 		})
-	}) || slices.ContainsFunc(all(k.mutators.List), func(p *admissionregistrationv1.MutatingAdmissionPolicy) bool {
+	}) || slices.ContainsFunc(all(k.policies.mutators.List), func(p *admissionregistrationv1.MutatingAdmissionPolicy) bool {
 		return constrained(p.Spec.MatchConstraints, matches)
-	}) || slices.ContainsFunc(all(k.validators.List), func(p *admissionregistrationv1.ValidatingAdmissionPolicy) bool {
+	}) || slices.ContainsFunc(all(k.policies.validators.List), func(p *admissionregistrationv1.ValidatingAdmissionPolicy) bool {
 		return constrained(p.Spec.MatchConstraints, matches)
 	})
 }

@@ -109,7 +109,6 @@ func begin(ctx context.Context, obj runtime.Object, _ *metav1.CreateOptions) (ge
 		return func(context.Context, bool) {}, nil
 	}
 	c.pod, _ = obj.(*corev1.Pod)
-	c.free = c.pod != nil && c.pod.Spec.NodeName == ""
 	return func(_ context.Context, done bool) {
 		if !done {
 			c.end(nil)
@@ -121,14 +120,13 @@ func begin(ctx context.Context, obj runtime.Object, _ *metav1.CreateOptions) (ge
 type creation struct {
 	options Options
 	pod     *corev1.Pod // as it will be stored
-	free    bool        // has no node of its own
 	told    func(*corev1.Pod)
 }
 
 // place puts the pod on its node. checked is what admission has seen of it, a copy.
 func (c *creation) place(ctx context.Context, checked runtime.Object) {
 	pod, ok := checked.(*corev1.Pod)
-	if !ok || !c.free || c.options.Watched(request(pod, &corev1.Binding{}, "Binding", "binding")) {
+	if !ok || pod.Spec.NodeName != "" || c.options.Watched(request(pod, &corev1.Binding{}, "Binding", "binding")) {
 		return
 	}
 	node, told := c.options.Placer.Place(ctx, pod)
@@ -139,7 +137,6 @@ func (c *creation) place(ctx context.Context, checked runtime.Object) {
 	subresources.Assign(c.pod, node)
 	if err := c.options.Bound(ctx, request(pod, c.pod, "Pod", "")); err != nil {
 		c.end(nil) // its binding will tell why
-		c.pod.Status.Conditions = nil
 	}
 }
 
@@ -151,7 +148,7 @@ func (c *creation) end(stored *corev1.Pod) {
 	c.told(stored)
 	c.told = nil
 	if stored == nil {
-		c.pod.Spec.NodeName = ""
+		c.pod.Spec.NodeName, c.pod.Status.Conditions = "", nil
 	}
 }
 

@@ -202,6 +202,15 @@ func TestBindingsThatAreWatched(t *testing.T) {
 	at := admissionregistrationv1.WebhookClientConfig{URL: &url}
 	meta := metav1.ObjectMeta{Name: "watches"}
 	registered := client.AdmissionregistrationV1()
+	validating := func(resources string) func(context.Context) error {
+		return func(ctx context.Context) error {
+			_, err := registered.ValidatingWebhookConfigurations().Create(ctx, &admissionregistrationv1.ValidatingWebhookConfiguration{
+				ObjectMeta: meta, Webhooks: []admissionregistrationv1.ValidatingWebhook{{Name: "a.x.io", Rules: rules(resources),
+					ClientConfig: at, SideEffects: &none, FailurePolicy: &ignore, AdmissionReviewVersions: []string{"v1"}}},
+			}, metav1.CreateOptions{})
+			return err
+		}
+	}
 	for _, tt := range []struct {
 		name   string
 		places bool
@@ -215,20 +224,8 @@ func TestBindingsThatAreWatched(t *testing.T) {
 			}, metav1.CreateOptions{})
 			return err
 		}, registered.MutatingWebhookConfigurations().Delete},
-		{"a validating webhook for all of pods", false, func(ctx context.Context) error {
-			_, err := registered.ValidatingWebhookConfigurations().Create(ctx, &admissionregistrationv1.ValidatingWebhookConfiguration{
-				ObjectMeta: meta, Webhooks: []admissionregistrationv1.ValidatingWebhook{{Name: "a.x.io", Rules: rules("pods/*"),
-					ClientConfig: at, SideEffects: &none, FailurePolicy: &ignore, AdmissionReviewVersions: []string{"v1"}}},
-			}, metav1.CreateOptions{})
-			return err
-		}, registered.ValidatingWebhookConfigurations().Delete},
-		{"a validating webhook for pods alone", true, func(ctx context.Context) error {
-			_, err := registered.ValidatingWebhookConfigurations().Create(ctx, &admissionregistrationv1.ValidatingWebhookConfiguration{
-				ObjectMeta: meta, Webhooks: []admissionregistrationv1.ValidatingWebhook{{Name: "a.x.io", Rules: rules("pods"),
-					ClientConfig: at, SideEffects: &none, FailurePolicy: &ignore, AdmissionReviewVersions: []string{"v1"}}},
-			}, metav1.CreateOptions{})
-			return err
-		}, registered.ValidatingWebhookConfigurations().Delete},
+		{"a validating webhook for all of pods", false, validating("pods/*"), registered.ValidatingWebhookConfigurations().Delete},
+		{"a validating webhook for pods alone", true, validating("pods"), registered.ValidatingWebhookConfigurations().Delete},
 		{"a mutating policy", false, func(ctx context.Context) error {
 			_, err := registered.MutatingAdmissionPolicies().Create(ctx, &admissionregistrationv1.MutatingAdmissionPolicy{
 				ObjectMeta: meta, Spec: admissionregistrationv1.MutatingAdmissionPolicySpec{
